@@ -1,0 +1,113 @@
+//! What the control plane tells a shard. Commands are never lost and never block; a command for a
+//! key that is gone is ignored and counted, because removal races with everything.
+
+use bytes::Bytes;
+
+use crate::ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
+use crate::types::{
+    IceCredentials, LayerLimit, ReceiveSection, Reliability, RemoteCandidate, RemoteTransport,
+    SendSection, TrackConfig,
+};
+
+#[derive(Debug)]
+pub enum Command {
+    /// Creates a transport that answers checks for `local.ufrag`.
+    AddTransport {
+        transport: TransportKey,
+        room: RoomKey,
+        local: IceCredentials,
+    },
+    /// Applies a remote description. Credentials that differ from the last ones are an ICE restart
+    /// of the client's side.
+    SetRemote {
+        transport: TransportKey,
+        remote: RemoteTransport,
+    },
+    AddRemoteCandidate {
+        transport: TransportKey,
+        candidate: RemoteCandidate,
+    },
+    /// Our side of an ICE restart: from now on answer for these credentials too.
+    RestartIce {
+        transport: TransportKey,
+        local: IceCredentials,
+    },
+    CloseTransport {
+        transport: TransportKey,
+    },
+    /// Opens a channel of ours (the subscriber connection's `_reliable`, `_lossy`, `_data_track`).
+    OpenChannel {
+        transport: TransportKey,
+        label: String,
+        reliability: Reliability,
+    },
+    /// Sends one message on the open channel with this label; dropped and counted without one.
+    SendData {
+        transport: TransportKey,
+        label: String,
+        payload: Bytes,
+        binary: bool,
+    },
+    /// Replaces the whole set of sections a transport receives media on.
+    SetReceive {
+        transport: TransportKey,
+        sections: Vec<ReceiveSection>,
+    },
+    AddTrack {
+        track: TrackKey,
+        room: RoomKey,
+        transport: TransportKey,
+        config: TrackConfig,
+    },
+    /// The publisher (or an admin) muted the track: nothing of it is forwarded.
+    SetTrackMuted {
+        track: TrackKey,
+        muted: bool,
+    },
+    RemoveTrack {
+        track: TrackKey,
+    },
+    /// Starts forwarding `track` on `section` of the subscriber's transport.
+    AddDownTrack {
+        down_track: DownTrackKey,
+        track: TrackKey,
+        transport: TransportKey,
+        section: SendSection,
+        limit: LayerLimit,
+        /// The subscriber paused it (track settings `disabled`).
+        paused: bool,
+    },
+    /// New bounds; un-pausing asks for a key frame at once.
+    UpdateDownTrack {
+        down_track: DownTrackKey,
+        limit: LayerLimit,
+        paused: bool,
+    },
+    /// The same subscription goes on from another source (codec regression, republish): sequence
+    /// numbers and timestamps stay continuous.
+    SwitchDownTrack {
+        down_track: DownTrackKey,
+        track: TrackKey,
+    },
+    RemoveDownTrack {
+        down_track: DownTrackKey,
+    },
+    RequestKeyFrame {
+        track: TrackKey,
+    },
+    /// Answers with `Event::Frozen`; the transport is silent from then on.
+    Freeze {
+        transport: TransportKey,
+    },
+    /// Continues a frozen transport under `transport`, in `room`.
+    Thaw {
+        transport: TransportKey,
+        room: RoomKey,
+        snapshot: Bytes,
+    },
+    /// Checks and nominates the pair to the client's address `remote` from `local` (takeover).
+    Nominate {
+        transport: TransportKey,
+        path: crate::types::Path,
+    },
+}

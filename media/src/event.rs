@@ -1,0 +1,105 @@
+//! What a shard tells the control plane: facts, at control rate, never per packet (data-channel
+//! messages excepted). Losing the receiver of events never blocks a shard.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
+use crate::types::{Codec, Path};
+
+#[derive(Debug)]
+pub enum Event {
+    Transport {
+        transport: TransportKey,
+        state: TransportState,
+    },
+    /// The selected pair changed (first selection included).
+    PathSelected { transport: TransportKey, path: Path },
+    /// A channel is open in both directions, ours or the client's.
+    ChannelOpen {
+        transport: TransportKey,
+        label: String,
+    },
+    ChannelClosed {
+        transport: TransportKey,
+        label: String,
+    },
+    Data {
+        transport: TransportKey,
+        label: String,
+        payload: Bytes,
+        binary: bool,
+    },
+    /// The first packet of a track arrived; `layer` is its spatial layer, `ssrc` its SSRC.
+    TrackStarted {
+        track: TrackKey,
+        codec: Codec,
+        layer: u8,
+        ssrc: u32,
+    },
+    /// A layer came alive or fell silent (simulcast, SVC).
+    LayerActive {
+        track: TrackKey,
+        layer: u8,
+        active: bool,
+    },
+    /// Down track forwards this layer from now on; `None` = nothing.
+    LayerSelected {
+        down_track: DownTrackKey,
+        spatial: Option<u8>,
+        temporal: u8,
+    },
+    /// Loudness of everyone speaking in a room, once per `audio.update_interval`; 0.0..=1.0.
+    /// Tracks not listed are silent.
+    Speakers {
+        room: RoomKey,
+        levels: Vec<(TrackKey, f32)>,
+    },
+    /// Per-transport figures, once a second.
+    Stats {
+        transport: TransportKey,
+        stats: TransportStats,
+    },
+    /// The answer to `Command::Freeze`.
+    Frozen {
+        transport: TransportKey,
+        snapshot: Bytes,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportState {
+    /// ICE selected a pair, DTLS is under way.
+    Connecting,
+    /// ICE and DTLS are done: media may flow.
+    Connected,
+    /// No check was answered for 10 s.
+    Disconnected,
+    /// 5 s after `Disconnected`, or DTLS failed.
+    Failed,
+    Closed,
+}
+
+/// Counters since the transport began, except where a unit says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TransportStats {
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    pub packets_out: u64,
+    pub bytes_out: u64,
+    pub packets_dropped: u64,
+    pub nacks_in: u64,
+    pub nacks_out: u64,
+    pub plis_in: u64,
+    pub plis_out: u64,
+    pub retransmitted: u64,
+    /// Lost packets over expected ones of the last second, upstream, 0.0..=1.0.
+    pub loss_in: f32,
+    /// The same as the subscriber reports it.
+    pub loss_out: f32,
+    pub jitter_in: Duration,
+    pub rtt: Option<Duration>,
+    /// What the client says it can receive (REMB) or we estimated, bits per second.
+    pub estimate_bps: Option<u64>,
+}

@@ -1,0 +1,17 @@
+//! The packet plane of one core: transports, tracks, forwarding. Sans-IO: no sockets, no clock, no
+//! unseeded randomness, no protobuf. `node` drives it and owns every socket.
+//!
+//! ```text
+//! Input::Datagram → demux → transport (ICE, DTLS, SRTP, SCTP) → upstream track → router
+//!                 → down track (select, munge, retransmit) → pacer → seal → Output::Transmit
+//! Input::Command  → control plane's wishes            Output::Event → facts for the control plane
+//! ```
+
+pub mod command;
+pub mod event;
+pub mod ids;
+pub mod types;
+
+pub use command::Command;
+pub use event::Event;
+pub use ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};

@@ -1,0 +1,5 @@
+//! A Skein node: sockets, actors and APIs. Composes `media` and `protocol`; holds the only sockets
+//! of the program and no packet logic.
+
+pub mod participant;
+pub mod room;

@@ -1,0 +1,133 @@
+//! What goes in and out of a participant's media core. Signal messages stay in LiveKit's protobuf
+//! here: their fields are what the rules of the surface are written in.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use media::types::Codec;
+use media::{Command, Event, TrackKey};
+use protocol::ids::{ParticipantSid, TrackSid};
+use protocol::proto;
+
+/// Fixed facts of one participant's session.
+#[derive(Clone, Debug)]
+pub struct ParticipantSettings {
+    pub sid: ParticipantSid,
+    pub identity: String,
+    pub client: proto::ClientInfo,
+    /// `/rtc/v1`: the client offers, one peer connection carries both directions.
+    pub single_peer_connection: bool,
+    /// Tracks of others are subscribed without being asked for.
+    pub auto_subscribe: bool,
+    pub adaptive_stream: bool,
+    /// The allocator may pause video for lack of bandwidth.
+    pub allow_pause: bool,
+    pub permission: proto::ParticipantPermission,
+    /// Codecs the room enables, in order of preference.
+    pub enabled_codecs: Vec<proto::Codec>,
+    /// Appended to frames injected into encrypted tracks; random per room.
+    pub sif_trailer: Vec<u8>,
+    /// 0 = no limit.
+    pub subscription_limit_video: u32,
+    pub subscription_limit_audio: u32,
+    /// Seed of ICE credentials, SSRCs, sids and offer ids.
+    pub seed: u64,
+}
+
+/// A track of somebody else that can be subscribed to.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub publisher_sid: ParticipantSid,
+    pub publisher_identity: String,
+    /// Snapshot of what others see of it.
+    pub info: Arc<proto::TrackInfo>,
+    /// One entry a codec, primary first.
+    pub codecs: Vec<(TrackKey, Codec)>,
+    /// The publisher's subscription permission includes this participant.
+    pub allowed: bool,
+}
+
+/// A track of this participant that others may see from now on.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub info: Arc<proto::TrackInfo>,
+    pub codecs: Vec<(TrackKey, Codec)>,
+}
+
+#[derive(Debug)]
+pub enum MediaInput {
+    /// The JoinResponse is on its way: `/rtc` may offer now.
+    Joined,
+    Offer(proto::SessionDescription),
+    Answer(proto::SessionDescription),
+    Trickle(proto::TrickleRequest),
+    AddTrack(proto::AddTrackRequest),
+    /// `from_admin`: tell the client too.
+    Mute {
+        track: TrackSid,
+        muted: bool,
+        from_admin: bool,
+    },
+    UpdateAudioTrack(proto::UpdateLocalAudioTrack),
+    UpdateVideoTrack(proto::UpdateLocalVideoTrack),
+    /// A track of another participant appeared, changed, or its permission did.
+    SourceChanged(Source),
+    SourceRemoved(TrackSid),
+    /// The client's or an admin's wish; the track may not exist yet.
+    Subscribe {
+        track: TrackSid,
+        publisher: Option<ParticipantSid>,
+        subscribed: bool,
+    },
+    TrackSetting(proto::UpdateTrackSettings),
+    /// Replaces the permission: revoked publications end, revoked subscriptions wait.
+    Permission(proto::ParticipantPermission),
+    /// A resume: the client is back on a new WebSocket. Restarts ICE of server-offered connections.
+    Resumed,
+    /// What the client believes after a resume; subscriptions and disabled tracks are applied.
+    SyncState(proto::SyncState),
+    /// A message for the client on the channel with this label, buffered until it opens.
+    SendData {
+        label: &'static str,
+        payload: Bytes,
+    },
+    /// Test scenarios of clients that concern the connections.
+    SwitchCandidateProtocol(proto::CandidateProtocol),
+    Shard(Event),
+    /// The participant leaves: everything is torn down, nothing is said to the client.
+    Close,
+    Timeout,
+}
+
+#[derive(Debug)]
+pub enum MediaOutput {
+    Signal(proto::signal_response::Message),
+    Shard(Command),
+    /// The track is real now (its section is negotiated): show it to others.
+    Published(Published),
+    /// Its TrackInfo (mute, layers, codecs, features) or codecs changed.
+    TrackChanged(Published),
+    Unpublished(TrackSid),
+    /// A down track was bound or let go; the publisher may want to know.
+    SubscriptionChanged {
+        track: TrackSid,
+        publisher: ParticipantSid,
+        subscribed: bool,
+        /// Highest quality this subscriber wants of it, for dynacast.
+        quality: proto::VideoQuality,
+    },
+    /// The primary connection is up for the first time: the participant is ACTIVE.
+    Connected,
+    /// Data channels are open too: what waited for the joiner can be sent.
+    DataReady,
+    /// A message of the client arrived on the channel with this label.
+    Data {
+        label: String,
+        payload: Bytes,
+    },
+    /// `SyncState` named a track that is neither published nor pending, or negotiation failed for
+    /// good: the client must reconnect from scratch.
+    FullReconnect,
+    /// ICE or DTLS failed; the room sends Leave{RESUME} and waits.
+    TransportFailed,
+}

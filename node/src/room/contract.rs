@@ -1,0 +1,195 @@
+//! What goes in and out of a room core, and what the gateway and the server API say to a room.
+
+use std::collections::BTreeMap;
+
+use protocol::grants::Claims;
+use protocol::proto;
+
+/// One WebSocket of one client. A resume brings a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// A client that wants in, or back in.
+#[derive(Clone, Debug)]
+pub struct Attach {
+    pub session: SessionId,
+    pub room: String,
+    /// Verified claims; `claims.identity` is the participant's identity.
+    pub claims: Claims,
+    pub kind: AttachKind,
+    pub client: proto::ClientInfo,
+    pub auto_subscribe: bool,
+    pub auto_subscribe_data_track: bool,
+    pub adaptive_stream: bool,
+    /// `None` = the server's `rtc.congestion_control.allow_pause`.
+    pub subscriber_allow_pause: Option<bool>,
+    pub disable_ice_lite: bool,
+    pub single_peer_connection: bool,
+    /// Attributes of the connect request; need `canUpdateOwnMetadata`.
+    pub attributes: BTreeMap<String, String>,
+    /// Publisher offer and tracks carried inside a `join_request`.
+    pub publisher_offer: Option<proto::SessionDescription>,
+    pub add_tracks: Vec<proto::AddTrackRequest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachKind {
+    Join,
+    Resume {
+        participant_sid: String,
+        reason: i32,
+    },
+}
+
+/// Why a client cannot be let in; the gateway turns it into an HTTP status.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    #[error("requested room does not exist")]
+    RoomNotFound,
+    /// A full room, or oversized token metadata: upstream's gateway only sees its end.
+    #[error("connection closed by media")]
+    ClosedByMedia,
+    #[error("node has exceeded its configured limit")]
+    NodeFull,
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What a room tells one WebSocket.
+#[derive(Clone, Debug)]
+pub enum SessionMessage {
+    Signal(Box<proto::SignalResponse>),
+    /// Flush, then close: the session is over for the room.
+    Close,
+}
+
+/// A request of the server API to a live room. Grants were checked before.
+#[derive(Clone, Debug)]
+pub enum RoomCall {
+    Describe,
+    Delete,
+    ListParticipants,
+    GetParticipant {
+        identity: String,
+    },
+    RemoveParticipant {
+        identity: String,
+    },
+    MutePublishedTrack(proto::MuteRoomTrackRequest),
+    UpdateParticipant(proto::UpdateParticipantRequest),
+    UpdateSubscriptions(proto::UpdateSubscriptionsRequest),
+    SendData(proto::SendDataRequest),
+    UpdateRoomMetadata {
+        metadata: String,
+    },
+    PerformRpc(proto::PerformRpcRequest),
+    CreateDispatch(proto::CreateAgentDispatchRequest),
+    DeleteDispatch(proto::DeleteAgentDispatchRequest),
+    ListDispatch(proto::ListAgentDispatchRequest),
+    /// Everything an operator wants to see, for `skein room inspect`.
+    Inspect,
+}
+
+#[derive(Clone, Debug)]
+pub enum RoomReply {
+    Done,
+    Room(proto::Room),
+    Participant(proto::ParticipantInfo),
+    Participants(Vec<proto::ParticipantInfo>),
+    /// `MutePublishedTrack`: `None` when the track is unknown (upstream answers `{"track": null}`).
+    Track(Option<proto::TrackInfo>),
+    Rpc(proto::PerformRpcResponse),
+    Dispatch(proto::AgentDispatch),
+    Dispatches(Vec<proto::AgentDispatch>),
+    Inspection(serde_json::Value),
+}
+
+/// Failure of a `RoomCall`; each variant is a Twirp code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoomError {
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    InvalidArgument(String),
+    #[error("{0}")]
+    FailedPrecondition(String),
+    #[error("{0}")]
+    PermissionDenied(String),
+    #[error("{0}")]
+    Canceled(String),
+    #[error("{0}")]
+    DeadlineExceeded(String),
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Identifies an API call until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+#[derive(Debug)]
+pub enum RoomInput {
+    Attach(Box<Attach>),
+    Signal {
+        session: SessionId,
+        message: Box<proto::signal_request::Message>,
+    },
+    /// The WebSocket is gone without a `leave`.
+    SessionClosed(SessionId),
+    Call {
+        call: CallId,
+        request: RoomCall,
+    },
+    Shard(media::Event),
+    /// What the agent service reports about a job of this room.
+    Job(JobUpdate),
+    /// The node drains or stops: everybody is told to go.
+    Stop,
+    Timeout,
+}
+
+#[derive(Debug)]
+pub enum RoomOutput {
+    Session {
+        session: SessionId,
+        message: SessionMessage,
+    },
+    Refused {
+        session: SessionId,
+        error: AttachError,
+    },
+    Reply {
+        call: CallId,
+        result: Result<RoomReply, RoomError>,
+    },
+    Shard(media::Command),
+    /// `id` and `created_at` are filled; delivery order is the order of these.
+    Webhook(Box<proto::WebhookEvent>),
+    /// A job wants a worker.
+    LaunchJob(Box<JobRequest>),
+    /// The room or its participant is gone, or the dispatch was deleted: end its jobs.
+    TerminateJob {
+        job_id: String,
+    },
+    /// The room is over; its actor stops and its name is free.
+    Ended,
+}
+
+/// A job the agent service shall place on a worker.
+#[derive(Clone, Debug)]
+pub struct JobRequest {
+    pub job: proto::Job,
+    pub deployment: String,
+}
+
+/// The state of a job as its worker reports it.
+#[derive(Clone, Debug)]
+pub struct JobUpdate {
+    pub job_id: String,
+    pub dispatch_id: String,
+    pub state: proto::JobState,
+}
