@@ -171,7 +171,7 @@ pub struct RemoteTransport {
     pub fingerprint: Fingerprint,
     /// Our role, decided from `a=setup` of both descriptions.
     pub role: DtlsRole,
-    /// The peer's SCTP port and `a=max-message-size` in bytes, when there is an application section.
+    /// The peer's SCTP port and `a=max-message-size`, when there is an application section.
     pub sctp: Option<SctpParameters>,
     pub candidates: Vec<RemoteCandidate>,
 }
