@@ -2,5 +2,10 @@
 //! `room` drives it, `media` carries out its commands. No actor, no socket, no clock.
 
 pub mod contract;
+mod media;
 
-pub use contract::{MediaInput, MediaOutput, ParticipantSettings, Published, Source};
+pub use self::media::ParticipantMedia;
+pub use contract::{
+    Environment, KeyAllocator, MediaInput, MediaOutput, ParticipantSettings, Published, Source,
+    WallClock,
+};

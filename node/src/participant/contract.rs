@@ -2,10 +2,12 @@
 //! here: their fields are what the rules of the surface are written in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
-use media::types::Codec;
-use media::{Command, Event, TrackKey};
+use media::types::{Codec, Fingerprint, LocalCandidate};
+use media::{Command, DownTrackKey, Event, RoomKey, TrackKey, TransportKey};
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
 
@@ -32,6 +34,62 @@ pub struct ParticipantSettings {
     pub subscription_limit_audio: u32,
     /// Seed of ICE credentials, SSRCs, sids and offer ids.
     pub seed: u64,
+}
+
+/// Issues the keys of the packet plane. Clones share one counter: a key is unique in the process,
+/// because rooms share shards.
+#[derive(Clone, Debug, Default)]
+pub struct KeyAllocator(Arc<AtomicU64>);
+
+impl KeyAllocator {
+    pub fn transport(&self) -> TransportKey {
+        TransportKey(self.next())
+    }
+
+    pub fn track(&self) -> TrackKey {
+        TrackKey(self.next())
+    }
+
+    pub fn down_track(&self) -> DownTrackKey {
+        DownTrackKey(self.next())
+    }
+
+    pub fn room(&self) -> RoomKey {
+        RoomKey(self.next())
+    }
+
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Turns instants into wall-clock time: cores never read a clock.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    pub instant: Instant,
+    /// Unix time of `instant`, in microseconds.
+    pub unix_micros: i64,
+}
+
+impl WallClock {
+    /// Unix time of `now`, in microseconds.
+    pub fn unix_micros_at(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.instant).as_micros();
+        self.unix_micros
+            .saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+}
+
+/// What the node and the room give every participant of theirs.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    pub room: RoomKey,
+    /// Host candidates of the shard that carries the room.
+    pub candidates: Arc<[LocalCandidate]>,
+    /// Of the certificate that shard's DTLS uses.
+    pub fingerprint: Fingerprint,
+    pub keys: KeyAllocator,
+    pub clock: WallClock,
 }
 
 /// A track of somebody else that can be subscribed to.
@@ -80,6 +138,14 @@ pub enum MediaInput {
         subscribed: bool,
     },
     TrackSetting(proto::UpdateTrackSettings),
+    /// How one subscriber receives a track of ours: the room hands `SubscriptionChanged` of that
+    /// subscriber to the publisher's core, which tells its client (`track_subscribed`, dynacast).
+    /// `None` = no longer.
+    Subscriber {
+        track: TrackSid,
+        subscriber: ParticipantSid,
+        quality: Option<proto::VideoQuality>,
+    },
     /// Replaces the permission: revoked publications end, revoked subscriptions wait.
     Permission(proto::ParticipantPermission),
     /// A resume: the client is back on a new WebSocket. Restarts ICE of server-offered connections.
