@@ -10,8 +10,10 @@
 pub mod command;
 pub mod event;
 pub mod ids;
+pub mod shard;
 pub mod types;
 
 pub use command::Command;
 pub use event::Event;
 pub use ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
+pub use shard::{Input, Output, Shard, ShardConfig, Transmit};
