@@ -3,6 +3,7 @@
 
 pub mod grants;
 pub mod ids;
+pub mod token;
 
 /// The protobuf messages, as published by LiveKit.
 pub use livekit_protocol as proto;
