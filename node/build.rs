@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::{env, fs, io};
 
-const MISSING: &str = "<!doctype html><title>Skein</title><p>This server was built without its room \
-page. Build it with <code>npm ci &amp;&amp; npm run build</code> in <code>node/web</code>, or start \
-the server with <code>./run</code>.";
+const MISSING: &str = "<!doctype html><title>Skein</title><p>This server was built without its \
+room page. Build it with <code>npm ci &amp;&amp; npm run build</code> in <code>node/web</code>, or \
+start the server with <code>./run</code>.";
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=web/dist");
