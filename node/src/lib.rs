@@ -1,5 +1,6 @@
 //! A Skein node: sockets, actors and APIs. Composes `media` and `protocol`; holds the only sockets
 //! of the program and no packet logic.
 
+pub mod config;
 pub mod participant;
 pub mod room;
