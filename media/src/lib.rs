@@ -8,9 +8,12 @@
 //! ```
 
 pub mod command;
+pub mod demux;
 pub mod event;
 pub mod ids;
 pub mod shard;
+pub mod limits;
+pub mod transport;
 pub mod types;
 
 pub use command::Command;

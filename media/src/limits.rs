@@ -1,0 +1,68 @@
+//! Bounds of the packet plane, each with the reason for its size. Everything that grows on behalf
+//! of a peer is limited by a constant of this file.
+
+use std::time::Duration;
+
+/// Candidate pairs of one transport: a client with several interfaces, IPv4 and IPv6, UDP and TCP
+/// shows about ten; beyond this new addresses are ignored until old pairs go.
+pub const ICE_MAX_PAIRS: usize = 32;
+/// Remote candidates kept for priorities and for active checks.
+pub const ICE_MAX_REMOTE_CANDIDATES: usize = 64;
+/// Connectivity checks in flight; the oldest is forgotten first.
+pub const ICE_MAX_TRANSACTIONS: usize = 64;
+/// First check interval of a pair that has not answered yet; doubles up to `ICE_CHECK_MAX`.
+pub const ICE_CHECK_MIN: Duration = Duration::from_millis(100);
+/// Slowest check interval of a pair that has not answered yet.
+pub const ICE_CHECK_MAX: Duration = Duration::from_millis(800);
+/// Unanswered checks after which a pair is given up until the peer checks it again.
+pub const ICE_MAX_UNANSWERED: u32 = 12;
+/// Consent check of the selected pair; RFC 7675 asks for less than 30 s, LiveKit uses 2 s.
+pub const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+/// Keep-alive of valid pairs that are not selected, so that NAT bindings stay.
+pub const ICE_KEEPALIVE_SPARE: Duration = Duration::from_secs(8);
+/// Silence after which a transport is `Disconnected` (LiveKit: rtc/transport.go).
+pub const ICE_DISCONNECTED: Duration = Duration::from_secs(10);
+/// Silence after `Disconnected` that makes it `Failed`.
+pub const ICE_FAILED: Duration = Duration::from_secs(5);
+/// Time from the remote description to a selected pair; the control plane gives up earlier.
+pub const ICE_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long credentials from before an ICE restart are still answered once the new pair carries.
+pub const ICE_OLD_CREDENTIALS: Duration = Duration::from_secs(5);
+
+/// Time a DTLS handshake may take (LiveKit: 60 s).
+pub const DTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Verbatim repeats of an unanswered flight before the library's own timer of 1 s.
+pub const DTLS_EARLY_REPEATS: [Duration; 3] = [
+    Duration::from_millis(150),
+    Duration::from_millis(350),
+    Duration::from_millis(650),
+];
+/// DTLS datagrams of one handshake flight kept for early repeats.
+pub const DTLS_MAX_FLIGHT_DATAGRAMS: usize = 16;
+/// DTLS record numbers a snapshot skips: more than a frozen primary can have sent meanwhile.
+pub const DTLS_RECORD_LEASE: u64 = 4_096;
+
+/// SRTP streams per direction of one transport; the least recently used one is replaced.
+pub const SRTP_MAX_STREAMS: usize = 1_024;
+/// SRTP indexes of a stream a snapshot skips beyond what was sealed.
+pub const SRTP_INDEX_LEASE: u64 = 256;
+/// SRTCP indexes leased at a time; a snapshot starts behind the lease.
+pub const SRTCP_INDEX_LEASE: u32 = 1_024;
+
+/// Wait for the peer's INIT before sending our own: libwebrtc and an offering aiortc send theirs at
+/// once, an answering aiortc waits for us.
+pub const SCTP_INIT_GRACE: Duration = Duration::from_millis(150);
+/// `a=max-message-size` we advertise, in bytes (LiveKit reads with 65535).
+pub const SCTP_MAX_MESSAGE_BYTES: u32 = 65_535;
+/// Unsent bytes of a lossy channel beyond which its messages are dropped.
+pub const SCTP_MAX_LOSSY_BUFFERED_BYTES: usize = 256 * 1024;
+/// Unsent bytes of a reliable channel beyond which its messages are dropped and counted.
+pub const SCTP_MAX_RELIABLE_BUFFERED_BYTES: usize = 16 * 1024 * 1024;
+/// Data channels of one transport, both sides' together.
+pub const SCTP_MAX_CHANNELS: usize = 64;
+/// Longest label of a data channel in bytes (RFC 8832 allows 65535).
+pub const SCTP_MAX_LABEL_BYTES: usize = 256;
+
+/// Longest frame on an ICE-TCP connection: RFC 4571 has a 16-bit length, packets are below the
+/// path MTU, DTLS records below 2^14.
+pub const TCP_MAX_FRAME_BYTES: usize = 16 * 1024 + 256;
