@@ -6,6 +6,6 @@ mod media;
 
 pub use self::media::ParticipantMedia;
 pub use contract::{
-    Environment, KeyAllocator, MediaInput, MediaOutput, ParticipantSettings, Published, Source,
+    Environment, KeyAllocator, KeySpace, MediaInput, MediaOutput, ParticipantSettings, Published, Source,
     WallClock,
 };

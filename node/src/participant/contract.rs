@@ -36,8 +36,8 @@ pub struct ParticipantSettings {
     pub seed: u64,
 }
 
-/// Issues the keys of the packet plane. Clones share one counter: a key is unique in the process,
-/// because rooms share shards.
+/// Issues the keys of the packet plane. Clones share one counter. A key is unique in the process,
+/// because rooms share shards: [`KeySpace::allocator`] makes one for each participant.
 #[derive(Clone, Debug, Default)]
 pub struct KeyAllocator(Arc<AtomicU64>);
 
@@ -60,6 +60,45 @@ impl KeyAllocator {
 
     fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// The keys of one participant. Their upper bits name its room and itself, so a fact of a shard
+/// finds its way back without a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpace {
+    pub room: RoomKey,
+    first: u64,
+}
+
+impl KeySpace {
+    const PARTICIPANT_SHIFT: u32 = 24;
+    const ROOM_SHIFT: u32 = 40;
+
+    /// Space of the participant with the number `participant` in the room with the number `room`
+    /// (below 2^24). 2^24 keys fit; that many subscriptions outlast any session.
+    pub fn new(room: u32, participant: u16) -> Self {
+        let base = u64::from(room) << Self::ROOM_SHIFT;
+        let first = base | u64::from(participant) << Self::PARTICIPANT_SHIFT;
+        Self {
+            room: RoomKey(base),
+            first,
+        }
+    }
+
+    /// Issues the keys of this space.
+    pub fn allocator(self) -> KeyAllocator {
+        KeyAllocator(Arc::new(AtomicU64::new(self.first)))
+    }
+
+    /// The number of the room a key was issued in.
+    pub fn room_of(key: u64) -> u32 {
+        (key >> Self::ROOM_SHIFT) as u32
+    }
+
+    /// The number, within its room, of the participant that issued a key.
+    pub fn participant_of(key: u64) -> u16 {
+        (key >> Self::PARTICIPANT_SHIFT) as u16
     }
 }
 

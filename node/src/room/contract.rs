@@ -65,6 +65,12 @@ pub enum SessionMessage {
     Close,
 }
 
+/// What arrives at a session: the first is a `JoinResponse`, a `ReconnectResponse`, a `Leave` or
+/// the reason why there is none.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct ToSession(pub Result<SessionMessage, AttachError>);
+
 /// A request of the server API to a live room. Grants were checked before.
 #[derive(Clone, Debug)]
 pub enum RoomCall {
@@ -106,7 +112,8 @@ pub enum RoomReply {
     Inspection(serde_json::Value),
 }
 
-/// Failure of a `RoomCall`; each variant is a Twirp code.
+/// Failure of a `RoomCall`; each variant is a Twirp code. Messages come without the prefix
+/// `twirp error unknown: ` that upstream's API puts before errors of a room's node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoomError {
     #[error("{0}")]
@@ -189,6 +196,8 @@ pub struct JobRequest {
 /// The state of a job as its worker reports it.
 #[derive(Clone, Debug)]
 pub struct JobUpdate {
+    /// Name of the room the job belongs to.
+    pub room: String,
     pub job_id: String,
     pub dispatch_id: String,
     pub state: proto::JobState,

@@ -1,0 +1,200 @@
+//! What a room is given by the composition: policy values, the media cores' factory, the token
+//! signer, and the sinks its shell writes to. Plain data and traits; nothing here decides.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use media::types::{Fingerprint, LocalCandidate};
+use protocol::grants::Claims;
+use protocol::ids::{ParticipantSid, TrackSid};
+use protocol::proto;
+
+use super::contract::JobRequest;
+use crate::participant::{
+    Environment, MediaInput, MediaOutput, ParticipantMedia, ParticipantSettings,
+};
+
+/// Values of the configuration that rooms obey. Names are those of `livekit.yaml`.
+#[derive(Clone, Debug)]
+pub struct RoomsConfig {
+    pub node_id: String,
+    pub region: String,
+    /// Seed of sids, trailers and credentials; from the operating system outside of simulations.
+    pub seed: u64,
+    /// `room.auto_create`
+    pub auto_create: bool,
+    /// `room.empty_timeout`, seconds.
+    pub empty_timeout_s: u32,
+    /// `room.departure_timeout`, seconds.
+    pub departure_timeout_s: u32,
+    /// `room.max_participants`; 0 = no limit.
+    pub max_participants: u32,
+    /// `room.enabled_codecs`, in order of preference.
+    pub enabled_codecs: Vec<proto::Codec>,
+    pub enable_remote_unmute: bool,
+    pub enable_full_room_in_webhooks: bool,
+    /// `room.update_batch_target_size`, bytes.
+    pub update_batch_target_bytes: usize,
+    /// `room.room_configurations`
+    pub presets: BTreeMap<String, proto::RoomConfiguration>,
+    /// `rtc.congestion_control.allow_pause`
+    pub allow_pause: bool,
+    /// `limit.subscription_limit_video`; 0 = no limit.
+    pub subscription_limit_video: u32,
+    /// `limit.subscription_limit_audio`; 0 = no limit.
+    pub subscription_limit_audio: u32,
+    /// `limit.max_metadata_size`, bytes; 0 = no limit, as in the other `max_` values.
+    pub max_metadata_bytes: usize,
+    pub max_attributes_bytes: usize,
+    pub max_room_name_chars: usize,
+    pub max_identity_chars: usize,
+    pub max_name_chars: usize,
+    pub max_data_blob_key_chars: usize,
+    pub max_data_blobs_bytes: usize,
+    /// `enable_data_tracks`
+    pub data_tracks: bool,
+    /// `enable_participant_data_blob`
+    pub data_blobs: bool,
+    /// Told to clients in Join- and ReconnectResponse.
+    pub ice_servers: Vec<proto::IceServer>,
+}
+
+impl Default for RoomsConfig {
+    fn default() -> Self {
+        let codecs = [
+            "audio/PCMU", "audio/PCMA", "audio/opus", "audio/red", "video/VP8", "video/H264",
+            "video/VP9", "video/AV1", "video/H265", "video/rtx",
+        ];
+        Self {
+            node_id: String::new(),
+            region: String::new(),
+            seed: 0,
+            auto_create: true,
+            empty_timeout_s: 300,
+            departure_timeout_s: 20,
+            max_participants: 0,
+            enabled_codecs: codecs
+                .iter()
+                .map(|mime| proto::Codec { mime: (*mime).to_owned(), fmtp_line: String::new() })
+                .collect(),
+            enable_remote_unmute: false,
+            enable_full_room_in_webhooks: false,
+            update_batch_target_bytes: 128 * 1024,
+            presets: BTreeMap::new(),
+            allow_pause: false,
+            subscription_limit_video: 0,
+            subscription_limit_audio: 0,
+            max_metadata_bytes: 512 * 1024,
+            max_attributes_bytes: 64 * 1024,
+            max_room_name_chars: 256,
+            max_identity_chars: 256,
+            max_name_chars: 256,
+            max_data_blob_key_chars: 256,
+            max_data_blobs_bytes: 64_000,
+            data_tracks: true,
+            data_blobs: false,
+            ice_servers: Vec::new(),
+        }
+    }
+}
+
+/// A participant's media core as the room sees it; `ParticipantMedia` in the program, a scripted
+/// one in the room's tests.
+pub trait MediaCore {
+    fn handle(&mut self, now: Instant, input: MediaInput);
+    fn poll(&mut self) -> Option<MediaOutput>;
+    fn deadline(&self) -> Option<Instant>;
+    /// The current TrackInfo of a published or a pending track.
+    fn track(&self, sid: &TrackSid) -> Option<Arc<proto::TrackInfo>>;
+    /// Receives at least one track of that publisher.
+    fn subscribes_to(&self, publisher: &ParticipantSid) -> bool;
+}
+
+impl MediaCore for ParticipantMedia {
+    fn handle(&mut self, now: Instant, input: MediaInput) {
+        self.handle(now, input);
+    }
+
+    fn poll(&mut self) -> Option<MediaOutput> {
+        self.poll()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline()
+    }
+
+    fn track(&self, sid: &TrackSid) -> Option<Arc<proto::TrackInfo>> {
+        self.track(sid)
+    }
+
+    fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
+        self.subscribes_to(publisher)
+    }
+}
+
+pub type MediaFactory =
+    Arc<dyn Fn(ParticipantSettings, Environment) -> Box<dyn MediaCore> + Send + Sync>;
+
+/// What the connections of a room say about the shard that carries it.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub candidates: Arc<[LocalCandidate]>,
+    /// Of the certificate the shard's DTLS uses.
+    pub fingerprint: Fingerprint,
+}
+
+pub type EndpointOf = Arc<dyn Fn(media::RoomKey) -> Endpoint + Send + Sync>;
+
+/// Signs a token that lets its holder come back.
+pub trait TokenSigner: Send + Sync {
+    /// `claims` without `iss`, `exp`, `nbf`, `iat`; `now_s` are seconds since the epoch. The key is
+    /// the first configured one. `None` when signing fails.
+    fn sign(&self, claims: &Claims, now_s: i64, validity: Duration) -> Option<String>;
+}
+
+/// Takes commands to the shard a room lives on. Never blocks.
+pub trait ShardSink: Send + Sync {
+    fn send(&self, room: media::RoomKey, command: media::Command);
+}
+
+/// Takes webhook events for delivery. Never blocks.
+pub trait WebhookSink: Send + Sync {
+    fn publish(&self, event: proto::WebhookEvent);
+}
+
+/// The agent service. Never blocks.
+pub trait JobSink: Send + Sync {
+    fn launch(&self, job: JobRequest);
+    fn terminate(&self, room: &str, job_id: &str);
+}
+
+/// What the cores need.
+pub struct Services {
+    pub config: RoomsConfig,
+    pub endpoint: EndpointOf,
+    pub media: MediaFactory,
+    pub tokens: Arc<dyn TokenSigner>,
+}
+
+impl Services {
+    /// Services whose participants have real media cores.
+    pub fn new(
+        config: RoomsConfig,
+        endpoint: EndpointOf,
+        tokens: Arc<dyn TokenSigner>,
+    ) -> Self {
+        let media: MediaFactory = Arc::new(|settings, environment| {
+            Box::new(ParticipantMedia::new(settings, environment))
+        });
+        Self { config, endpoint, media, tokens }
+    }
+}
+
+/// What the shells write to.
+#[derive(Clone)]
+pub struct Sinks {
+    pub shards: Arc<dyn ShardSink>,
+    pub webhooks: Arc<dyn WebhookSink>,
+    pub jobs: Arc<dyn JobSink>,
+}

@@ -1,0 +1,193 @@
+//! The actix shell of one `Room`: hands it what arrives, carries out what it says, wakes it up in
+//! time. Started by `rooms`. Decides nothing.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Recipient};
+use tokio::sync::oneshot;
+
+use super::Room;
+use super::contract::{
+    Attach, CallId, RoomCall, RoomError, RoomInput, RoomOutput, RoomReply, SessionId,
+    SessionMessage, ToSession,
+};
+use super::environment::Sinks;
+use crate::rooms::{self, Registry};
+
+/// Everything the registry forwards to a room.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum ToRoom {
+    Attach {
+        attach: Box<Attach>,
+        recipient: Recipient<ToSession>,
+    },
+    Call {
+        request: RoomCall,
+        reply: oneshot::Sender<Result<RoomReply, RoomError>>,
+    },
+    /// Inputs that need no answer channel: signals, closings, facts of shards, jobs, `Stop`.
+    Input(RoomInput),
+    /// The registry has forgotten the room: nothing arrives any more.
+    Forgotten,
+}
+
+pub(crate) struct RoomActor {
+    room: Room,
+    key: media::RoomKey,
+    name: String,
+    registry: Addr<Registry>,
+    sinks: Sinks,
+    sessions: HashMap<SessionId, Recipient<ToSession>>,
+    calls: HashMap<CallId, oneshot::Sender<Result<RoomReply, RoomError>>>,
+    next_call: u64,
+    /// When the one pending timer fires, if there is one.
+    alarm: Option<(Instant, actix::SpawnHandle)>,
+    ended: bool,
+}
+
+impl RoomActor {
+    pub(crate) fn new(
+        room: Room,
+        key: media::RoomKey,
+        name: String,
+        registry: Addr<Registry>,
+        sinks: Sinks,
+    ) -> Self {
+        Self {
+            room,
+            key,
+            name,
+            registry,
+            sinks,
+            sessions: HashMap::new(),
+            calls: HashMap::new(),
+            next_call: 0,
+            alarm: None,
+            ended: false,
+        }
+    }
+
+    fn step(&mut self, input: Option<RoomInput>, ctx: &mut Context<Self>) {
+        if let Some(input) = input {
+            self.room.handle(Instant::now(), input);
+        }
+        while let Some(output) = self.room.poll() {
+            self.carry_out(output);
+        }
+        self.set_alarm(ctx);
+    }
+
+    fn carry_out(&mut self, output: RoomOutput) {
+        match output {
+            RoomOutput::Session { session, message } => {
+                let last = matches!(message, SessionMessage::Close);
+                self.tell(session, Ok(message), last);
+            }
+            RoomOutput::Refused { session, error } => self.tell(session, Err(error), true),
+            RoomOutput::Reply { call, result } => {
+                if let Some(reply) = self.calls.remove(&call) {
+                    // The caller may have gone away: its answer is nobody's then.
+                    let _ = reply.send(result);
+                }
+            }
+            RoomOutput::Shard(command) => self.sinks.shards.send(self.key, command),
+            RoomOutput::Webhook(event) => self.sinks.webhooks.publish(*event),
+            RoomOutput::LaunchJob(job) => self.sinks.jobs.launch(*job),
+            RoomOutput::TerminateJob { job_id } => self.sinks.jobs.terminate(&self.name, &job_id),
+            RoomOutput::Ended => {
+                self.ended = true;
+                self.registry.do_send(rooms::Ended { key: self.key });
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        session: SessionId,
+        message: Result<SessionMessage, super::AttachError>,
+        last: bool,
+    ) {
+        if let Some(recipient) = self.sessions.get(&session) {
+            recipient.do_send(ToSession(message));
+        }
+        if last {
+            self.sessions.remove(&session);
+        }
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let wanted = if self.ended { None } else { self.room.deadline() };
+        if self.alarm.as_ref().map(|(at, _)| *at) == wanted {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(at) = wanted {
+            let delay = at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let handle = ctx.run_later(delay, |actor, ctx| {
+                actor.alarm = None;
+                actor.step(Some(RoomInput::Timeout), ctx);
+            });
+            self.alarm = Some((at, handle));
+        }
+    }
+
+    /// The room is over but its name was looked up before the registry knew: joiners go back to
+    /// the registry, which makes a new room; calls learn that the room is gone.
+    fn bounce(&mut self, message: ToRoom) {
+        match message {
+            ToRoom::Attach { attach, recipient } => {
+                self.registry.do_send(rooms::AttachSession { attach, recipient });
+            }
+            ToRoom::Call { reply, .. } => {
+                let _ = reply.send(Err(RoomError::NotFound(rooms::NO_SUCH_ROOM.into())));
+            }
+            ToRoom::Input(_) | ToRoom::Forgotten => {}
+        }
+    }
+}
+
+impl Actor for RoomActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.step(None, ctx);
+    }
+}
+
+impl Handler<ToRoom> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, message: ToRoom, ctx: &mut Self::Context) {
+        if let ToRoom::Forgotten = message {
+            ctx.stop();
+            return;
+        }
+        if self.ended {
+            self.bounce(message);
+            return;
+        }
+        match message {
+            ToRoom::Attach { attach, recipient } => {
+                self.sessions.insert(attach.session, recipient);
+                self.step(Some(RoomInput::Attach(attach)), ctx);
+            }
+            ToRoom::Call { request, reply } => {
+                let call = CallId(self.next_call);
+                self.next_call += 1;
+                self.calls.insert(call, reply);
+                self.step(Some(RoomInput::Call { call, request }), ctx);
+            }
+            ToRoom::Input(input) => {
+                if let RoomInput::SessionClosed(session) = &input {
+                    self.sessions.remove(session);
+                }
+                self.step(Some(input), ctx);
+            }
+            ToRoom::Forgotten => {}
+        }
+    }
+}
