@@ -6,6 +6,6 @@ mod media;
 
 pub use self::media::ParticipantMedia;
 pub use contract::{
-    Environment, KeyAllocator, KeySpace, MediaInput, MediaOutput, ParticipantSettings, Published, Source,
-    WallClock,
+    Environment, KeyAllocator, KeySpace, MediaInput, MediaOutput, ParticipantSettings, Published,
+    Source, WallClock,
 };

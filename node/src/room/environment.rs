@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use media::types::{Fingerprint, LocalCandidate};
-use protocol::grants::Claims;
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
+use protocol::token::Keys;
 
 use super::contract::JobRequest;
 use crate::participant::{
@@ -146,13 +146,6 @@ pub struct Endpoint {
 
 pub type EndpointOf = Arc<dyn Fn(media::RoomKey) -> Endpoint + Send + Sync>;
 
-/// Signs a token that lets its holder come back.
-pub trait TokenSigner: Send + Sync {
-    /// `claims` without `iss`, `exp`, `nbf`, `iat`; `now_s` are seconds since the epoch. The key is
-    /// the first configured one. `None` when signing fails.
-    fn sign(&self, claims: &Claims, now_s: i64, validity: Duration) -> Option<String>;
-}
-
 /// Takes commands to the shard a room lives on. Never blocks.
 pub trait ShardSink: Send + Sync {
     fn send(&self, room: media::RoomKey, command: media::Command);
@@ -174,7 +167,8 @@ pub struct Services {
     pub config: RoomsConfig,
     pub endpoint: EndpointOf,
     pub media: MediaFactory,
-    pub tokens: Arc<dyn TokenSigner>,
+    /// Signs the tokens clients come back with.
+    pub keys: Keys,
 }
 
 impl Services {
@@ -182,12 +176,12 @@ impl Services {
     pub fn new(
         config: RoomsConfig,
         endpoint: EndpointOf,
-        tokens: Arc<dyn TokenSigner>,
+        keys: Keys,
     ) -> Self {
         let media: MediaFactory = Arc::new(|settings, environment| {
             Box::new(ParticipantMedia::new(settings, environment))
         });
-        Self { config, endpoint, media, tokens }
+        Self { config, endpoint, media, keys }
     }
 }
 
