@@ -3,6 +3,7 @@
 
 pub mod contract;
 mod media;
+pub mod quirks;
 
 pub use self::media::ParticipantMedia;
 pub use contract::{

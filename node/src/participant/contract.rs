@@ -183,6 +183,8 @@ pub enum MediaInput {
     Subscriber {
         track: TrackSid,
         subscriber: ParticipantSid,
+        /// The one of the track's codecs this subscriber receives.
+        codec: Option<Codec>,
         quality: Option<proto::VideoQuality>,
     },
     /// Replaces the permission: revoked publications end, revoked subscriptions wait.
@@ -218,6 +220,8 @@ pub enum MediaOutput {
         track: TrackSid,
         publisher: ParticipantSid,
         subscribed: bool,
+        /// Which of the track's codecs it receives; `None` when it no longer does.
+        codec: Option<Codec>,
         /// Highest quality this subscriber wants of it, for dynacast.
         quality: proto::VideoQuality,
     },

@@ -9,6 +9,7 @@ use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
 
 use super::contract::{Environment, MediaInput, MediaOutput, ParticipantSettings, Published};
+use super::quirks;
 
 /// One participant's media. Created with the participant, fed until `MediaInput::Close`.
 #[derive(Debug)]
@@ -62,6 +63,17 @@ impl ParticipantMedia {
     pub fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
         let _ = publisher;
         false
+    }
+
+    /// The event is about a transport, a track or a down track of this participant.
+    pub fn concerns(&self, event: &media::Event) -> bool {
+        let _ = event;
+        false
+    }
+
+    /// `JoinResponse.subscriber_primary`: `/rtc` with the right to subscribe.
+    pub fn subscriber_primary(&self) -> bool {
+        quirks::subscriber_primary(&self.settings)
     }
 
     pub fn permission(&self) -> &proto::ParticipantPermission {
