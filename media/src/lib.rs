@@ -11,8 +11,9 @@ pub mod command;
 pub mod demux;
 pub mod event;
 pub mod ids;
-pub mod shard;
 pub mod limits;
+pub mod negotiate;
+pub mod shard;
 pub mod transport;
 pub mod types;
 
