@@ -2,5 +2,7 @@
 //! of the program and no packet logic.
 
 pub mod config;
+pub mod limits;
+pub mod net;
 pub mod participant;
 pub mod room;

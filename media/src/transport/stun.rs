@@ -292,6 +292,13 @@ impl Builder {
         message.attribute(FINGERPRINT, &crc.to_be_bytes()).raw
     }
 
+    /// Adds FINGERPRINT only: the answer to a request without credentials (RFC 8489 §6.3.1).
+    pub fn finish_plain(mut self) -> Vec<u8> {
+        self.set_length(8);
+        let crc = crc32fast::hash(&self.raw) ^ FINGERPRINT_XOR;
+        self.attribute(FINGERPRINT, &crc.to_be_bytes()).raw
+    }
+
     fn attribute(mut self, kind: u16, value: &[u8]) -> Builder {
         self.raw.extend_from_slice(&kind.to_be_bytes());
         self.raw

@@ -127,6 +127,9 @@ pub struct Environment {
     pub candidates: Arc<[LocalCandidate]>,
     /// Of the certificate that shard's DTLS uses.
     pub fingerprint: Fingerprint,
+    /// First character of every local ICE username fragment: it names the shard, so that any
+    /// worker that receives a first check knows whose it is.
+    pub ufrag_prefix: char,
     pub keys: KeyAllocator,
     pub clock: WallClock,
 }

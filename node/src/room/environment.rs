@@ -142,6 +142,8 @@ pub struct Endpoint {
     pub candidates: Arc<[LocalCandidate]>,
     /// Of the certificate the shard's DTLS uses.
     pub fingerprint: Fingerprint,
+    /// First character of every local ICE username fragment: names the shard.
+    pub ufrag_prefix: char,
 }
 
 pub type EndpointOf = Arc<dyn Fn(media::RoomKey) -> Endpoint + Send + Sync>;

@@ -1,0 +1,70 @@
+//! Bounds of sockets, workers and composition, each with the reason for its size. Used by `net`,
+//! `worker`, `shards` and `run`; rooms and sessions have their own.
+
+use std::time::Duration;
+
+/// Local addresses a node offers: a host has a handful, a container host dozens of bridges that
+/// no client can reach; each costs a socket per shard and a candidate in every description.
+pub const LOCAL_ADDRESSES_MAX: usize = 16;
+/// Shards, as a shard is named by one character of a username fragment.
+pub const SHARDS_MAX: usize = 32;
+
+/// Kernel buffer asked for on each media socket: 50 ms at 1.3 Gbit/s, so that a slow turn of the
+/// worker loses nothing. The kernel grants less if `net.core.rmem_max` is lower.
+pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+/// One receive slot: the largest run the kernel coalesces (GRO) is below 64 KiB.
+pub const RECEIVE_SLOT_BYTES: usize = 64 << 10;
+/// Receive calls per socket and turn; a call brings up to 32 slots, so one busy socket cannot
+/// starve commands and timers.
+pub const RECEIVE_CALLS_PER_TURN: usize = 4;
+
+/// Commands carried out per turn; joining a large room brings some hundreds.
+pub const COMMANDS_PER_TURN: usize = 256;
+/// Commands waiting at one worker. Only a worker that hangs gets here; more is lost and counted.
+pub const COMMANDS_WAITING_MAX: usize = 1 << 20;
+/// Outputs of a shard taken per turn: bounds how long a turn is deaf for new packets.
+pub const OUTPUTS_PER_TURN: usize = 16_384;
+/// Events on their way from all shards to the rooms.
+pub const EVENTS_WAITING_MAX: usize = 16_384;
+/// Events a worker keeps when that queue is full; then the oldest are lost and counted.
+pub const EVENTS_KEPT_MAX: usize = 65_536;
+
+/// Batches of datagrams handed from one worker to another and not yet taken: a jitter buffer,
+/// not a backlog.
+pub const HANDED_BATCHES_MAX: usize = 256;
+/// Handed batches taken per turn.
+pub const HANDED_BATCHES_PER_TURN: usize = 64;
+/// Remote addresses remembered to belong to another shard, per generation.
+pub const LEARNED_ADDRESSES_MAX: usize = 16_384;
+/// A remembered address not seen for one to two of these is forgotten.
+pub const LEARNED_GENERATION: Duration = Duration::from_secs(30);
+
+/// ICE-TCP connections of one worker.
+pub const TCP_CONNECTIONS_MAX: usize = 4_096;
+/// Those among them that have not shown a valid first packet yet.
+pub const TCP_STRANGERS_MAX: usize = 256;
+/// Time a connection has for its first packet.
+pub const TCP_STRANGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence after which an established connection is closed; ICE keep-alives come every 2 s.
+pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Unsent bytes of a connection beyond which frames are dropped: 1 s at 2 Mbit/s. Media that old
+/// is worth nothing.
+pub const TCP_UNSENT_BYTES_MAX: usize = 256 << 10;
+/// Connections accepted per turn.
+pub const TCP_ACCEPTS_PER_TURN: usize = 32;
+/// Bytes read from one connection per turn.
+pub const TCP_READ_BYTES_PER_TURN: usize = 64 << 10;
+
+/// Longest wait of a worker without a deadline; shutdown does not depend on it.
+pub const WORKER_WAIT_MAX: Duration = Duration::from_millis(500);
+/// A worker publishes its counters this often.
+pub const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Wait for each of a few tries to learn an external address.
+pub const EXTERNAL_ADDRESS_WAIT: Duration = Duration::from_millis(500);
+pub const EXTERNAL_ADDRESS_TRIES: usize = 3;
+
+/// A draining node looks this often whether everybody has left (upstream: 5 s).
+pub const DRAIN_POLL: Duration = Duration::from_secs(1);
+/// A forced stop gives clients this long to read their Leave.
+pub const STOP_GRACE: Duration = Duration::from_millis(500);

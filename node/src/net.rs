@@ -1,0 +1,6 @@
+//! The only sockets of the program: media over UDP and TCP, and HTTP. No protocol logic beyond
+//! framing; `worker` and `run` drive it.
+
+pub mod gather;
+pub mod interfaces;
+pub mod udp;
