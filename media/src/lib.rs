@@ -13,6 +13,8 @@ pub mod event;
 pub mod ids;
 pub mod limits;
 pub mod negotiate;
+pub mod rtcp;
+pub mod rtp;
 pub mod shard;
 pub mod transport;
 pub mod types;

@@ -66,3 +66,8 @@ pub const SCTP_MAX_LABEL_BYTES: usize = 256;
 /// Longest frame on an ICE-TCP connection: RFC 4571 has a 16-bit length, packets are below the
 /// path MTU, DTLS records below 2^14.
 pub const TCP_MAX_FRAME_BYTES: usize = 16 * 1024 + 256;
+
+/// Arrivals one transport-wide feedback covers; at 100 ms between them this is 20,000 packets a second.
+pub const FEEDBACK_MAX_PENDING: usize = 2_000;
+/// Received packets told in one feedback packet, so that it stays below the MTU.
+pub const FEEDBACK_MAX_DELTAS: usize = 400;

@@ -33,7 +33,11 @@ mod tests {
         let found = DependencyDescriptor::parse(&[0xc1, 0x01, 0x02, 0x80, 0]).unwrap();
         assert!(found.frame_start && found.frame_end && found.has_structure);
         assert_eq!((found.template, found.frame_number), (1, 0x0102));
-        assert!(!DependencyDescriptor::parse(&[0x81, 0, 1]).unwrap().has_structure);
+        assert!(
+            !DependencyDescriptor::parse(&[0x81, 0, 1])
+                .unwrap()
+                .has_structure
+        );
         assert_eq!(DependencyDescriptor::parse(&[0x81, 0]), None);
     }
 }

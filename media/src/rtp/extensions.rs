@@ -104,7 +104,9 @@ impl ExtensionMap {
                 continue;
             }
             let (id, len, head) = if two_byte {
-                let Some(&len) = packet.get(at + 1) else { break };
+                let Some(&len) = packet.get(at + 1) else {
+                    break;
+                };
                 (first, usize::from(len), 2)
             } else {
                 (first >> 4, usize::from(first & 0x0f) + 1, 1)
@@ -202,7 +204,9 @@ mod tests {
     fn one_byte_elements_are_read() {
         let bytes = packet(
             [0xbe, 0xde],
-            &[0x10, 0x85, 0x31, 0xab, 0xcd, 0x40, b'0', 0, 0xa0, b'q', 0, 0],
+            &[
+                0x10, 0x85, 0x31, 0xab, 0xcd, 0x40, b'0', 0, 0xa0, b'q', 0, 0,
+            ],
         );
         let header = RtpHeader::parse(&bytes).unwrap();
         let found = map().read(&header, &bytes);

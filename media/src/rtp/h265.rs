@@ -39,7 +39,18 @@ mod tests {
     #[test]
     fn parameter_sets_mark_key_frames_in_every_packetisation() {
         assert!(starts_key_frame(&[VPS << 1, 1]));
-        assert!(starts_key_frame(&[AGGREGATION << 1, 1, 0, 2, 0x44, 1, 0, 2, SPS << 1, 1]));
+        assert!(starts_key_frame(&[
+            AGGREGATION << 1,
+            1,
+            0,
+            2,
+            0x44,
+            1,
+            0,
+            2,
+            SPS << 1,
+            1
+        ]));
         assert!(starts_key_frame(&[FRAGMENTATION << 1, 1, 0x80 | SPS]));
         assert!(!starts_key_frame(&[FRAGMENTATION << 1, 1, 0x80 | 1]));
         assert!(!starts_key_frame(&[1 << 1, 1]));
