@@ -4,5 +4,6 @@
 pub mod config;
 pub mod limits;
 pub mod net;
+pub mod page;
 pub mod participant;
 pub mod room;
