@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
 use protocol::grants::{Claims, VideoGrant};
 use protocol::token::{self, Keys};
@@ -36,13 +36,11 @@ impl ResponseError for Unauthorized {
     }
 }
 
-/// A plain-text refusal as Go's `http.Error` writes it, readable from any origin: browsers decide
-/// on the body what to do next.
+/// A plain-text refusal as Go's `http.Error` writes it.
 pub fn refusal(status: StatusCode, text: impl Into<String>) -> HttpResponse {
     HttpResponse::build(status)
         .content_type("text/plain; charset=utf-8")
         .insert_header(("X-Content-Type-Options", "nosniff"))
-        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .body(text.into())
 }
 
@@ -107,7 +105,11 @@ pub struct PermissionDenied;
 type Checked = Result<(), PermissionDenied>;
 
 fn check(allowed: bool) -> Checked {
-    if allowed { Ok(()) } else { Err(PermissionDenied) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(PermissionDenied)
+    }
 }
 
 /// Grant checks of one caller, one method for each kind of right (LiveKit's `service/auth.go`).

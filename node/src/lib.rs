@@ -1,9 +1,11 @@
 //! A Skein node: sockets, actors and APIs. Composes `media` and `protocol`; holds the only sockets
 //! of the program and no packet logic.
 
+pub mod auth;
 pub mod config;
 pub mod limits;
 pub mod net;
 pub mod page;
 pub mod participant;
 pub mod room;
+pub mod signal;

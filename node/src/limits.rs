@@ -68,3 +68,14 @@ pub const EXTERNAL_ADDRESS_TRIES: usize = 3;
 pub const DRAIN_POLL: Duration = Duration::from_secs(1);
 /// A forced stop gives clients this long to read their Leave.
 pub const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Open HTTP connections of all workers: a session costs about one, 20,000 are beyond a node.
+pub const HTTP_CONNECTIONS_MAX: usize = 40_000;
+/// A request head that takes longer to arrive is an attack or a dead line.
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle connections stay longer than the 60 s after which common load balancers drop theirs.
+pub const HTTP_KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// The kernel probes silent connections this often.
+pub const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Sent bytes that nobody acknowledges for this long end the connection and free its buffers.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);

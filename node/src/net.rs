@@ -2,5 +2,6 @@
 //! framing; `worker` and `run` drive it.
 
 pub mod gather;
+pub mod http;
 pub mod interfaces;
 pub mod udp;

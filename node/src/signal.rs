@@ -1,0 +1,75 @@
+//! The WebSocket gateway: from an HTTP request to a participant's session and back. Parses at the
+//! edge; `rooms` decides who gets in. `session` is the core, `participant_actor` its shell.
+
+mod client_info;
+mod frames;
+mod join_params;
+mod join_request;
+mod limits;
+mod participant_actor;
+mod session;
+mod validate;
+mod websocket;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix::Recipient;
+use actix_web::web;
+use futures_util::future::LocalBoxFuture;
+use protocol::proto::signal_request;
+use protocol::token::Keys;
+
+use crate::room::contract::{Attach, SessionId, ToSession};
+
+/// The registry of rooms as the gateway sees it: `rooms::Rooms` in the program, a scripted one in
+/// the gateway's tests. Nothing here waits but `exists`.
+pub trait Lobby: Send + Sync {
+    /// Lets a client in, or back in. The first message, or the refusal, goes to `recipient`.
+    fn attach(&self, attach: Attach, recipient: Recipient<ToSession>);
+    /// What the client of a session said.
+    fn signal(&self, room: &str, session: SessionId, message: signal_request::Message);
+    /// The WebSocket is gone, for whatever reason.
+    fn session_closed(&self, room: &str, session: SessionId);
+    fn exists<'a>(&'a self, room: &'a str) -> LocalBoxFuture<'a, bool>;
+}
+
+/// What the gateway obeys. Names are those of `livekit.yaml`; 0 = no limit.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    pub keys: Keys,
+    /// `room.auto_create`
+    pub auto_create: bool,
+    /// `limit.max_room_name_length`
+    pub max_room_name_length: usize,
+    /// `limit.max_participant_identity_length`
+    pub max_participant_identity_length: usize,
+    /// `limit.signal_message_size_limit`, bytes; 0 = LiveKit's default, as nothing is unlimited.
+    pub signal_message_bytes_max: usize,
+}
+
+/// Everything the paths below `/rtc` share.
+pub struct Gateway {
+    settings: GatewaySettings,
+    rooms: Arc<dyn Lobby>,
+    next_session: AtomicU64,
+}
+
+impl Gateway {
+    pub fn new(settings: GatewaySettings, rooms: Arc<dyn Lobby>) -> Self {
+        Self {
+            settings,
+            rooms,
+            next_session: AtomicU64::new(1),
+        }
+    }
+
+    fn new_session(&self) -> SessionId {
+        SessionId(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Registers `/rtc`, `/rtc/v1` and their `validate` for `net::http::serve`.
+pub fn configure(config: &mut web::ServiceConfig, gateway: &Arc<Gateway>) {
+    websocket::configure(config, web::Data::from(gateway.clone()));
+}
