@@ -9,3 +9,4 @@ pub mod page;
 pub mod participant;
 pub mod room;
 pub mod signal;
+pub mod worker;

@@ -4,4 +4,5 @@
 pub mod gather;
 pub mod http;
 pub mod interfaces;
+pub mod tcp;
 pub mod udp;

@@ -1,0 +1,414 @@
+//! ICE-TCP, passive (RFC 6544): accepts, cuts frames (RFC 4571), writes frames. The first packet of
+//! a connection names the shard it goes to. Driven by a worker; strangers are few and short-lived.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use media::demux::{PacketClass, classify};
+use media::limits::TCP_MAX_FRAME_BYTES;
+use media::transport::stun;
+use media::types::{Path, Protocol};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Socket, Type};
+
+use crate::limits::{
+    TCP_ACCEPTS_PER_TURN, TCP_CONNECTIONS_MAX, TCP_IDLE_TIMEOUT, TCP_READ_BYTES_PER_TURN,
+    TCP_STRANGER_TIMEOUT, TCP_STRANGERS_MAX, TCP_UNSENT_BYTES_MAX,
+};
+use crate::worker::steering::{Owner, Steering};
+
+const LENGTH_BYTES: usize = 2;
+
+/// Opens a listener for ICE-TCP.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(TCP_STRANGERS_MAX).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Figures since the start of the worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpCounters {
+    pub accepted: u64,
+    /// Closed for lack of room, of a valid first packet, or of any sign of life.
+    pub refused: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub frames_dropped: u64,
+}
+
+/// A connection on its way to the worker of its shard, with what was read already.
+#[derive(Debug)]
+pub struct Introduced {
+    stream: TcpStream,
+    path: Path,
+    inbound: Vec<u8>,
+}
+
+/// What a connection brought.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    Frame { path: Path, payload: &'a mut [u8] },
+    Foreign { shard: usize, connection: Introduced },
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    path: Path,
+    inbound: Vec<u8>,
+    outbound: Vec<u8>,
+    known: bool,
+    last: Instant,
+}
+
+/// What to do with a connection after its turn.
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    /// More may be waiting in the kernel.
+    Unread,
+    Close,
+    GiveTo(usize),
+}
+
+/// The TCP half of a worker.
+#[derive(Debug)]
+pub struct TcpSide {
+    registry: Registry,
+    listeners: Vec<(Token, TcpListener)>,
+    pending_accepts: bool,
+    connections: HashMap<Token, Connection>,
+    by_path: HashMap<Path, Token>,
+    strangers: usize,
+    next_token: usize,
+    unread: Vec<Token>,
+    steering: Steering,
+    pub counters: TcpCounters,
+}
+
+impl TcpSide {
+    /// Tokens from `first_token` on are this side's.
+    pub fn new(
+        registry: Registry,
+        listeners: Vec<std::net::TcpListener>,
+        first_token: usize,
+        steering: Steering,
+    ) -> io::Result<TcpSide> {
+        let mut side = TcpSide {
+            registry,
+            listeners: Vec::new(),
+            pending_accepts: false,
+            connections: HashMap::new(),
+            by_path: HashMap::new(),
+            strangers: 0,
+            next_token: first_token,
+            unread: Vec::new(),
+            steering,
+            counters: TcpCounters::default(),
+        };
+        for listener in listeners {
+            let mut listener = TcpListener::from_std(listener);
+            let token = side.token();
+            side.registry.register(&mut listener, token, Interest::READABLE)?;
+            side.listeners.push((token, listener));
+        }
+        Ok(side)
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    /// A poll reported `token`.
+    pub fn ready(&mut self, token: Token, readable: bool, writable: bool) {
+        if self.listeners.iter().any(|(listener, _)| *listener == token) {
+            self.pending_accepts = true;
+            return;
+        }
+        if writable && let Some(connection) = self.connections.get_mut(&token) {
+            // A write error shows as an end of file at the next read.
+            let _ = connection.write_out(&mut self.counters);
+        }
+        if readable && !self.unread.contains(&token) {
+            self.unread.push(token);
+        }
+    }
+
+    pub fn has_work(&self) -> bool {
+        self.pending_accepts || !self.unread.is_empty()
+    }
+
+    /// Accepts and reads within the budgets of a turn.
+    pub fn turn(&mut self, now: Instant, each: &mut dyn FnMut(Incoming<'_>)) {
+        if self.pending_accepts {
+            self.accept(now);
+        }
+        for token in std::mem::take(&mut self.unread) {
+            let Some(connection) = self.connections.get_mut(&token) else {
+                continue;
+            };
+            let was_known = connection.known;
+            let verdict = connection.read_in(now, &mut self.steering, &mut self.counters, each);
+            if connection.known && !was_known {
+                self.strangers = self.strangers.saturating_sub(1);
+            }
+            match verdict {
+                Verdict::Keep => {}
+                Verdict::Unread => self.unread.push(token),
+                Verdict::Close => drop(self.remove(token)),
+                Verdict::GiveTo(shard) => {
+                    if let Some(connection) = self.remove(token) {
+                        each(Incoming::Foreign { shard, connection });
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        self.pending_accepts = false;
+        for index in 0..self.listeners.len() {
+            for round in 0.. {
+                if round == TCP_ACCEPTS_PER_TURN {
+                    self.pending_accepts = true;
+                    break;
+                }
+                let Some((_, listener)) = self.listeners.get(index) else {
+                    return;
+                };
+                let Ok((stream, remote)) = listener.accept() else {
+                    break;
+                };
+                let Ok(local) = listener.local_addr() else {
+                    break;
+                };
+                self.counters.accepted += 1;
+                if self.strangers >= TCP_STRANGERS_MAX {
+                    self.counters.refused += 1;
+                    continue;
+                }
+                self.strangers += 1;
+                self.add(now, stream, Path { protocol: Protocol::Tcp, local, remote }, false);
+            }
+        }
+    }
+
+    fn add(&mut self, now: Instant, mut stream: TcpStream, path: Path, known: bool) {
+        // Media does not wait for fuller segments; a socket that refuses is slower, not broken.
+        let _ = stream.set_nodelay(true);
+        let token = self.token();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let full = self.connections.len() >= TCP_CONNECTIONS_MAX;
+        if full || self.registry.register(&mut stream, token, interest).is_err() {
+            self.counters.refused += 1;
+            self.strangers -= usize::from(!known);
+            return;
+        }
+        self.by_path.insert(path, token);
+        self.connections.insert(token, Connection {
+            stream,
+            path,
+            inbound: Vec::new(),
+            outbound: Vec::new(),
+            known,
+            last: now,
+        });
+        self.unread.push(token);
+    }
+
+    fn remove(&mut self, token: Token) -> Option<Introduced> {
+        let mut connection = self.connections.remove(&token)?;
+        self.by_path.remove(&connection.path);
+        self.strangers -= usize::from(!connection.known);
+        // Only a descriptor that is gone already cannot be deregistered.
+        let _ = self.registry.deregister(&mut connection.stream);
+        Some(Introduced {
+            stream: connection.stream,
+            path: connection.path,
+            inbound: connection.inbound,
+        })
+    }
+
+    /// Goes on with a connection another worker accepted.
+    pub fn adopt(&mut self, now: Instant, introduced: Introduced) {
+        let Introduced { stream, path, inbound } = introduced;
+        self.add(now, stream, path, true);
+        if let Some(token) = self.by_path.get(&path)
+            && let Some(connection) = self.connections.get_mut(token)
+        {
+            connection.inbound = inbound;
+        }
+    }
+
+    /// Sends the segments of a run, one frame each. A connection with too much unsent drops them.
+    pub fn send(&mut self, path: Path, payload: &[u8], segment_size: usize) {
+        let Some(connection) =
+            self.by_path.get(&path).and_then(|token| self.connections.get_mut(token))
+        else {
+            self.counters.frames_dropped += 1;
+            return;
+        };
+        for frame in payload.chunks(segment_size.max(1)) {
+            if connection.outbound.len() + frame.len() > TCP_UNSENT_BYTES_MAX {
+                self.counters.frames_dropped += 1;
+                continue;
+            }
+            let length = u16::try_from(frame.len()).unwrap_or(u16::MAX);
+            connection.outbound.extend_from_slice(&length.to_be_bytes());
+            connection.outbound.extend_from_slice(frame);
+        }
+        // A write error shows as an end of file at the next read.
+        let _ = connection.write_out(&mut self.counters);
+    }
+
+    /// Closes strangers that said nothing and connections that fell silent.
+    pub fn expire(&mut self, now: Instant) {
+        let limit = |known| if known { TCP_IDLE_TIMEOUT } else { TCP_STRANGER_TIMEOUT };
+        let silent = |connection: &Connection| {
+            now.saturating_duration_since(connection.last) >= limit(connection.known)
+        };
+        let expired = self.connections.iter().filter(|(_, connection)| silent(connection));
+        let expired: Vec<Token> = expired.map(|(token, _)| *token).collect();
+        for token in expired {
+            self.counters.refused += 1;
+            self.remove(token);
+        }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}
+
+impl Connection {
+    fn read_in(
+        &mut self,
+        now: Instant,
+        steering: &mut Steering,
+        counters: &mut TcpCounters,
+        each: &mut dyn FnMut(Incoming<'_>),
+    ) -> Verdict {
+        let mut read = 0;
+        let mut chunk = [0_u8; 8192];
+        let mut end = None;
+        while end.is_none() && read < TCP_READ_BYTES_PER_TURN {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => end = Some(Verdict::Close),
+                Ok(length) => {
+                    read += length;
+                    self.inbound.extend_from_slice(chunk.get(..length).unwrap_or_default());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    end = Some(Verdict::Keep);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => end = Some(Verdict::Close),
+            }
+        }
+        counters.bytes_in += read as u64;
+        let end = end.unwrap_or(Verdict::Unread);
+        match self.cut_frames(now, steering, counters, each) {
+            Verdict::Keep => end,
+            other => other,
+        }
+    }
+
+    /// Takes the whole frames off the front of what was read.
+    fn cut_frames(
+        &mut self,
+        now: Instant,
+        steering: &mut Steering,
+        counters: &mut TcpCounters,
+        each: &mut dyn FnMut(Incoming<'_>),
+    ) -> Verdict {
+        let mut inbound = std::mem::take(&mut self.inbound);
+        let mut at = 0;
+        let mut verdict = Verdict::Keep;
+        while let Some(head) = inbound.get(at..at + LENGTH_BYTES) {
+            let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
+            if length > TCP_MAX_FRAME_BYTES {
+                verdict = Verdict::Close;
+                break;
+            }
+            let start = at + LENGTH_BYTES;
+            let Some(frame) = inbound.get_mut(start..start + length) else {
+                break;
+            };
+            if !self.known {
+                verdict = self.introduce(now, frame, steering, counters);
+                if verdict != Verdict::Keep {
+                    break;
+                }
+            }
+            at = start + length;
+            self.last = now;
+            if self.known {
+                each(Incoming::Frame { path: self.path, payload: frame });
+            }
+        }
+        // What is left is less than a frame, unless another worker goes on with it.
+        inbound.drain(..at);
+        self.inbound = inbound;
+        verdict
+    }
+
+    /// Looks at a stranger's packet: only a connectivity check makes it known.
+    fn introduce(
+        &mut self,
+        now: Instant,
+        frame: &[u8],
+        steering: &mut Steering,
+        counters: &mut TcpCounters,
+    ) -> Verdict {
+        if classify(frame) != PacketClass::Stun {
+            counters.refused += 1;
+            return Verdict::Close;
+        }
+        match steering.owner(now, self.path.remote, frame) {
+            Owner::Here => self.known = true,
+            Owner::Shard(shard) => return Verdict::GiveTo(shard),
+            Owner::Reflect(transaction) => {
+                let answer = stun::Builder::new(stun::Class::Success, transaction);
+                let answer = answer.xor_mapped_address(self.path.remote).finish_plain();
+                let length = u16::try_from(answer.len()).unwrap_or_default();
+                self.outbound.extend_from_slice(&length.to_be_bytes());
+                self.outbound.extend_from_slice(&answer);
+                if self.write_out(counters).is_err() {
+                    return Verdict::Close;
+                }
+            }
+        }
+        Verdict::Keep
+    }
+
+    fn write_out(&mut self, counters: &mut TcpCounters) -> io::Result<()> {
+        let mut written = 0;
+        let result = loop {
+            let rest = self.outbound.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match self.stream.write(rest) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => written += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        counters.bytes_out += written as u64;
+        self.outbound.drain(..written);
+        result
+    }
+}

@@ -1,0 +1,316 @@
+//! The thread that drives one `media::Shard`: wait, receive, carry out orders, flush, send. Every
+//! phase has a budget and a counter. Decides nothing: the shard and `steering` do.
+
+pub mod counters;
+pub mod lanes;
+pub mod steering;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use media::transport::stun;
+use media::types::{Path, Protocol};
+use media::{Input, Output, Shard};
+use mio::{Events, Interest, Poll, Token};
+
+use crate::limits::{
+    COMMANDS_PER_TURN, COUNTERS_INTERVAL, HANDED_BATCHES_PER_TURN, LOCAL_ADDRESSES_MAX,
+    OUTPUTS_PER_TURN, RECEIVE_CALLS_PER_TURN, WORKER_WAIT_MAX,
+};
+use crate::net::tcp::{Incoming, TcpSide};
+use crate::net::udp::{ReceiveSlots, UdpPort};
+
+use counters::Counters;
+use lanes::{EventLane, Handed, Inbox, Order, WorkerHandle};
+use steering::{Owner, Steering};
+
+const WAKE: Token = Token(0);
+const FIRST_UDP: usize = 1;
+const FIRST_TCP: usize = FIRST_UDP + LOCAL_ADDRESSES_MAX;
+
+/// Everything a worker is made of; assembled by `shards`.
+#[derive(Debug)]
+pub struct Parts {
+    pub index: usize,
+    pub shard: Shard,
+    pub udp: Vec<std::net::UdpSocket>,
+    pub tcp: Vec<std::net::TcpListener>,
+    /// Workers that share this one's UDP port, itself included; 1 = the port is its own.
+    pub sharing: usize,
+    /// All workers: any of them may accept the TCP connection of another's client.
+    pub workers: usize,
+    pub events: tokio::sync::mpsc::Sender<media::Event>,
+}
+
+/// See the file header.
+#[derive(Debug)]
+pub struct Worker {
+    index: usize,
+    shard: Shard,
+    poll: Poll,
+    udp: Vec<Port>,
+    tcp: TcpSide,
+    slots: ReceiveSlots,
+    steering: Steering,
+    inbox: Inbox,
+    peers: Vec<WorkerHandle>,
+    handed: Vec<Handed>,
+    events: EventLane,
+    counters: Counters,
+    next_report: Instant,
+    /// The last turn ended before the shard had said everything.
+    more_output: bool,
+}
+
+#[derive(Debug)]
+struct Port {
+    port: UdpPort,
+    /// The kernel may hold more: polls report only changes.
+    unread: bool,
+}
+
+impl Worker {
+    pub fn new(parts: Parts) -> io::Result<(WorkerHandle, Worker)> {
+        let now = Instant::now();
+        let poll = Poll::new()?;
+        let (handle, inbox) = Inbox::new(&poll, WAKE)?;
+        let mut udp = Vec::with_capacity(parts.udp.len());
+        for (number, socket) in parts.udp.into_iter().enumerate() {
+            let mut port = UdpPort::new(socket)?;
+            let token = Token(FIRST_UDP + number);
+            poll.registry().register(port.source(), token, Interest::READABLE)?;
+            udp.push(Port { port, unread: true });
+        }
+        let tcp_steering = Steering::new(now, parts.index, parts.workers);
+        let registry = poll.registry().try_clone()?;
+        let worker = Worker {
+            index: parts.index,
+            shard: parts.shard,
+            udp,
+            tcp: TcpSide::new(registry, parts.tcp, FIRST_TCP, tcp_steering)?,
+            poll,
+            slots: ReceiveSlots::new(),
+            steering: Steering::new(now, parts.index, parts.sharing),
+            inbox,
+            peers: Vec::new(),
+            handed: (0..parts.workers).map(|_| Handed::default()).collect(),
+            events: EventLane::new(parts.events),
+            counters: Counters::new(parts.index),
+            next_report: now + COUNTERS_INTERVAL,
+            more_output: false,
+        };
+        Ok((handle, worker))
+    }
+
+    /// Introduces the other workers, in the order of their shards.
+    pub fn meet(&mut self, peers: Vec<WorkerHandle>) {
+        self.peers = peers;
+    }
+
+    /// Runs until told to stop.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(256);
+        loop {
+            let wait = self.wait(Instant::now());
+            match self.poll.poll(&mut events, Some(wait)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::error!(worker = self.index, %error, "polling failed");
+                    return;
+                }
+            }
+            for event in &events {
+                self.mark_ready(event);
+            }
+            if !self.turn(Instant::now()) {
+                return;
+            }
+        }
+    }
+
+    /// Zero while work is left over from the last turn.
+    fn wait(&self, now: Instant) -> Duration {
+        let busy = self.more_output
+            || self.tcp.has_work()
+            || self.inbox.has_orders()
+            || self.udp.iter().any(|port| port.unread);
+        if busy {
+            return Duration::ZERO;
+        }
+        let mut wait = self.next_report.saturating_duration_since(now);
+        if let Some(deadline) = self.shard.deadline() {
+            wait = wait.min(deadline.saturating_duration_since(now));
+        }
+        if self.events.has_kept() {
+            // The rooms' queue was full: try again soon.
+            wait = wait.min(Duration::from_millis(5));
+        }
+        wait.min(WORKER_WAIT_MAX)
+    }
+
+    fn mark_ready(&mut self, event: &mio::event::Event) {
+        match event.token() {
+            WAKE => {}
+            Token(number) if number < FIRST_TCP => {
+                if let Some(port) = self.udp.get_mut(number - FIRST_UDP) {
+                    port.unread = true;
+                }
+            }
+            token => {
+                let closed = event.is_read_closed() || event.is_error();
+                let readable = event.is_readable() || closed;
+                self.tcp.ready(token, readable, event.is_writable());
+            }
+        }
+    }
+
+    /// One turn; `false` when the worker was told to stop.
+    fn turn(&mut self, now: Instant) -> bool {
+        self.inbox.awake();
+        let running = self.carry_out_orders(now);
+        self.receive(now);
+        self.take_handed(now);
+        self.receive_tcp(now);
+        self.hand_over();
+        if self.shard.deadline().is_some_and(|deadline| deadline <= now) {
+            self.shard.handle(now, Input::Timeout);
+        }
+        self.shard.flush(now);
+        self.drain();
+        self.events.flush();
+        if now >= self.next_report {
+            self.next_report = now + COUNTERS_INTERVAL;
+            self.tcp.expire(now);
+            self.report();
+        }
+        running
+    }
+
+    fn carry_out_orders(&mut self, now: Instant) -> bool {
+        for _ in 0..COMMANDS_PER_TURN {
+            match self.inbox.next_order() {
+                Some(Order::Command(command)) => {
+                    self.counters.commands += 1;
+                    self.shard.handle(now, Input::Command(command));
+                }
+                Some(Order::Adopt(connection)) => self.tcp.adopt(now, *connection),
+                Some(Order::Stop) => return false,
+                None => return true,
+            }
+        }
+        self.counters.command_budget_hit += 1;
+        true
+    }
+
+    fn receive(&mut self, now: Instant) {
+        let Self { udp, slots, steering, shard, handed, counters, .. } = self;
+        for Port { port, unread } in udp.iter_mut().filter(|port| port.unread) {
+            let local = port.local();
+            for _ in 0..RECEIVE_CALLS_PER_TURN {
+                // An error concerns one earlier datagram (ICMP): the next call goes on.
+                let filled = port.receive(slots).unwrap_or_else(|_| {
+                    counters.receive_errors += 1;
+                    0
+                });
+                *unread = filled > 0;
+                if filled == 0 {
+                    break;
+                }
+                for (remote, datagram) in slots.datagrams(filled) {
+                    match steering.owner(now, remote, datagram) {
+                        Owner::Here => {
+                            let path = Path { protocol: Protocol::Udp, local, remote };
+                            shard.handle(now, Input::Datagram { path, payload: datagram });
+                        }
+                        Owner::Shard(other) => {
+                            if let Some(batch) = handed.get_mut(other) {
+                                batch.push(local, remote, datagram);
+                            }
+                        }
+                        Owner::Reflect(transaction) => reflect(port, remote, transaction),
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_handed(&mut self, now: Instant) {
+        for _ in 0..HANDED_BATCHES_PER_TURN {
+            let Some(batch) = self.inbox.next_handed() else {
+                return;
+            };
+            let shard = &mut self.shard;
+            batch.each(|path, payload| shard.handle(now, Input::Datagram { path, payload }));
+        }
+    }
+
+    fn receive_tcp(&mut self, now: Instant) {
+        if !self.tcp.has_work() {
+            return;
+        }
+        let Self { tcp, shard, peers, .. } = self;
+        tcp.turn(now, &mut |incoming| match incoming {
+            Incoming::Frame { path, payload } => {
+                shard.handle(now, Input::Datagram { path, payload });
+            }
+            Incoming::Foreign { shard, connection } => {
+                if let Some(peer) = peers.get(shard) {
+                    peer.order(Order::Adopt(Box::new(connection)));
+                }
+            }
+        });
+    }
+
+    fn hand_over(&mut self) {
+        for (batch, peer) in self.handed.iter_mut().zip(&self.peers) {
+            if !batch.is_empty() && !peer.hand(std::mem::take(batch)) {
+                self.counters.handed_dropped += 1;
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        self.more_output = false;
+        let Self { shard, udp, tcp, events, counters, .. } = self;
+        for _ in 0..OUTPUTS_PER_TURN {
+            match shard.poll() {
+                None => return,
+                Some(Output::Event(event)) => events.push(event),
+                Some(Output::Transmit(transmit)) => {
+                    let Path { protocol, local, remote } = transmit.path;
+                    if protocol == Protocol::Tcp {
+                        tcp.send(transmit.path, transmit.payload, transmit.segment_size);
+                        continue;
+                    }
+                    match udp.iter_mut().find(|port| port.port.local() == local) {
+                        Some(Port { port, .. }) => {
+                            port.send(remote, transmit.payload, transmit.segment_size);
+                        }
+                        None => counters.no_socket += 1,
+                    }
+                }
+            }
+        }
+        self.counters.output_budget_hit += 1;
+        self.more_output = true;
+    }
+
+    fn report(&mut self) {
+        self.counters.udp = self.udp.iter().map(|port| port.port.counters).collect();
+        self.counters.tcp = self.tcp.counters;
+        self.counters.tcp_connections = self.tcp.connections();
+        self.counters.events_lost = self.events.lost;
+        let own = self.peers.get(self.index);
+        self.counters.orders_lost = own.map_or(0, WorkerHandle::lost_orders);
+        self.counters.publish();
+    }
+}
+
+/// Tells a client that asked without credentials which address we see.
+fn reflect(port: &mut UdpPort, remote: SocketAddr, transaction: stun::TransactionId) {
+    let answer = stun::Builder::new(stun::Class::Success, transaction);
+    let answer = answer.xor_mapped_address(remote).finish_plain();
+    port.send(remote, &answer, answer.len());
+}

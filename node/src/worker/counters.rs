@@ -1,0 +1,64 @@
+//! What one worker counts by itself, and how it is published once a second. Nothing per packet
+//! touches the metric registry.
+
+use metrics::{counter, gauge};
+
+use crate::net::tcp::TcpCounters;
+use crate::net::udp::UdpCounters;
+
+#[derive(Debug, Default)]
+pub struct Counters {
+    worker: String,
+    pub commands: u64,
+    pub command_budget_hit: u64,
+    pub output_budget_hit: u64,
+    pub receive_errors: u64,
+    pub handed_dropped: u64,
+    /// Runs for a local address without a socket.
+    pub no_socket: u64,
+    pub events_lost: u64,
+    pub orders_lost: u64,
+    pub udp: Vec<UdpCounters>,
+    pub tcp: TcpCounters,
+    pub tcp_connections: usize,
+}
+
+impl Counters {
+    pub fn new(index: usize) -> Counters {
+        Counters {
+            worker: index.to_string(),
+            ..Counters::default()
+        }
+    }
+
+    pub fn publish(&self) {
+        let sum = |of: fn(&UdpCounters) -> u64| self.udp.iter().map(of).sum::<u64>();
+        let figures = [
+            ("skein_worker_commands_total", self.commands),
+            ("skein_worker_command_budget_hit_total", self.command_budget_hit),
+            ("skein_worker_output_budget_hit_total", self.output_budget_hit),
+            ("skein_worker_handed_dropped_total", self.handed_dropped),
+            ("skein_worker_no_socket_total", self.no_socket),
+            ("skein_worker_events_lost_total", self.events_lost),
+            ("skein_worker_orders_lost_total", self.orders_lost),
+            ("skein_udp_receive_errors_total", self.receive_errors),
+            ("skein_udp_datagrams_in_total", sum(|udp| udp.datagrams_in)),
+            ("skein_udp_bytes_in_total", sum(|udp| udp.bytes_in)),
+            ("skein_udp_sends_total", sum(|udp| udp.sends)),
+            ("skein_udp_datagrams_out_total", sum(|udp| udp.datagrams_out)),
+            ("skein_udp_bytes_out_total", sum(|udp| udp.bytes_out)),
+            ("skein_udp_dropped_full_total", sum(|udp| udp.dropped_full)),
+            ("skein_udp_dropped_refused_total", sum(|udp| udp.dropped_refused)),
+            ("skein_tcp_accepted_total", self.tcp.accepted),
+            ("skein_tcp_refused_total", self.tcp.refused),
+            ("skein_tcp_bytes_in_total", self.tcp.bytes_in),
+            ("skein_tcp_bytes_out_total", self.tcp.bytes_out),
+            ("skein_tcp_frames_dropped_total", self.tcp.frames_dropped),
+        ];
+        for (name, value) in figures {
+            counter!(name, "worker" => self.worker.clone()).absolute(value);
+        }
+        gauge!("skein_tcp_connections", "worker" => self.worker.clone())
+            .set(self.tcp_connections as f64);
+    }
+}
