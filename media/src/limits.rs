@@ -42,18 +42,23 @@ pub const DTLS_MAX_FLIGHT_DATAGRAMS: usize = 16;
 /// DTLS record numbers a snapshot skips: more than a frozen primary can have sent meanwhile.
 pub const DTLS_RECORD_LEASE: u64 = 4_096;
 
-/// SRTP streams per direction of one transport; the least recently used one is replaced.
-pub const SRTP_MAX_STREAMS: usize = 1_024;
+/// Incoming SRTP streams of one transport; the least recently used one is replaced.
+pub const SRTP_MAX_STREAMS_IN: usize = 1_024;
+/// Outgoing SRTP streams of one transport. They are never forgotten (an index must not be used
+/// twice), so a subscriber of a long, lively meeting needs many; 40 bytes each.
+pub const SRTP_MAX_STREAMS_OUT: usize = 16_384;
 /// SRTP indexes of a stream a snapshot skips beyond what was sealed.
 pub const SRTP_INDEX_LEASE: u64 = 256;
 /// SRTCP indexes leased at a time; a snapshot starts behind the lease.
 pub const SRTCP_INDEX_LEASE: u32 = 1_024;
 
-/// Wait for the peer's INIT before sending our own: libwebrtc and an offering aiortc send theirs at
-/// once, an answering aiortc waits for us.
-pub const SCTP_INIT_GRACE: Duration = Duration::from_millis(150);
+/// A DTLS server's wait for the peer's INIT before it sends its own: DTLS clients send theirs at
+/// once, so this only helps a peer that waits too.
+pub const SCTP_INIT_GRACE: Duration = Duration::from_millis(1_000);
 /// `a=max-message-size` we advertise, in bytes (LiveKit reads with 65535).
 pub const SCTP_MAX_MESSAGE_BYTES: u32 = 65_535;
+/// Unread bytes a peer may have in flight; dcsctp advertises 5 MiB, usrsctp 1 MiB.
+pub const SCTP_RECEIVE_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Unsent bytes of a lossy channel beyond which its messages are dropped.
 pub const SCTP_MAX_LOSSY_BUFFERED_BYTES: usize = 256 * 1024;
 /// Unsent bytes of a reliable channel beyond which its messages are dropped and counted.

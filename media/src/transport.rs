@@ -2,218 +2,207 @@
 //! owns it, feeds datagrams and time, drains `poll`. It decides nothing about media; hostile bytes
 //! are dropped and counted.
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
+use crate::demux::{PacketClass, classify};
 use crate::event::TransportState;
-use crate::types::{IceCredentials, Path, Protocol, Reliability, RemoteCandidate, RemoteTransport};
+use crate::types::{
+    DtlsRole, Fingerprint, IceCredentials, Path, Reliability, RemoteCandidate, RemoteTransport,
+};
 
+mod channels;
+mod dtls;
+mod guard;
+mod ice;
 mod identity;
+mod interface;
+mod migrate;
+mod sctp;
+mod snapshot;
+mod srtcp;
+mod srtp;
 pub mod stun;
+pub mod tcp_framing;
 
+pub use channels::fuzz_dcep;
 pub use identity::{DtlsIdentity, IdentityError};
+pub use interface::{
+    DropReason, Received, SRTCP_TAIL_BYTES, SRTP_TAIL_BYTES, SendOutcome, SnapshotError,
+    TransportCounters, TransportEvent, TransportOptions, TransportOutput,
+};
+pub use srtp::{CM_TAG_BYTES, GCM_TAG_BYTES, Profile, RtpSealer};
 
-/// Room a sealed RTP packet needs behind its plaintext, in bytes, whatever the profile.
-pub const SRTP_TAIL_BYTES: usize = 16;
-/// Room a sealed RTCP packet needs behind its plaintext, in bytes, whatever the profile.
-pub const SRTCP_TAIL_BYTES: usize = 20;
+use dtls::{Dtls, Phase};
+use ice::{Agent, IceState};
+use sctp::Sctp;
+use srtcp::{RtcpOpener, RtcpSealer};
+use srtp::{MasterKey, RtpOpener};
 
-/// How a transport behaves; the default suits a server's side.
-#[derive(Clone, Debug)]
-pub struct TransportOptions {
-    /// Take the controlling role from the start.
-    pub controlling: bool,
-    /// Settles role conflicts; the higher one controls.
-    pub tie_breaker: u64,
-    /// Own addresses to check remote candidates from. Empty: only answer and check back, which is
-    /// all a server on public addresses needs.
-    pub local_addresses: SmallVec<[(Protocol, SocketAddr); 4]>,
+/// The keyed half of a transport: present once the peer's certificate is verified.
+struct Media {
+    rtp_in: RtpOpener,
+    rtcp_in: RtcpOpener,
+    rtp_out: RtpSealer,
+    rtcp_out: RtcpSealer,
 }
 
-impl Default for TransportOptions {
-    fn default() -> TransportOptions {
-        TransportOptions {
-            controlling: false,
-            tie_breaker: u64::MAX,
-            local_addresses: SmallVec::new(),
-        }
+impl Media {
+    fn new(
+        profile: Profile,
+        material: &[u8],
+        is_client: bool,
+        rtcp_next: u32,
+    ) -> Option<Box<Media>> {
+        let (remote, local) = MasterKey::split(profile, material, is_client)?;
+        Some(Box::new(Media {
+            rtp_in: RtpOpener::new(&remote)?,
+            rtcp_in: RtcpOpener::new(&remote)?,
+            rtp_out: RtpSealer::new(&local)?,
+            rtcp_out: RtcpSealer::new(&local, rtcp_next)?,
+        }))
     }
 }
 
-/// What became of one datagram.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Received<'a> {
-    /// A decrypted RTP packet. `replayed`: its index was seen before; Firefox probes bandwidth
-    /// with such packets, so they count for feedback but are not forwarded.
-    Rtp {
-        packet: &'a mut [u8],
-        replayed: bool,
-    },
-    /// A decrypted compound RTCP packet.
-    Rtcp {
-        packet: &'a mut [u8],
-    },
-    /// STUN, DTLS or SCTP: results come from `Transport::poll`.
-    Consumed,
-    Dropped(DropReason),
-}
-
-/// Why a datagram was dropped.
+/// Where the life of a transport stands beside ICE and DTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DropReason {
-    /// Not a protocol of ours, or not well-formed.
-    Malformed,
-    /// From an address that never sent an authenticated check.
-    UnknownPath,
-    /// Wrong integrity, tag or credentials.
-    Unauthenticated,
-    /// Media before the handshake is done.
-    NotReady,
-    /// A duplicate where one is never wanted (RTCP).
-    Replayed,
-    /// The transport is frozen or closed.
+enum Life {
+    Active,
+    /// Moved elsewhere or closed: nothing is sent or taken any more.
     Silent,
-}
-
-/// What a transport wants done or known.
-#[derive(Debug)]
-pub enum TransportOutput {
-    Transmit { path: Path, payload: Bytes },
-    Event(TransportEvent),
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum TransportEvent {
-    State(TransportState),
-    /// The selected pair changed (first selection included).
-    PathSelected(Path),
-    /// Open in both directions, ours or the peer's.
-    ChannelOpen {
-        label: String,
-    },
-    ChannelClosed {
-        label: String,
-    },
-    Data {
-        label: String,
-        payload: Bytes,
-        binary: bool,
-    },
-}
-
-/// What became of a message given to `Transport::send_data`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendOutcome {
-    Queued,
-    /// No open channel of that label.
-    NoChannel,
-    /// The channel's buffer is full: normal for a lossy channel, counted for a reliable one.
-    Congested,
-    /// Longer than the peer accepts.
-    TooLong,
-}
-
-/// Counters since the transport began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TransportCounters {
-    pub datagrams_in: u64,
-    pub bytes_in: u64,
-    pub dropped: u64,
-    pub unauthenticated: u64,
-    pub replayed: u64,
-    pub data_dropped: u64,
-}
-
-/// A snapshot that cannot be thawed.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    #[error("snapshot version {0} is not understood")]
-    Version(u16),
-    #[error("snapshot is damaged")]
-    Damaged,
-    #[error("DTLS state in the snapshot is not usable: {0}")]
-    Dtls(String),
 }
 
 /// One peer connection's packet path.
 pub struct Transport {
-    _identity: Arc<DtlsIdentity>,
+    ice: Agent,
+    dtls: Dtls,
+    sctp: Option<Sctp>,
+    media: Option<Box<Media>>,
+    fingerprint: Option<Fingerprint>,
+    role: Option<DtlsRole>,
+    max_message_bytes: u32,
+    life: Life,
+    state: Option<TransportState>,
+    /// Where the peer's last DTLS records came from: answers go there until a pair is selected.
+    dtls_path: Option<Path>,
+    counters: TransportCounters,
+    out: VecDeque<TransportOutput>,
 }
 
 impl Transport {
     /// A transport that answers checks for `local`. `seed` feeds transaction ids and the like.
     pub fn new(
+        now: Instant,
         local: IceCredentials,
         identity: &Arc<DtlsIdentity>,
         options: TransportOptions,
         seed: [u8; 32],
     ) -> Transport {
-        let _ = (local, options, seed);
         Transport {
-            _identity: Arc::clone(identity),
+            ice: Agent::new(now, local, options, seed),
+            dtls: Dtls::new(identity),
+            sctp: None,
+            media: None,
+            fingerprint: None,
+            role: None,
+            max_message_bytes: 0,
+            life: Life::Active,
+            state: None,
+            dtls_path: None,
+            counters: TransportCounters::default(),
+            out: VecDeque::new(),
         }
-    }
-
-    /// Continues a frozen transport without a handshake. Nothing is sent to a path until it is
-    /// nominated by `nominate` or by the peer.
-    pub fn thaw(
-        now: Instant,
-        snapshot: &[u8],
-        identity: &Arc<DtlsIdentity>,
-        options: TransportOptions,
-        seed: [u8; 32],
-    ) -> Result<Transport, SnapshotError> {
-        let _ = (now, snapshot, identity, options, seed);
-        Err(SnapshotError::Damaged)
     }
 
     /// Applies a remote description; other credentials than before are the peer's ICE restart.
     pub fn set_remote(&mut self, now: Instant, remote: RemoteTransport) {
-        let _ = (now, remote);
+        if self.life == Life::Silent {
+            return;
+        }
+        self.ice.set_remote(now, remote.ice);
+        for candidate in remote.candidates {
+            self.ice.add_candidate(now, candidate);
+        }
+        // The association keeps its certificate for life, so the first fingerprint counts.
+        self.fingerprint.get_or_insert(remote.fingerprint);
+        self.role.get_or_insert(remote.role);
+        if let Some(sctp) = remote.sctp {
+            self.max_message_bytes = sctp.max_message_size_bytes;
+            self.wants_sctp(now)
+                .set_max_message_bytes(sctp.max_message_size_bytes);
+        }
+        self.pump(now);
     }
 
     pub fn add_remote_candidate(&mut self, now: Instant, candidate: RemoteCandidate) {
-        let _ = (now, candidate);
+        if self.life == Life::Active {
+            self.ice.add_candidate(now, candidate);
+            self.pump(now);
+        }
     }
 
     /// Our side of an ICE restart: `local` is answered from now on, the old ones until the new
     /// pair carries.
     pub fn restart_ice(&mut self, now: Instant, local: IceCredentials) {
-        let _ = (now, local);
+        if self.life == Life::Active {
+            self.ice.restart(now, local);
+            self.pump(now);
+        }
     }
 
     /// Takes control and moves the peer to `path` (takeover, drain).
     pub fn nominate(&mut self, now: Instant, path: Path) {
-        let _ = (now, path);
+        if self.life == Life::Active {
+            self.ice.nominate(now, path);
+            self.pump(now);
+        }
     }
 
+    /// Opens a channel of ours as soon as SCTP is up; a label that exists is left alone.
     pub fn open_channel(&mut self, now: Instant, label: &str, reliability: Reliability) {
-        let _ = (now, label, reliability);
+        if self.life == Life::Active {
+            self.wants_sctp(now)
+                .open_channel(now, label, reliability.into());
+            self.pump(now);
+        }
     }
 
+    /// Sends one message on the open channel called `label`.
     pub fn send_data(
         &mut self,
         now: Instant,
         label: &str,
-        payload: Bytes,
+        payload: &Bytes,
         binary: bool,
     ) -> SendOutcome {
-        let _ = (now, label, payload, binary);
-        SendOutcome::NoChannel
+        let Some(sctp) = self.sctp.as_mut().filter(|_| self.life == Life::Active) else {
+            return SendOutcome::NoChannel;
+        };
+        let outcome = sctp.send(now, label, payload, binary);
+        if outcome == SendOutcome::Queued {
+            self.pump(now);
+        } else {
+            self.counters.data_dropped += 1;
+        }
+        outcome
     }
 
+    /// Says good-bye to the peer; nothing is taken or sent afterwards.
     pub fn close(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// Everything another shard or node needs to continue; this transport is silent afterwards.
-    pub fn freeze(&mut self, now: Instant) -> Bytes {
-        let _ = now;
-        Bytes::new()
+        if self.life == Life::Silent {
+            return;
+        }
+        if let Some(sctp) = &mut self.sctp {
+            sctp.close(now);
+        }
+        self.pump(now);
+        self.dtls.close(now);
+        self.collect_transmits();
+        self.silence();
+        self.set_state(TransportState::Closed);
     }
 
     /// Takes one datagram. RTP and RTCP are decrypted in place; everything else is consumed and
@@ -224,59 +213,278 @@ impl Transport {
         path: Path,
         datagram: &'a mut [u8],
     ) -> Received<'a> {
-        let _ = (now, path, datagram);
-        Received::Dropped(DropReason::Malformed)
+        self.counters.datagrams_in += 1;
+        self.counters.bytes_in += datagram.len() as u64;
+        let result = if self.life == Life::Silent {
+            Err(DropReason::Silent)
+        } else {
+            self.receive(now, path, datagram)
+        };
+        match result {
+            Ok(Opened::Rtp { len, replayed }) => {
+                self.counters.replayed += u64::from(replayed);
+                Received::Rtp {
+                    packet: &mut datagram[..len],
+                    replayed,
+                }
+            }
+            Ok(Opened::Rtcp { len }) => Received::Rtcp {
+                packet: &mut datagram[..len],
+            },
+            Ok(Opened::Control) => {
+                self.pump(now);
+                Received::Consumed
+            }
+            Err(reason) => {
+                self.counters.dropped += 1;
+                self.counters.unauthenticated += u64::from(reason == DropReason::Unauthenticated);
+                Received::Dropped(reason)
+            }
+        }
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        if self.life == Life::Silent {
+            return;
+        }
+        self.ice.handle_timeout(now);
+        self.dtls.handle_timeout(now);
+        if let Some(sctp) = &mut self.sctp {
+            sctp.handle_timeout(now);
+        }
+        self.pump(now);
     }
 
     pub fn poll(&mut self) -> Option<TransportOutput> {
-        None
+        self.out.pop_front()
     }
 
+    /// When `handle_timeout` is due next.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        if self.life == Life::Silent {
+            return None;
+        }
+        let sctp = self.sctp.as_ref().and_then(Sctp::deadline);
+        [self.ice.deadline(), self.dtls.deadline(), sctp]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Where media goes; `None` until a pair is valid.
     pub fn selected_path(&self) -> Option<Path> {
-        None
+        self.ice.selected()
     }
 
     /// Whether `path` belongs to this transport: an authenticated check came from it.
     pub fn knows_path(&self, path: &Path) -> bool {
-        let _ = path;
-        false
+        self.ice.knows(path)
     }
 
-    /// ICE and DTLS are done.
+    /// ICE and DTLS are done: media may flow.
     pub fn is_connected(&self) -> bool {
-        false
+        self.media.is_some() && self.ice.selected().is_some()
+    }
+
+    /// Round-trip time of the last answered check.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.ice.rtt()
+    }
+
+    /// The negotiated SRTP profile.
+    pub fn profile(&self) -> Option<Profile> {
+        self.media.as_ref().map(|media| media.rtp_out.profile())
+    }
+
+    pub fn counters(&self) -> TransportCounters {
+        self.counters
     }
 
     /// Seals the RTP packet `buf[..len]` in place and returns its new length; `buf` needs
     /// `SRTP_TAIL_BYTES` behind `len`. `None`: not connected, no room, or this packet's index was
     /// sealed before (a retransmission on the same SSRC needs RTX).
     pub fn seal_rtp(&mut self, buf: &mut [u8], len: usize) -> Option<usize> {
-        let _ = (buf, len);
-        None
+        self.media.as_mut()?.rtp_out.seal(buf, len)
     }
 
     /// Seals the compound RTCP packet `buf[..len]` in place; `buf` needs `SRTCP_TAIL_BYTES` behind.
     pub fn seal_rtcp(&mut self, buf: &mut [u8], len: usize) -> Option<usize> {
-        let _ = (buf, len);
-        None
+        self.media.as_mut()?.rtcp_out.seal(buf, len)
     }
 
-    /// Sequence number a sender of `ssrc` has to go on with after a thaw.
+    /// The sealer itself, for a run of packets without a look-up each.
+    pub fn sealer(&mut self) -> Option<&mut RtpSealer> {
+        self.media.as_mut().map(|media| &mut media.rtp_out)
+    }
+
+    /// Sequence number a sender of `ssrc` has to go on with after a thaw; `None` for an SSRC that
+    /// was never sent.
     pub fn resume_sequence(&self, ssrc: u32) -> Option<u16> {
-        let _ = ssrc;
-        None
+        self.media.as_ref()?.rtp_out.next_sequence(ssrc)
     }
 
-    pub fn counters(&self) -> TransportCounters {
-        TransportCounters::default()
+    fn receive(
+        &mut self,
+        now: Instant,
+        path: Path,
+        datagram: &mut [u8],
+    ) -> Result<Opened, DropReason> {
+        let class = classify(datagram);
+        if class == PacketClass::Stun {
+            self.ice.handle(now, path, datagram)?;
+            return Ok(Opened::Control);
+        }
+        if !self.ice.knows(&path) {
+            return Err(DropReason::UnknownPath);
+        }
+        match class {
+            PacketClass::Rtp => {
+                let media = self.media.as_mut().ok_or(DropReason::NotReady)?;
+                let (len, replayed) = media.rtp_in.open(datagram)?;
+                Ok(Opened::Rtp { len, replayed })
+            }
+            PacketClass::Rtcp => {
+                let media = self.media.as_mut().ok_or(DropReason::NotReady)?;
+                let len = media.rtcp_in.open(datagram)?;
+                Ok(Opened::Rtcp { len })
+            }
+            PacketClass::Dtls => {
+                self.dtls_path = Some(path);
+                if self.dtls.read(now, datagram) {
+                    Ok(Opened::Control)
+                } else {
+                    // What the library answered still has to go out.
+                    self.pump(now);
+                    Err(DropReason::Malformed)
+                }
+            }
+            PacketClass::Stun | PacketClass::Unknown => Err(DropReason::Malformed),
+        }
+    }
+
+    /// Lets every layer act on what the others produced, then collects outputs and events.
+    fn pump(&mut self, now: Instant) {
+        if self.role == Some(DtlsRole::Client) && self.ice.selected().is_some() {
+            self.dtls.connect(now);
+        }
+        self.install_keys(now);
+        if self.media.is_some() {
+            while let Some(packet) = self.dtls.poll_received() {
+                if let Some(sctp) = &mut self.sctp {
+                    sctp.handle(now, packet.freeze());
+                }
+            }
+        }
+        if let Some(sctp) = &mut self.sctp {
+            while let Some(packet) = sctp.poll_transmit() {
+                self.dtls.write(now, &packet);
+            }
+            while let Some(event) = sctp.poll_event() {
+                self.out.push_back(TransportOutput::Event(event));
+            }
+        }
+        self.collect_transmits();
+        self.report_state();
+    }
+
+    /// Once DTLS is done and the peer's certificate is the announced one: keys for media, SCTP.
+    fn install_keys(&mut self, now: Instant) {
+        if self.media.is_some() || self.dtls.phase() != Phase::Done {
+            return;
+        }
+        let Some(fingerprint) = &self.fingerprint else {
+            return;
+        };
+        let keys = self
+            .dtls
+            .srtp_keys()
+            .filter(|_| self.dtls.is_peer(fingerprint));
+        let is_client = self.dtls.is_client();
+        self.media =
+            keys.and_then(|(profile, material)| Media::new(profile, &material, is_client, 0));
+        if self.media.is_none() {
+            tracing::warn!("DTLS peer is not the one its description announced");
+            self.dtls.close(now);
+        } else if let Some(sctp) = &mut self.sctp {
+            sctp.start(now, is_client);
+        }
+    }
+
+    /// The SCTP half, created when the first description or channel asks for it.
+    fn wants_sctp(&mut self, now: Instant) -> &mut Sctp {
+        let connected = self.media.is_some();
+        let is_client = self.dtls.is_client();
+        self.sctp.get_or_insert_with(|| {
+            let mut sctp = Sctp::new();
+            if connected {
+                sctp.start(now, is_client);
+            }
+            sctp
+        })
+    }
+
+    fn collect_transmits(&mut self) {
+        while let Some((path, payload)) = self.ice.poll_transmit() {
+            self.transmit(path, payload.into());
+        }
+        let selected = self.ice.selected();
+        // During the handshake the peer waits where it asked; afterwards the selected pair counts.
+        let path = match self.dtls.phase() {
+            Phase::Handshaking { .. } => self.dtls_path.or(selected),
+            _ => selected.or(self.dtls_path),
+        };
+        if let Some(path) = path {
+            while let Some(payload) = self.dtls.poll_transmit() {
+                self.transmit(path, payload);
+            }
+        }
+    }
+
+    fn transmit(&mut self, path: Path, payload: Bytes) {
+        self.out
+            .push_back(TransportOutput::Transmit { path, payload });
+    }
+
+    fn report_state(&mut self) {
+        if let Some(path) = self.ice.poll_selection() {
+            self.out
+                .push_back(TransportOutput::Event(TransportEvent::PathSelected(path)));
+        }
+        let failed = self.ice.state() == IceState::Failed || self.dtls.phase() == Phase::Failed;
+        let state = match self.ice.state() {
+            _ if failed => Some(TransportState::Failed),
+            IceState::Disconnected => Some(TransportState::Disconnected),
+            IceState::Connected if self.media.is_some() => Some(TransportState::Connected),
+            IceState::Connected => Some(TransportState::Connecting),
+            IceState::Checking | IceState::Failed => None,
+        };
+        if let Some(state) = state {
+            self.set_state(state);
+        }
+    }
+
+    fn set_state(&mut self, state: TransportState) {
+        if self.state != Some(state) {
+            self.state = Some(state);
+            self.out
+                .push_back(TransportOutput::Event(TransportEvent::State(state)));
+        }
+    }
+
+    fn silence(&mut self) {
+        self.life = Life::Silent;
+        self.media = None;
+        self.sctp = None;
+        self.ice.stop();
     }
 }
+
+/// What a datagram turned out to be, with the plaintext's length.
+enum Opened {
+    Rtp { len: usize, replayed: bool },
+    Rtcp { len: usize },
+    Control,
+}
+
+#[cfg(test)]
+mod tests;

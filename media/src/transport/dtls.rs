@@ -1,0 +1,293 @@
+//! The DTLS 1.2 association of one transport on rtc-dtls: handshake, application data, exporter,
+//! and moving a finished association elsewhere. Owned by `Transport`; SRTP keys come from here.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
+use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc_dtls::state::State;
+use rtc_shared::TransportProtocol;
+
+use super::guard::guarded;
+use super::identity::{DtlsIdentity, matches_fingerprint};
+use super::snapshot::DtlsSnapshot;
+use super::srtp::Profile;
+use crate::limits::{
+    DTLS_EARLY_REPEATS, DTLS_HANDSHAKE_TIMEOUT, DTLS_MAX_FLIGHT_DATAGRAMS, DTLS_RECORD_LEASE,
+};
+use crate::types::Fingerprint;
+
+/// The library keys associations by address; ours has one, whatever paths it uses (RFC 5737).
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
+const SRTP_EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
+const RECORD_HEADER_BYTES: usize = 13;
+const ALERT: u8 = 21;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Idle,
+    Handshaking { since: Instant },
+    Done,
+    Failed,
+}
+
+pub(super) struct Dtls {
+    identity: Arc<DtlsIdentity>,
+    endpoint: Endpoint,
+    is_client: bool,
+    phase: Phase,
+    /// The last handshake flight, repeated verbatim if nothing comes back soon.
+    flight: Vec<Bytes>,
+    flight_sent: Option<Instant>,
+    repeats: usize,
+    out: VecDeque<Bytes>,
+    received: VecDeque<BytesMut>,
+}
+
+impl Dtls {
+    pub(super) fn new(identity: &Arc<DtlsIdentity>) -> Dtls {
+        let server = Arc::clone(identity.config(false));
+        Dtls {
+            identity: Arc::clone(identity),
+            endpoint: Endpoint::new(PEER, TransportProtocol::UDP, Some(server)),
+            is_client: false,
+            phase: Phase::Idle,
+            flight: Vec::new(),
+            flight_sent: None,
+            repeats: 0,
+            out: VecDeque::new(),
+            received: VecDeque::new(),
+        }
+    }
+
+    /// Continues an association from `snapshot`, behind its lease of record numbers.
+    pub(super) fn thaw(
+        now: Instant,
+        identity: &Arc<DtlsIdentity>,
+        snapshot: &DtlsSnapshot,
+    ) -> Result<Dtls, String> {
+        let mut dtls = Dtls::new(identity);
+        let marshalled = snapshot.to_library()?;
+        let mut state = State::new(Arc::clone(identity.provider()), snapshot.is_client);
+        state
+            .unmarshal_binary(&marshalled)
+            .map_err(|error| error.to_string())?;
+        let config = Arc::clone(identity.config(snapshot.is_client));
+        // `connect` is the only way to hand the library a finished state; the role that counts
+        // is the state's own.
+        dtls.endpoint
+            .connect(now, PEER, config, Some(state))
+            .map_err(|error| error.to_string())?;
+        dtls.is_client = snapshot.is_client;
+        dtls.phase = Phase::Done;
+        Ok(dtls)
+    }
+
+    /// State for another shard or node; `None` before the handshake is done.
+    pub(super) fn snapshot(&self) -> Option<DtlsSnapshot> {
+        if self.phase != Phase::Done {
+            return None;
+        }
+        let marshalled = self.state()?.marshal_binary().ok()?;
+        let mut snapshot = DtlsSnapshot::from_library(&marshalled)?;
+        snapshot.sequence_number += DTLS_RECORD_LEASE;
+        Some(snapshot)
+    }
+
+    /// Sends the ClientHello, unless a handshake is under way.
+    pub(super) fn connect(&mut self, now: Instant) {
+        if self.phase != Phase::Idle {
+            return;
+        }
+        self.is_client = true;
+        self.phase = Phase::Handshaking { since: now };
+        let config = Arc::clone(self.identity.config(true));
+        if self.endpoint.connect(now, PEER, config, None).is_err() {
+            self.phase = Phase::Failed;
+        }
+        self.collect(now);
+    }
+
+    /// Takes one datagram of DTLS records; `false` if it was of no use.
+    pub(super) fn read(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        match self.phase {
+            Phase::Failed => return false,
+            Phase::Idle => self.phase = Phase::Handshaking { since: now },
+            Phase::Handshaking { .. } | Phase::Done => {}
+        }
+        let records = if self.phase == Phase::Done {
+            without_alerts(datagram)
+        } else {
+            BytesMut::from(datagram)
+        };
+        if records.is_empty() {
+            return false;
+        }
+        let endpoint = &mut self.endpoint;
+        let result = guarded(|| endpoint.read(now, PEER, None, records));
+        let useful = match result {
+            Some(Ok(events)) => {
+                for event in events {
+                    match event {
+                        EndpointEvent::HandshakeComplete => self.phase = Phase::Done,
+                        EndpointEvent::ApplicationData(data) => self.received.push_back(data),
+                        _ => {}
+                    }
+                }
+                true
+            }
+            // A bad record ends nothing: it may be forged, and ICE notices a dead peer.
+            Some(Err(error)) => {
+                tracing::debug!(%error, "DTLS records dropped");
+                false
+            }
+            None => {
+                self.phase = Phase::Failed;
+                false
+            }
+        };
+        self.collect(now);
+        useful
+    }
+
+    /// Queues application data; dropped before the handshake is done.
+    pub(super) fn write(&mut self, now: Instant, data: &[u8]) {
+        if self.phase == Phase::Done && self.endpoint.write(now, PEER, data).is_ok() {
+            self.collect(now);
+        }
+    }
+
+    /// Sends close_notify and forgets the association.
+    pub(super) fn close(&mut self, now: Instant) {
+        if self.phase == Phase::Done {
+            let _ = self.endpoint.close(now);
+            self.collect(now);
+        }
+        self.phase = Phase::Failed;
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let Phase::Handshaking { since } = self.phase else {
+            return;
+        };
+        if now >= since + DTLS_HANDSHAKE_TIMEOUT {
+            self.phase = Phase::Failed;
+            return;
+        }
+        if self.repeat_at().is_some_and(|at| at <= now) {
+            self.repeats += 1;
+            self.out.extend(self.flight.iter().cloned());
+        }
+        if self
+            .endpoint
+            .poll_timeout(&PEER)
+            .is_some_and(|at| at <= now)
+        {
+            if self.endpoint.handle_timeout(PEER, now).is_err() {
+                self.phase = Phase::Failed;
+            }
+            self.collect(now);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let Phase::Handshaking { since } = self.phase else {
+            return None;
+        };
+        let library = self.endpoint.poll_timeout(&PEER);
+        let end = Some(since + DTLS_HANDSHAKE_TIMEOUT);
+        [library, self.repeat_at(), end].into_iter().flatten().min()
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
+        self.out.pop_front()
+    }
+
+    pub(super) fn poll_received(&mut self) -> Option<BytesMut> {
+        self.received.pop_front()
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(super) fn is_client(&self) -> bool {
+        self.is_client
+    }
+
+    /// Whether the peer's certificate is the one its description announced.
+    pub(super) fn is_peer(&self, expected: &Fingerprint) -> bool {
+        let certificate = self.state().and_then(|s| s.peer_certificates.first());
+        certificate.is_some_and(|der| matches_fingerprint(der, expected))
+    }
+
+    /// Profile and keying material for SRTP, once the handshake is done.
+    pub(super) fn srtp_keys(&self) -> Option<(Profile, Vec<u8>)> {
+        let state = self.state().filter(|_| self.phase == Phase::Done)?;
+        let profile = match state.srtp_protection_profile() {
+            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => Profile::AeadAes128Gcm,
+            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => Profile::Aes128CmSha1_80,
+            _ => return None,
+        };
+        let material = state
+            .export_keying_material(SRTP_EXPORTER_LABEL, &[], profile.material_bytes())
+            .ok()?;
+        Some((profile, material.as_ref().to_vec()))
+    }
+
+    fn state(&self) -> Option<&State> {
+        self.endpoint.get_connection_state(PEER)
+    }
+
+    fn repeat_at(&self) -> Option<Instant> {
+        let pause = DTLS_EARLY_REPEATS.get(self.repeats)?;
+        Some(self.flight_sent? + *pause)
+    }
+
+    /// Moves what the library wants sent into `out`, remembering handshake flights.
+    fn collect(&mut self, now: Instant) {
+        let mut flight = Vec::new();
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            let datagram = transmit.message.freeze();
+            if flight.len() < DTLS_MAX_FLIGHT_DATAGRAMS {
+                flight.push(datagram.clone());
+            }
+            self.out.push_back(datagram);
+        }
+        match self.phase {
+            Phase::Handshaking { .. } if flight.is_empty() => {}
+            Phase::Handshaking { .. } => {
+                self.flight = flight;
+                self.flight_sent = Some(now);
+                self.repeats = 0;
+            }
+            _ => {
+                self.flight = Vec::new();
+                self.flight_sent = None;
+            }
+        }
+    }
+}
+
+/// The datagram's records but for alerts: a close_notify must not end an association that may be
+/// about to move, and a dead peer shows in ICE.
+fn without_alerts(datagram: &[u8]) -> BytesMut {
+    let mut kept = BytesMut::with_capacity(datagram.len());
+    let mut rest = datagram;
+    while let Some(header) = rest.get(..RECORD_HEADER_BYTES) {
+        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
+        let end = RECORD_HEADER_BYTES + length;
+        let Some(record) = rest.get(..end) else {
+            break;
+        };
+        if record[0] != ALERT {
+            kept.extend_from_slice(record);
+        }
+        rest = &rest[end..];
+    }
+    kept
+}

@@ -1,0 +1,531 @@
+//! The SCTP association of one transport on rtc-sctp (RFC 8831 over DTLS) and its data channels.
+//! It accepts the peer's INIT, sends its own when none comes, and survives a restart by the peer,
+//! which is how a thawed transport goes on. Owned by `Transport`.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rtc_sctp::{
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig,
+    EndpointEvent, Event, Payload, PayloadProtocolIdentifier as Ppid, ReliabilityType,
+    ServerConfig, Side, StreamEvent, TimerConfig, TransportConfig,
+};
+use rtc_shared::TransportProtocol;
+
+use super::channels::{Channel, Channels, Dcep, Delivery, Limit};
+use super::guard::guarded;
+use super::{SendOutcome, TransportEvent};
+use crate::limits::{
+    SCTP_INIT_GRACE, SCTP_MAX_CHANNELS, SCTP_MAX_LOSSY_BUFFERED_BYTES, SCTP_MAX_MESSAGE_BYTES,
+    SCTP_MAX_RELIABLE_BUFFERED_BYTES, SCTP_RECEIVE_WINDOW_BYTES,
+};
+
+/// The library keys associations by address; ours has one peer (RFC 5737).
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5000);
+const COOKIE_ECHO: u8 = 10;
+const COMMON_HEADER_BYTES: usize = 12;
+
+struct Running {
+    handle: AssociationHandle,
+    association: Association,
+    established: bool,
+    /// We initiated it and hold the peer's cookie: it will come up, whoever else calls.
+    cookie_echoed: bool,
+}
+
+pub(super) struct Sctp {
+    endpoint: Endpoint,
+    transport: Arc<TransportConfig>,
+    current: Option<Running>,
+    /// A fresh association of a peer that restarted, until its cookie comes back.
+    pending: Option<Running>,
+    init_at: Option<Instant>,
+    /// Streams go even for the DTLS client, odd for the server; known after the handshake.
+    is_client: bool,
+    channels: Channels,
+    wanted: Vec<(String, Delivery)>,
+    max_message_bytes: usize,
+    out: VecDeque<Bytes>,
+    events: VecDeque<TransportEvent>,
+}
+
+impl Sctp {
+    pub(super) fn new() -> Sctp {
+        let timers = TimerConfig {
+            // The library stops retransmitting for good after five; whether the peer is dead is
+            // for ICE to say.
+            max_t3_rtx_retrans: usize::MAX,
+            max_reconfig_retrans: usize::MAX,
+            max_ack_retrans: usize::MAX,
+            ..TimerConfig::default()
+        };
+        let transport = TransportConfig::default()
+            .with_max_message_size(SCTP_MAX_MESSAGE_BYTES)
+            .with_max_receive_buffer_size(SCTP_RECEIVE_WINDOW_BYTES)
+            .with_timer_config(timers);
+        let server = Arc::new(ServerConfig::new(transport.clone()));
+        let config = Arc::new(EndpointConfig::new());
+        Sctp {
+            endpoint: Endpoint::new(PEER, TransportProtocol::UDP, config, Some(server)),
+            transport: Arc::new(transport),
+            current: None,
+            pending: None,
+            init_at: None,
+            is_client: false,
+            channels: Channels::default(),
+            wanted: Vec::new(),
+            max_message_bytes: SCTP_MAX_MESSAGE_BYTES as usize,
+            out: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// What the peer's description says; 0 = any size.
+    pub(super) fn set_max_message_bytes(&mut self, bytes: u32) {
+        let ours = SCTP_MAX_MESSAGE_BYTES as usize;
+        self.max_message_bytes = match bytes {
+            0 => ours,
+            bytes => ours.min(bytes as usize),
+        };
+    }
+
+    /// The DTLS handshake is done. The DTLS client sends INIT at once, a server when none comes.
+    pub(super) fn start(&mut self, now: Instant, is_client: bool) {
+        self.is_client = is_client;
+        if is_client {
+            self.connect(now);
+        } else if self.current.is_none() {
+            self.init_at = Some(now + SCTP_INIT_GRACE);
+        }
+    }
+
+    /// Begins anew after a thaw: a fresh association, the channels as they were.
+    pub(super) fn restart(&mut self, now: Instant, is_client: bool, channels: Vec<Channel>) {
+        self.is_client = is_client;
+        for channel in channels {
+            self.channels.add(channel);
+        }
+        self.connect(now);
+    }
+
+    pub(super) fn open_channel(&mut self, now: Instant, label: &str, delivery: Delivery) {
+        let wanted = self.wanted.iter().any(|(known, _)| known == label);
+        if wanted || self.wanted.len() >= SCTP_MAX_CHANNELS || self.channels.has_label(label) {
+            return;
+        }
+        self.wanted.push((label.to_owned(), delivery));
+        self.open_wanted(now);
+        self.flush(now);
+    }
+
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        label: &str,
+        payload: &Bytes,
+        binary: bool,
+    ) -> SendOutcome {
+        if payload.len() > self.max_message_bytes {
+            return SendOutcome::TooLong;
+        }
+        let Some(channel) = self.channels.open_by_label(label) else {
+            return SendOutcome::NoChannel;
+        };
+        let limit = match channel.delivery.limit {
+            Limit::Never => SCTP_MAX_RELIABLE_BUFFERED_BYTES,
+            _ => SCTP_MAX_LOSSY_BUFFERED_BYTES,
+        };
+        let stream = channel.stream;
+        let Some(running) = self.current.as_mut().filter(|running| running.established) else {
+            return SendOutcome::NoChannel;
+        };
+        let Ok(mut stream) = running.association.stream(stream) else {
+            return SendOutcome::NoChannel;
+        };
+        if stream.buffered_amount().unwrap_or(0) + payload.len() > limit {
+            return SendOutcome::Congested;
+        }
+        let empty = Bytes::from_static(&[0]);
+        let (payload, ppid) = match (binary, payload.is_empty()) {
+            (true, false) => (payload, Ppid::Binary),
+            (false, false) => (payload, Ppid::String),
+            (true, true) => (&empty, Ppid::BinaryEmpty),
+            (false, true) => (&empty, Ppid::StringEmpty),
+        };
+        let written = stream.write_chunk_with_ppi(now, payload, ppid);
+        self.flush(now);
+        match written {
+            Ok(_) => SendOutcome::Queued,
+            Err(_) => SendOutcome::NoChannel,
+        }
+    }
+
+    /// Takes one SCTP packet out of a DTLS record.
+    pub(super) fn handle(&mut self, now: Instant, packet: Bytes) {
+        let endpoint = &mut self.endpoint;
+        let Some(result) = guarded(|| endpoint.handle(now, PEER, None, packet)) else {
+            return self.give_up();
+        };
+        match result {
+            None => {}
+            Some((handle, DatagramEvent::AssociationEvent(event))) => {
+                let running = [&mut self.current, &mut self.pending]
+                    .into_iter()
+                    .flatten()
+                    .find(|running| running.handle == handle);
+                if let Some(running) = running
+                    && guarded(|| running.association.handle_event(event)).is_none()
+                {
+                    return self.give_up();
+                }
+            }
+            Some((handle, DatagramEvent::NewAssociation(association))) => {
+                self.accept(handle, association);
+            }
+            Some(_) => {}
+        }
+        self.flush(now);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.init_at.is_some_and(|at| at <= now) {
+            self.init_at = None;
+            if self.current.is_none() {
+                self.connect(now);
+            }
+        }
+        for running in [&mut self.current, &mut self.pending].into_iter().flatten() {
+            if running
+                .association
+                .poll_timeout()
+                .is_some_and(|at| at <= now)
+            {
+                running.association.handle_timeout(now);
+            }
+        }
+        self.flush(now);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let timers = [&self.current, &self.pending]
+            .into_iter()
+            .flatten()
+            .filter_map(|running| running.association.poll_timeout());
+        timers.chain(self.init_at).min()
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
+        self.out.pop_front()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<TransportEvent> {
+        self.events.pop_front()
+    }
+
+    pub(super) fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// Tells the peer that the association ends.
+    pub(super) fn close(&mut self, now: Instant) {
+        if let Some(running) = &mut self.current {
+            let _ = running.association.abort();
+        }
+        self.flush(now);
+        self.init_at = None;
+    }
+
+    fn connect(&mut self, now: Instant) {
+        self.init_at = None;
+        if self.current.is_some() {
+            return;
+        }
+        let config = ClientConfig::new((*self.transport).clone());
+        if let Ok((handle, association)) = self.endpoint.connect(now, config, PEER) {
+            self.current = Some(Running::new(handle, association));
+        }
+        self.flush(now);
+    }
+
+    /// The peer sent an INIT.
+    fn accept(&mut self, handle: AssociationHandle, association: Association) {
+        self.init_at = None;
+        let new = Running::new(handle, association);
+        let replaced = match &self.current {
+            None => self.current.replace(new),
+            Some(current) if current.established => self.pending.replace(new),
+            // Both called at once. The peer answered our INIT already, so that one comes up.
+            Some(current) if current.cookie_echoed => Some(new),
+            Some(_) => self.current.replace(new),
+        };
+        if let Some(replaced) = replaced {
+            self.forget(replaced);
+        }
+    }
+
+    fn forget(&mut self, running: Running) {
+        self.endpoint
+            .handle_event(running.handle, EndpointEvent::drained());
+    }
+
+    /// The library panicked or the association died: channels are closed, a new INIT may come.
+    fn give_up(&mut self) {
+        for running in [self.current.take(), self.pending.take()]
+            .into_iter()
+            .flatten()
+        {
+            let endpoint = &mut self.endpoint;
+            let _ = guarded(|| {
+                endpoint.handle_event(running.handle, EndpointEvent::drained());
+            });
+        }
+        for channel in self.channels.drain() {
+            if channel.open {
+                self.events.push_back(TransportEvent::ChannelClosed {
+                    label: channel.label,
+                });
+            }
+        }
+    }
+
+    /// Handles what the associations report, then collects what they send, until both are quiet.
+    fn flush(&mut self, now: Instant) {
+        self.take_over_restarted(now);
+        while let Some(event) = self.current.as_mut().and_then(|r| r.association.poll()) {
+            self.handle_event(now, event);
+        }
+        for running in [&mut self.current, &mut self.pending].into_iter().flatten() {
+            running.transmit(now, &mut self.out);
+        }
+        let dead = self
+            .current
+            .as_ref()
+            .is_some_and(|running| running.established && running.association.is_closed());
+        if dead {
+            self.give_up();
+        }
+    }
+
+    /// A peer that restarted finished the new association's handshake: the old one is history.
+    fn take_over_restarted(&mut self, now: Instant) {
+        let Some(mut pending) = self.pending.take() else {
+            return;
+        };
+        let mut up = false;
+        while let Some(event) = pending.association.poll() {
+            up |= matches!(event, Event::Connected);
+        }
+        if !up {
+            self.pending = Some(pending);
+            return;
+        }
+        // Data may have come with the cookie: deliver it after the channels are back.
+        if let Some(old) = self.current.replace(pending) {
+            self.forget(old);
+        }
+        self.established(now);
+        self.read_all(now);
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connected => self.established(now),
+            Event::HandshakeFailed { .. } => self.give_up(),
+            Event::AssociationLost { id, .. } => {
+                if let Some(channel) = self.channels.remove(id)
+                    && channel.open
+                {
+                    self.events.push_back(TransportEvent::ChannelClosed {
+                        label: channel.label,
+                    });
+                }
+            }
+            Event::Stream(StreamEvent::Readable { id }) => self.read(now, id),
+            Event::Stream(StreamEvent::Opened { .. }) => {
+                if let Some(running) = &mut self.current {
+                    while running.association.accept_stream().is_some() {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn established(&mut self, now: Instant) {
+        let Some(running) = &mut self.current else {
+            return;
+        };
+        running.established = true;
+        let known: Vec<Channel> = self.channels.iter().cloned().collect();
+        for channel in known {
+            running.open_stream(&channel);
+            if !channel.open {
+                running.send_open(now, &channel);
+            }
+        }
+        self.open_wanted(now);
+    }
+
+    fn open_wanted(&mut self, now: Instant) {
+        let Some(running) = self.current.as_mut().filter(|running| running.established) else {
+            return;
+        };
+        for (label, delivery) in std::mem::take(&mut self.wanted) {
+            let channel = Channel {
+                stream: self.channels.free_stream(self.is_client),
+                label,
+                delivery,
+                open: false,
+            };
+            if self.channels.add(channel.clone()) {
+                running.open_stream(&channel);
+                running.send_open(now, &channel);
+            }
+        }
+    }
+
+    fn read_all(&mut self, now: Instant) {
+        let ids = self.current.as_ref().map(|r| r.association.stream_ids());
+        for id in ids.unwrap_or_default() {
+            self.read(now, id);
+        }
+    }
+
+    fn read(&mut self, now: Instant, id: u16) {
+        loop {
+            let Some(running) = &mut self.current else {
+                return;
+            };
+            let Ok(mut stream) = running.association.stream(id) else {
+                return;
+            };
+            let Ok(Some(message)) = stream.read_sctp() else {
+                return;
+            };
+            let ppid = message.ppi;
+            let Ok(payload) = message.to_payload(SCTP_MAX_MESSAGE_BYTES as usize * 4) else {
+                continue;
+            };
+            match ppid {
+                Ppid::Dcep => self.handle_dcep(now, id, &payload),
+                Ppid::String => self.deliver(id, payload.freeze(), false),
+                Ppid::Binary => self.deliver(id, payload.freeze(), true),
+                Ppid::StringEmpty => self.deliver(id, Bytes::new(), false),
+                Ppid::BinaryEmpty => self.deliver(id, Bytes::new(), true),
+                _ => {}
+            }
+        }
+    }
+
+    fn deliver(&mut self, id: u16, payload: Bytes, binary: bool) {
+        self.opened(id);
+        // Data that overtakes its channel's OPEN can only be lossy data: it is dropped.
+        if let Some(channel) = self.channels.get(id) {
+            self.events.push_back(TransportEvent::Data {
+                label: channel.label.clone(),
+                payload,
+                binary,
+            });
+        }
+    }
+
+    fn handle_dcep(&mut self, now: Instant, id: u16, raw: &[u8]) {
+        match Dcep::parse(raw) {
+            Some(Dcep::Ack) => self.opened(id),
+            Some(Dcep::Open { label, delivery }) => {
+                let added = self.channels.add(Channel {
+                    stream: id,
+                    label,
+                    delivery,
+                    open: false,
+                });
+                let Some(channel) = self.channels.get(id).cloned() else {
+                    return self.refuse(now, id);
+                };
+                if let Some(running) = &mut self.current {
+                    running.set_delivery(&channel);
+                    running.write_dcep(now, id, &Dcep::Ack);
+                }
+                if added {
+                    self.opened(id);
+                }
+            }
+            None => self.refuse(now, id),
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, id: u16) {
+        if let Some(running) = &mut self.current
+            && let Ok(mut stream) = running.association.stream(id)
+        {
+            let _ = stream.close(now);
+        }
+    }
+
+    fn opened(&mut self, id: u16) {
+        if let Some(channel) = self.channels.get_mut(id)
+            && !channel.open
+        {
+            channel.open = true;
+            self.events.push_back(TransportEvent::ChannelOpen {
+                label: channel.label.clone(),
+            });
+        }
+    }
+}
+
+impl Running {
+    fn new(handle: AssociationHandle, association: Association) -> Running {
+        Running {
+            handle,
+            association,
+            established: false,
+            cookie_echoed: false,
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, out: &mut VecDeque<Bytes>) {
+        while let Some(transmit) = self.association.poll_transmit(now) {
+            let Payload::RawEncode(packets) = transmit.message else {
+                continue;
+            };
+            for packet in packets {
+                self.cookie_echoed |= self.association.side() == Side::Client
+                    && packet.get(COMMON_HEADER_BYTES) == Some(&COOKIE_ECHO);
+                out.push_back(packet);
+            }
+        }
+    }
+
+    fn open_stream(&mut self, channel: &Channel) {
+        let _ = self.association.open_stream(channel.stream, Ppid::Binary);
+        self.set_delivery(channel);
+    }
+
+    fn set_delivery(&mut self, channel: &Channel) {
+        let (kind, value) = match channel.delivery.limit {
+            Limit::Never => (ReliabilityType::Reliable, 0),
+            Limit::Retransmissions(count) => (ReliabilityType::Rexmit, count),
+            Limit::Milliseconds(time) => (ReliabilityType::Timed, time),
+        };
+        if let Ok(mut stream) = self.association.stream(channel.stream) {
+            let _ = stream.set_reliability_params(!channel.delivery.ordered, kind, value);
+        }
+    }
+
+    fn send_open(&mut self, now: Instant, channel: &Channel) {
+        let open = Dcep::Open {
+            label: channel.label.clone(),
+            delivery: channel.delivery,
+        };
+        self.write_dcep(now, channel.stream, &open);
+    }
+
+    fn write_dcep(&mut self, now: Instant, stream: u16, message: &Dcep) {
+        if let Ok(mut stream) = self.association.stream(stream) {
+            let _ = stream.write_chunk_with_ppi(now, &message.encode(), Ppid::Dcep);
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! SRTP on keys from the DTLS exporter (RFC 3711, RFC 7714, RFC 5764): seals and opens RTP in place,
+//! without allocation in steady state. Used by `Transport` on every media packet.
+
+use aes::Aes128Enc;
+use aes::cipher::{InnerIvInit, KeyInit, KeyIvInit, StreamCipher, StreamCipherCoreWrapper};
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ctr::{CtrCore, flavors};
+use hmac::{Hmac, Mac};
+use sha1::Sha1;
+use subtle::ConstantTimeEq;
+
+use crate::limits::{SRTP_INDEX_LEASE, SRTP_MAX_STREAMS_IN, SRTP_MAX_STREAMS_OUT};
+use crate::transport::DropReason;
+
+mod window;
+
+pub(super) use window::Window;
+
+/// Bytes of an AES-GCM tag.
+pub const GCM_TAG_BYTES: usize = 16;
+/// Bytes of an `HMAC_SHA1_80` tag.
+pub const CM_TAG_BYTES: usize = 10;
+const MASTER_KEY_BYTES: usize = 16;
+const RTP_HEADER_BYTES: usize = 12;
+const MAX_ROC: u64 = u32::MAX as u64;
+
+/// Protection profile agreed in the DTLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    AeadAes128Gcm,
+    Aes128CmSha1_80,
+}
+
+impl Profile {
+    /// Bytes a sealed RTP packet is longer than its plaintext.
+    pub fn tag_bytes(self) -> usize {
+        match self {
+            Profile::AeadAes128Gcm => GCM_TAG_BYTES,
+            Profile::Aes128CmSha1_80 => CM_TAG_BYTES,
+        }
+    }
+
+    pub(super) fn salt_bytes(self) -> usize {
+        match self {
+            Profile::AeadAes128Gcm => 12,
+            Profile::Aes128CmSha1_80 => 14,
+        }
+    }
+
+    /// Length of the exported keying material (RFC 5764 §4.2).
+    pub(super) fn material_bytes(self) -> usize {
+        2 * (MASTER_KEY_BYTES + self.salt_bytes())
+    }
+}
+
+/// Master key and salt of one direction.
+#[derive(Clone)]
+pub(super) struct MasterKey<'a> {
+    pub(super) profile: Profile,
+    key: &'a [u8],
+    salt: &'a [u8],
+}
+
+impl<'a> MasterKey<'a> {
+    /// Keys of what we receive and of what we send; `None` if `material` has the wrong length.
+    pub(super) fn split(
+        profile: Profile,
+        material: &'a [u8],
+        is_client: bool,
+    ) -> Option<(MasterKey<'a>, MasterKey<'a>)> {
+        let salt_bytes = profile.salt_bytes();
+        let (client_key, rest) = material.split_at_checked(MASTER_KEY_BYTES)?;
+        let (server_key, rest) = rest.split_at_checked(MASTER_KEY_BYTES)?;
+        let (client_salt, server_salt) = rest.split_at_checked(salt_bytes)?;
+        if server_salt.len() != salt_bytes {
+            return None;
+        }
+        let of = |key, salt| MasterKey { profile, key, salt };
+        let client = of(client_key, client_salt);
+        let server = of(server_key, server_salt);
+        Some(if is_client {
+            (server, client)
+        } else {
+            (client, server)
+        })
+    }
+
+    /// Session key for `label` (RFC 3711 §4.3.1 with a key derivation rate of 0).
+    pub(super) fn derive(&self, label: u8, out: &mut [u8]) -> Option<()> {
+        let mut iv = [0u8; 16];
+        iv.get_mut(..self.salt.len())?.copy_from_slice(self.salt);
+        iv[7] ^= label;
+        out.fill(0);
+        ctr::Ctr128BE::<aes::Aes128>::new_from_slices(self.key, &iv)
+            .ok()?
+            .apply_keystream(out);
+        Some(())
+    }
+}
+
+/// Labels of the derivation for RTP and RTCP.
+#[derive(Clone, Copy)]
+pub(super) struct Labels {
+    encryption: u8,
+    authentication: u8,
+    salt: u8,
+}
+
+pub(super) const RTP_LABELS: Labels = Labels {
+    encryption: 0,
+    authentication: 1,
+    salt: 2,
+};
+pub(super) const RTCP_LABELS: Labels = Labels {
+    encryption: 3,
+    authentication: 4,
+    salt: 5,
+};
+
+/// A session's keyed ciphers; building one costs, using it does not allocate.
+pub(super) enum Cipher {
+    Gcm {
+        key: LessSafeKey,
+        salt: [u8; 12],
+    },
+    Cm {
+        aes: Box<Aes128Enc>,
+        salt: [u8; 14],
+        mac: Hmac<Sha1>,
+    },
+}
+
+impl Cipher {
+    pub(super) fn new(master: &MasterKey<'_>, labels: Labels) -> Option<Cipher> {
+        let mut key = [0u8; 16];
+        master.derive(labels.encryption, &mut key)?;
+        match master.profile {
+            Profile::AeadAes128Gcm => {
+                let mut salt = [0u8; 12];
+                master.derive(labels.salt, &mut salt)?;
+                let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).ok()?);
+                Some(Cipher::Gcm { key, salt })
+            }
+            Profile::Aes128CmSha1_80 => {
+                let mut salt = [0u8; 14];
+                master.derive(labels.salt, &mut salt)?;
+                let mut authentication = [0u8; 20];
+                master.derive(labels.authentication, &mut authentication)?;
+                Some(Cipher::Cm {
+                    aes: Box::new(Aes128Enc::new(&key.into())),
+                    salt,
+                    mac: <Hmac<Sha1> as Mac>::new_from_slice(&authentication).ok()?,
+                })
+            }
+        }
+    }
+}
+
+/// Nonce of RFC 7714 §8.1 and §9.1; `index` is 48 bits for RTP, 31 bits for RTCP.
+pub(super) fn gcm_nonce(salt: &[u8; 12], ssrc: u32, index: u64) -> Nonce {
+    let mut iv = [0u8; 12];
+    iv[2..6].copy_from_slice(&ssrc.to_be_bytes());
+    iv[6..].copy_from_slice(&index.to_be_bytes()[2..]);
+    for (byte, salt) in iv.iter_mut().zip(salt) {
+        *byte ^= salt;
+    }
+    Nonce::assume_unique_for_key(iv)
+}
+
+/// Applies the keystream of RFC 3711 §4.1.1 to `data`.
+pub(super) fn cm_apply(aes: &Aes128Enc, salt: &[u8; 14], ssrc: u32, index: u64, data: &mut [u8]) {
+    let mut iv = [0u8; 16];
+    iv[..14].copy_from_slice(salt);
+    for (byte, ssrc) in iv[4..8].iter_mut().zip(ssrc.to_be_bytes()) {
+        *byte ^= ssrc;
+    }
+    for (byte, index) in iv[8..14].iter_mut().zip(&index.to_be_bytes()[2..]) {
+        *byte ^= index;
+    }
+    let core = CtrCore::<_, flavors::Ctr128BE>::inner_iv_init(aes, &iv.into());
+    StreamCipherCoreWrapper::from_core(core).apply_keystream(data);
+}
+
+/// `HMAC_SHA1_80` over the concatenation of `parts`.
+pub(super) fn cm_tag(mac: &Hmac<Sha1>, parts: [&[u8]; 2]) -> [u8; CM_TAG_BYTES] {
+    let mut mac = mac.clone();
+    for part in parts {
+        mac.update(part);
+    }
+    let full = mac.finalize().into_bytes();
+    let mut tag = [0u8; CM_TAG_BYTES];
+    tag.copy_from_slice(&full[..CM_TAG_BYTES]);
+    tag
+}
+
+/// Length of the RTP header with CSRCs and extension; `None` if `packet` is shorter.
+pub(super) fn rtp_header_bytes(packet: &[u8]) -> Option<usize> {
+    let first = *packet.first()?;
+    if first >> 6 != 2 || packet.len() < RTP_HEADER_BYTES {
+        return None;
+    }
+    let mut length = RTP_HEADER_BYTES + 4 * usize::from(first & 0x0F);
+    if first & 0x10 != 0 {
+        let words = packet.get(length + 2..length + 4)?;
+        length += 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
+    }
+    (length <= packet.len()).then_some(length)
+}
+
+fn ssrc_and_sequence(packet: &[u8]) -> (u32, u16) {
+    (
+        u32::from_be_bytes([packet[8], packet[9], packet[10], packet[11]]),
+        u16::from_be_bytes([packet[2], packet[3]]),
+    )
+}
+
+/// The 48-bit index of `sequence` next to `highest` (RFC 3711 §3.3.1).
+fn estimate_index(highest: Option<u64>, sequence: u16) -> u64 {
+    let sequence = u64::from(sequence);
+    let Some(highest) = highest else {
+        return sequence;
+    };
+    let (roc, last) = (highest >> 16, highest & 0xFFFF);
+    let roc = if last < 0x8000 && sequence > last + 0x8000 {
+        roc.saturating_sub(1)
+    } else if last >= 0x8000 && sequence + 0x8000 < last && roc < MAX_ROC {
+        roc + 1
+    } else {
+        roc
+    };
+    roc << 16 | sequence
+}
+
+/// One outgoing stream as a snapshot carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamIndex {
+    pub(super) ssrc: u32,
+    pub(super) highest: u64,
+}
+
+/// Seals what we send. An index is never sealed twice under the key.
+pub struct RtpSealer {
+    cipher: Cipher,
+    profile: Profile,
+    /// Sorted by SSRC. Streams are never forgotten: that would forget which indexes were used.
+    streams: Vec<(u32, Window<2>)>,
+    last: usize,
+}
+
+impl RtpSealer {
+    pub(super) fn new(master: &MasterKey<'_>) -> Option<RtpSealer> {
+        Some(RtpSealer {
+            cipher: Cipher::new(master, RTP_LABELS)?,
+            profile: master.profile,
+            streams: Vec::new(),
+            last: 0,
+        })
+    }
+
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Seals the packet `buf[..len]` in place; returns its new length. `None`: malformed, no room
+    /// for the tag, or an index that was sealed before.
+    pub fn seal(&mut self, buf: &mut [u8], len: usize) -> Option<usize> {
+        let header = rtp_header_bytes(buf.get(..len)?)?;
+        let sealed = len + self.profile.tag_bytes();
+        if buf.len() < sealed {
+            return None;
+        }
+        let (ssrc, sequence) = ssrc_and_sequence(buf);
+        let window = self.stream(ssrc)?;
+        let index = estimate_index(window.highest(), sequence);
+        if !window.is_fresh(index) {
+            return None;
+        }
+        window.mark(index);
+        let (packet, tail) = buf.split_at_mut(len);
+        match &self.cipher {
+            Cipher::Gcm { key, salt } => {
+                let (header, payload) = packet.split_at_mut(header);
+                let nonce = gcm_nonce(salt, ssrc, index);
+                let tag = key
+                    .seal_in_place_separate_tag(nonce, Aad::from(&*header), payload)
+                    .ok()?;
+                tail[..GCM_TAG_BYTES].copy_from_slice(tag.as_ref());
+            }
+            Cipher::Cm { aes, salt, mac } => {
+                cm_apply(aes, salt, ssrc, index, &mut packet[header..]);
+                let roc = ((index >> 16) as u32).to_be_bytes();
+                tail[..CM_TAG_BYTES].copy_from_slice(&cm_tag(mac, [packet, &roc]));
+            }
+        }
+        Some(sealed)
+    }
+
+    /// Sequence number behind everything that was or may have been sealed for `ssrc`.
+    pub fn next_sequence(&self, ssrc: u32) -> Option<u16> {
+        let at = self.streams.binary_search_by_key(&ssrc, |s| s.0).ok()?;
+        Some((self.streams[at].1.highest()? + 1) as u16)
+    }
+
+    /// Where a thawed sealer goes on: a lease behind what was sealed here.
+    pub(super) fn leased(&self) -> Vec<StreamIndex> {
+        let leased = |(ssrc, window): &(u32, Window<2>)| {
+            window.highest().map(|highest| StreamIndex {
+                ssrc: *ssrc,
+                highest: highest + SRTP_INDEX_LEASE,
+            })
+        };
+        self.streams.iter().filter_map(leased).collect()
+    }
+
+    /// Takes over what `leased` said; everything up to there counts as used.
+    pub(super) fn restore(&mut self, streams: &[StreamIndex]) {
+        for stream in streams.iter().take(SRTP_MAX_STREAMS_OUT) {
+            if let Some(window) = self.stream(stream.ssrc) {
+                *window = Window::all_used(stream.highest);
+            }
+        }
+    }
+
+    fn stream(&mut self, ssrc: u32) -> Option<&mut Window<2>> {
+        if self.streams.get(self.last).is_none_or(|s| s.0 != ssrc) {
+            self.last = match self.streams.binary_search_by_key(&ssrc, |s| s.0) {
+                Ok(at) => at,
+                Err(_) if self.streams.len() >= SRTP_MAX_STREAMS_OUT => return None,
+                Err(at) => {
+                    self.streams.insert(at, (ssrc, Window::default()));
+                    at
+                }
+            };
+        }
+        self.streams.get_mut(self.last).map(|stream| &mut stream.1)
+    }
+}
+
+struct InStream {
+    ssrc: u32,
+    window: Window<8>,
+    used: u64,
+}
+
+/// Opens what we receive.
+pub(super) struct RtpOpener {
+    cipher: Cipher,
+    profile: Profile,
+    streams: Vec<InStream>,
+    last: usize,
+    clock: u64,
+}
+
+impl RtpOpener {
+    pub(super) fn new(master: &MasterKey<'_>) -> Option<RtpOpener> {
+        Some(RtpOpener {
+            cipher: Cipher::new(master, RTP_LABELS)?,
+            profile: master.profile,
+            streams: Vec::new(),
+            last: 0,
+            clock: 0,
+        })
+    }
+
+    /// Opens `packet` in place; returns the plaintext's length and whether its index was seen
+    /// before.
+    pub(super) fn open(&mut self, packet: &mut [u8]) -> Result<(usize, bool), DropReason> {
+        let header = rtp_header_bytes(packet).ok_or(DropReason::Malformed)?;
+        let plain = packet
+            .len()
+            .checked_sub(self.profile.tag_bytes())
+            .filter(|&plain| plain >= header)
+            .ok_or(DropReason::Malformed)?;
+        let (ssrc, sequence) = ssrc_and_sequence(packet);
+        let known = self.find(ssrc);
+        let highest = known.and_then(|at| self.streams[at].window.highest());
+        let index = estimate_index(highest, sequence);
+        match &self.cipher {
+            Cipher::Gcm { key, salt } => {
+                let (header, sealed) = packet.split_at_mut(header);
+                let nonce = gcm_nonce(salt, ssrc, index);
+                key.open_in_place(nonce, Aad::from(&*header), sealed)
+                    .map_err(|_| DropReason::Unauthenticated)?;
+            }
+            Cipher::Cm { aes, salt, mac } => {
+                let (packet, tag) = packet.split_at_mut(plain);
+                let roc = ((index >> 16) as u32).to_be_bytes();
+                if !bool::from(cm_tag(mac, [packet, &roc]).as_slice().ct_eq(tag)) {
+                    return Err(DropReason::Unauthenticated);
+                }
+                cm_apply(aes, salt, ssrc, index, &mut packet[header..]);
+            }
+        }
+        let at = known.unwrap_or_else(|| self.insert(ssrc, Window::default()));
+        self.last = at;
+        self.clock += 1;
+        let stream = &mut self.streams[at];
+        stream.used = self.clock;
+        let replayed = stream.window.was_used(index);
+        stream.window.mark(index);
+        Ok((plain, replayed))
+    }
+
+    pub(super) fn indexes(&self) -> Vec<StreamIndex> {
+        let of = |stream: &InStream| {
+            stream.window.highest().map(|highest| StreamIndex {
+                ssrc: stream.ssrc,
+                highest,
+            })
+        };
+        self.streams.iter().filter_map(of).collect()
+    }
+
+    pub(super) fn restore(&mut self, streams: &[StreamIndex]) {
+        for stream in streams.iter().take(SRTP_MAX_STREAMS_IN) {
+            let mut window = Window::default();
+            window.mark(stream.highest);
+            self.insert(stream.ssrc, window);
+        }
+    }
+
+    fn find(&self, ssrc: u32) -> Option<usize> {
+        if self.streams.get(self.last).is_some_and(|s| s.ssrc == ssrc) {
+            return Some(self.last);
+        }
+        self.streams.iter().position(|stream| stream.ssrc == ssrc)
+    }
+
+    fn insert(&mut self, ssrc: u32, window: Window<8>) -> usize {
+        let stream = InStream {
+            ssrc,
+            window,
+            used: self.clock,
+        };
+        if self.streams.len() < SRTP_MAX_STREAMS_IN {
+            self.streams.push(stream);
+            return self.streams.len() - 1;
+        }
+        let oldest = (0..self.streams.len()).min_by_key(|&i| self.streams[i].used);
+        let at = oldest.unwrap_or(0);
+        self.streams[at] = stream;
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! Two transports on an in-memory network in virtual time: connecting, media, data, restarts and
+//! moves, under loss and reordering from printed seeds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod connect;
+mod network;
+mod restart;
+mod thaw;
