@@ -8,5 +8,6 @@ pub mod net;
 pub mod page;
 pub mod participant;
 pub mod room;
+pub mod rooms;
 pub mod signal;
 pub mod worker;

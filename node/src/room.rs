@@ -1,9 +1,304 @@
 //! One room at control rate: who is in it, what they may do, what they are told. `Room` is a core;
-//! `room_actor` is its shell; `rooms` finds the actor of a name.
+//! `room_actor` is its shell; `rooms` finds the actor of a name. Each file below owns one concern;
+//! none of them blocks, sleeps or reads a clock.
 
+mod calls;
+mod client_quirks;
 pub mod contract;
+mod data;
+mod dispatch;
+pub mod environment;
+mod facts;
+mod join_response;
+mod joining;
+pub(crate) mod leave;
+mod leaving;
+mod limits;
+mod member;
+mod metadata;
+mod options;
+mod permissions;
+mod quality;
+mod requests;
+mod resume;
+pub(crate) mod room_actor;
+mod roster;
+mod rpc;
+mod simulate;
+mod speakers;
+#[cfg(test)]
+mod tests;
+mod tracks;
+mod updates;
+mod webhooks;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub use contract::{
     Attach, AttachError, AttachKind, RoomCall, RoomError, RoomInput, RoomOutput, RoomReply,
-    SessionId, SessionMessage,
+    SessionId, SessionMessage, ToSession,
 };
+pub use environment::{
+    Endpoint, EndpointOf, JobSink, MediaCore, MediaFactory, RoomsConfig, Services, ShardSink,
+    Sinks, WebhookSink,
+};
+pub use options::RoomOptions;
+use protocol::proto;
+use protocol::proto::DisconnectReason;
+use protocol::proto::leave_request::Action;
+use protocol::proto::signal_response::Message;
+use rand::SeedableRng;
+use rand_chacha::ChaCha12Rng;
+
+use crate::participant::{KeySpace, MediaInput, MediaOutput, WallClock};
+
+/// The state of one room and what it has to say.
+pub struct Room {
+    services: Arc<Services>,
+    /// The room's part of every key.
+    number: u32,
+    clock: WallClock,
+    /// Time of the input being handled.
+    now: Instant,
+    rng: ChaCha12Rng,
+    facts: facts::RoomFacts,
+    lifecycle: facts::Lifecycle,
+    roster: roster::Roster,
+    updates: updates::Updates,
+    data: data::RoomData,
+    rpcs: rpc::Rpcs,
+    speakers: speakers::Speakers,
+    quality: quality::Quality,
+    dispatch: dispatch::Dispatches,
+    /// Participants whose media core was fed and may have something to say.
+    fed: VecDeque<u16>,
+    outputs: VecDeque<RoomOutput>,
+    ended: bool,
+}
+
+impl Room {
+    /// `wall` is the time of day at `now`; `number` is the room's part of every key.
+    pub fn new(
+        now: Instant,
+        wall: SystemTime,
+        number: u32,
+        options: RoomOptions,
+        services: Arc<Services>,
+    ) -> Self {
+        let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
+        let clock = WallClock {
+            instant: now,
+            unix_micros,
+        };
+        let mut rng = ChaCha12Rng::seed_from_u64(services.config.seed);
+        rng.set_stream(u64::from(number));
+        // A number comes back after 2^24 rooms; its sids must not.
+        rng.set_word_pos(since_epoch.as_nanos() % (1 << 60));
+        let codecs = services.config.enabled_codecs.clone();
+        let facts = facts::RoomFacts::new(now, &clock, &options, codecs, &mut rng);
+        let mut room = Self {
+            services,
+            number,
+            clock,
+            now,
+            facts,
+            lifecycle: facts::Lifecycle::new(now),
+            roster: roster::Roster::default(),
+            updates: updates::Updates::default(),
+            data: data::RoomData::default(),
+            rpcs: rpc::Rpcs::new(&mut rng),
+            speakers: speakers::Speakers::default(),
+            quality: quality::Quality::new(now),
+            dispatch: dispatch::Dispatches::default(),
+            rng,
+            fed: VecDeque::new(),
+            outputs: VecDeque::new(),
+            ended: false,
+        };
+        room.webhook("room_started", |_| {});
+        room.dispatch_at_creation(options.agents);
+        room
+    }
+
+    pub fn handle(&mut self, now: Instant, input: RoomInput) {
+        if self.ended {
+            return;
+        }
+        self.now = self.now.max(now);
+        match input {
+            RoomInput::Attach(attach) => self.attach(*attach),
+            RoomInput::Signal { session, message } => self.request(session, *message),
+            RoomInput::SessionClosed(session) => self.session_closed(session),
+            RoomInput::Call { call, request } => self.call(call, request),
+            RoomInput::Shard(event) => self.shard_event(event),
+            RoomInput::Job(update) => self.job_updated(update),
+            RoomInput::Stop => self.end(DisconnectReason::ServerShutdown),
+            RoomInput::Timeout => {}
+        }
+        self.settle();
+        self.timers();
+    }
+
+    pub fn poll(&mut self) -> Option<RoomOutput> {
+        self.outputs.pop_front()
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.ended {
+            return None;
+        }
+        let members = self.roster.iter().filter_map(|member| {
+            [
+                member.media.deadline(),
+                Some(member.refresh_at),
+                member.join_deadline,
+            ]
+            .into_iter()
+            .chain([member.close_at])
+            .flatten()
+            .min()
+        });
+        let own = [
+            self.lifecycle.deadline(&self.facts.room),
+            self.facts.deadline(),
+            self.updates.deadline(),
+            self.rpcs.deadline(),
+            self.speakers.deadline(),
+            self.quality.deadline(&self.roster),
+        ];
+        members.chain(own.into_iter().flatten()).min()
+    }
+
+    /// Everything whose time has come.
+    fn timers(&mut self) {
+        for number in self.roster.numbers() {
+            self.member_timers(number);
+        }
+        self.settle();
+        self.flush_updates_if_due();
+        self.room_timers();
+        self.rpc_timers();
+        self.speaker_timers();
+        self.quality_timer();
+        if self
+            .lifecycle
+            .deadline(&self.facts.room)
+            .is_some_and(|at| at <= self.now)
+        {
+            self.end(DisconnectReason::RoomClosed);
+        }
+    }
+
+    fn member_timers(&mut self, number: u16) {
+        let now = self.now;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let Some(member) = self.roster.get(number) else {
+            return;
+        };
+        if due(member.join_deadline) {
+            let leave = Some(Action::Disconnect);
+            self.close_member(number, DisconnectReason::JoinFailure, leave);
+        } else if due(member.close_at) {
+            self.close_member(number, DisconnectReason::ConnectionTimeout, None);
+        } else {
+            let (media_due, refresh_due) = (due(member.media.deadline()), member.refresh_at <= now);
+            if media_due {
+                self.feed(number, MediaInput::Timeout);
+            }
+            if refresh_due {
+                self.refresh_token(number);
+            }
+        }
+    }
+
+    /// A fact of a shard: most concern one participant's connections.
+    fn shard_event(&mut self, event: media::Event) {
+        let number = KeySpace::participant_of(crate::rooms::key_of(&event));
+        match &event {
+            media::Event::Speakers { levels, .. } => {
+                let levels = levels.clone();
+                self.speakers_heard(&levels);
+                return;
+            }
+            media::Event::Stats { transport, stats } => {
+                self.transport_measured(number, *transport, stats);
+            }
+            media::Event::Transport { state, .. } => self.transport_changed(number, *state),
+            _ => {}
+        }
+        self.feed(number, MediaInput::Shard(event));
+    }
+
+    /// Hands something to a participant's media core; [`Self::settle`] listens to the answer.
+    fn feed(&mut self, number: u16, input: MediaInput) {
+        if let Some(member) = self.roster.get_mut(number) {
+            member.media.handle(self.now, input);
+            self.fed.push_back(number);
+        }
+    }
+
+    /// Lets the media cores say what they have to, until all are silent.
+    fn settle(&mut self) {
+        while let Some(number) = self.fed.pop_front() {
+            while let Some(output) = self.roster.get_mut(number).and_then(|m| m.media.poll()) {
+                self.media_output(number, output);
+            }
+        }
+    }
+
+    fn media_output(&mut self, number: u16, output: MediaOutput) {
+        match output {
+            MediaOutput::Signal(message) => self.tell(number, message),
+            MediaOutput::Shard(command) => self.outputs.push_back(RoomOutput::Shard(command)),
+            MediaOutput::Published(track) => self.track_published(number, track),
+            MediaOutput::TrackChanged(track) => self.track_changed(number, track),
+            MediaOutput::Unpublished(track) => self.track_unpublished(number, &track),
+            MediaOutput::SubscriptionChanged {
+                track,
+                publisher,
+                subscribed,
+                codec,
+                quality,
+            } => {
+                let quality = subscribed.then_some(quality);
+                self.subscription_changed(number, track, &publisher, codec, quality);
+            }
+            MediaOutput::Connected => self.became_active(number),
+            MediaOutput::DataReady => self.data_ready(number),
+            MediaOutput::Data { label, payload } => self.data_received(number, &label, payload),
+            MediaOutput::FullReconnect => {
+                let reason = DisconnectReason::StateMismatch;
+                self.close_member(number, reason, Some(Action::Reconnect));
+            }
+            MediaOutput::TransportFailed => self.transport_failed(number),
+        }
+    }
+
+    /// Says something to a participant; without a WebSocket it is lost, and a resume tells all.
+    fn tell(&mut self, number: u16, message: Message) {
+        let Some(session) = self.roster.get(number).and_then(|member| member.session) else {
+            return;
+        };
+        let response = proto::SignalResponse {
+            message: Some(message),
+        };
+        self.outputs.push_back(RoomOutput::Session {
+            session,
+            message: SessionMessage::Signal(Box::new(response)),
+        });
+    }
+
+    fn tell_all(&mut self, message: &Message) {
+        for number in self.roster.numbers() {
+            self.tell(number, message.clone());
+        }
+    }
+
+    /// Unix time in milliseconds.
+    fn unix_ms(&self) -> i64 {
+        self.clock.unix_micros_at(self.now) / 1000
+    }
+}

@@ -40,12 +40,17 @@ impl Rooms {
             next_number: 0,
             stopping: false,
         };
-        Self { registry: registry.start() }
+        Self {
+            registry: registry.start(),
+        }
     }
 
     /// Creates the room, or returns the existing one unchanged (1.13.5 ignores the rest of the
     /// request then).
-    pub async fn create(&self, request: proto::CreateRoomRequest) -> Result<proto::Room, RoomError> {
+    pub async fn create(
+        &self,
+        request: proto::CreateRoomRequest,
+    ) -> Result<proto::Room, RoomError> {
         let (reply, answer) = oneshot::channel();
         self.registry.do_send(Create { request, reply });
         match answered(answer).await? {
@@ -58,18 +63,22 @@ impl Rooms {
     /// is never stale.
     pub async fn list(&self, names: &[String]) -> Vec<proto::Room> {
         let (reply, answer) = oneshot::channel();
-        self.registry.do_send(Find { names: names.to_vec(), reply });
+        self.registry.do_send(Find {
+            names: names.to_vec(),
+            reply,
+        });
         let mut rooms = Vec::new();
         for room in answer.await.unwrap_or_default() {
             let (reply, answer) = oneshot::channel();
-            room.do_send(ToRoom::Call { request: RoomCall::Describe, reply });
+            room.do_send(ToRoom::Call {
+                request: RoomCall::Describe,
+                reply,
+            });
             if let Ok(RoomReply::Room(room)) = answered(answer).await {
                 rooms.push(room);
             }
         }
-        rooms.sort_by(|a, b| {
-            (a.creation_time_ms, &a.name).cmp(&(b.creation_time_ms, &b.name))
-        });
+        rooms.sort_by(|a, b| (a.creation_time_ms, &a.name).cmp(&(b.creation_time_ms, &b.name)));
         rooms
     }
 
@@ -77,25 +86,41 @@ impl Rooms {
     /// configuration allows.
     pub async fn call(&self, room: &str, request: RoomCall) -> Result<RoomReply, RoomError> {
         let (reply, answer) = oneshot::channel();
-        self.registry.do_send(Call { room: room.to_owned(), request, reply });
+        self.registry.do_send(Call {
+            room: room.to_owned(),
+            request,
+            reply,
+        });
         answered(answer).await
     }
 
     /// Lets a client in, or back in. The first message, or the refusal, goes to `recipient`.
     pub fn attach(&self, attach: Attach, recipient: Recipient<ToSession>) {
-        self.registry.do_send(AttachSession { attach: Box::new(attach), recipient });
+        self.registry.do_send(AttachSession {
+            attach: Box::new(attach),
+            recipient,
+        });
     }
 
     /// What the client of a session said.
     pub fn signal(&self, room: &str, session: SessionId, message: proto::signal_request::Message) {
-        let input = RoomInput::Signal { session, message: Box::new(message) };
-        self.registry.do_send(Forward { room: room.to_owned(), input });
+        let input = RoomInput::Signal {
+            session,
+            message: Box::new(message),
+        };
+        self.registry.do_send(Forward {
+            room: room.to_owned(),
+            input,
+        });
     }
 
     /// The WebSocket is gone, for whatever reason.
     pub fn session_closed(&self, room: &str, session: SessionId) {
         let input = RoomInput::SessionClosed(session);
-        self.registry.do_send(Forward { room: room.to_owned(), input });
+        self.registry.do_send(Forward {
+            room: room.to_owned(),
+            input,
+        });
     }
 
     /// A fact of a shard; its keys name the room.
@@ -106,7 +131,10 @@ impl Rooms {
     /// What a worker said about a job.
     pub fn job_update(&self, update: JobUpdate) {
         let room = update.room.clone();
-        self.registry.do_send(Forward { room, input: RoomInput::Job(update) });
+        self.registry.do_send(Forward {
+            room,
+            input: RoomInput::Job(update),
+        });
     }
 
     /// Tells everybody in every room to go; no room is created afterwards. Resolves when the rooms
@@ -121,7 +149,9 @@ async fn answered(
     answer: oneshot::Receiver<Result<RoomReply, RoomError>>,
 ) -> Result<RoomReply, RoomError> {
     // A dropped sender means that the room ended with the call in its mailbox.
-    answer.await.unwrap_or_else(|_| Err(RoomError::NotFound(NO_SUCH_ROOM.into())))
+    answer
+        .await
+        .unwrap_or_else(|_| Err(RoomError::NotFound(NO_SUCH_ROOM.into())))
 }
 
 type CallReply = oneshot::Sender<Result<RoomReply, RoomError>>;
@@ -203,8 +233,13 @@ impl Registry {
         self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
         let name = options.name.clone();
         let key = KeySpace::new(number, 0).room;
-        let room =
-            Room::new(Instant::now(), SystemTime::now(), number, options, self.services.clone());
+        let room = Room::new(
+            Instant::now(),
+            SystemTime::now(),
+            number,
+            options,
+            self.services.clone(),
+        );
         let actor = RoomActor::new(room, key, name.clone(), ctx.address(), self.sinks.clone());
         let addr = actor.start();
         self.by_name.insert(name.clone(), (number, addr.clone()));
@@ -221,7 +256,11 @@ impl Registry {
         if let Some(room) = self.room(&attach.room) {
             return Ok(room.clone());
         }
-        let may_create = attach.claims.video.as_ref().is_some_and(|video| video.room_create);
+        let may_create = attach
+            .claims
+            .video
+            .as_ref()
+            .is_some_and(|video| video.room_create);
         if !self.services.config.auto_create && !may_create {
             return Err(AttachError::RoomNotFound);
         }
@@ -254,7 +293,10 @@ impl Handler<Create> for Registry {
                 }
             },
         };
-        room.do_send(ToRoom::Call { request: RoomCall::Describe, reply });
+        room.do_send(ToRoom::Call {
+            request: RoomCall::Describe,
+            reply,
+        });
     }
 }
 
@@ -263,9 +305,15 @@ impl Handler<Find> for Registry {
 
     fn handle(&mut self, Find { names, reply }: Find, _: &mut Self::Context) {
         let rooms = if names.is_empty() {
-            self.by_name.values().map(|(_, room)| room.clone()).collect()
+            self.by_name
+                .values()
+                .map(|(_, room)| room.clone())
+                .collect()
         } else {
-            names.iter().filter_map(|name| self.room(name).cloned()).collect()
+            names
+                .iter()
+                .filter_map(|name| self.room(name).cloned())
+                .collect()
         };
         let _ = reply.send(rooms);
     }
@@ -274,14 +322,25 @@ impl Handler<Find> for Registry {
 impl Handler<Call> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Call { room: name, request, reply }: Call, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        Call {
+            room: name,
+            request,
+            reply,
+        }: Call,
+        ctx: &mut Self::Context,
+    ) {
         let create = matches!(request, RoomCall::CreateDispatch(_))
             && self.services.config.auto_create
             && !self.stopping;
         let room = match self.room(&name) {
             Some(room) => room.clone(),
             None if create => {
-                let wanted = proto::CreateRoomRequest { name, ..Default::default() };
+                let wanted = proto::CreateRoomRequest {
+                    name,
+                    ..Default::default()
+                };
                 match RoomOptions::from_request(&wanted, &self.services.config) {
                     Ok(options) => self.open(options, ctx),
                     Err(error) => {

@@ -79,7 +79,8 @@ impl Worker {
         for (number, socket) in parts.udp.into_iter().enumerate() {
             let mut port = UdpPort::new(socket)?;
             let token = Token(FIRST_UDP + number);
-            poll.registry().register(port.source(), token, Interest::READABLE)?;
+            poll.registry()
+                .register(port.source(), token, Interest::READABLE)?;
             udp.push(Port { port, unread: true });
         }
         let tcp_steering = Steering::new(now, parts.index, parts.workers);
@@ -174,7 +175,11 @@ impl Worker {
         self.take_handed(now);
         self.receive_tcp(now);
         self.hand_over();
-        if self.shard.deadline().is_some_and(|deadline| deadline <= now) {
+        if self
+            .shard
+            .deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.shard.handle(now, Input::Timeout);
         }
         self.shard.flush(now);
@@ -205,7 +210,15 @@ impl Worker {
     }
 
     fn receive(&mut self, now: Instant) {
-        let Self { udp, slots, steering, shard, handed, counters, .. } = self;
+        let Self {
+            udp,
+            slots,
+            steering,
+            shard,
+            handed,
+            counters,
+            ..
+        } = self;
         for Port { port, unread } in udp.iter_mut().filter(|port| port.unread) {
             let local = port.local();
             for _ in 0..RECEIVE_CALLS_PER_TURN {
@@ -221,8 +234,18 @@ impl Worker {
                 for (remote, datagram) in slots.datagrams(filled) {
                     match steering.owner(now, remote, datagram) {
                         Owner::Here => {
-                            let path = Path { protocol: Protocol::Udp, local, remote };
-                            shard.handle(now, Input::Datagram { path, payload: datagram });
+                            let path = Path {
+                                protocol: Protocol::Udp,
+                                local,
+                                remote,
+                            };
+                            shard.handle(
+                                now,
+                                Input::Datagram {
+                                    path,
+                                    payload: datagram,
+                                },
+                            );
                         }
                         Owner::Shard(other) => {
                             if let Some(batch) = handed.get_mut(other) {
@@ -250,7 +273,9 @@ impl Worker {
         if !self.tcp.has_work() {
             return;
         }
-        let Self { tcp, shard, peers, .. } = self;
+        let Self {
+            tcp, shard, peers, ..
+        } = self;
         tcp.turn(now, &mut |incoming| match incoming {
             Incoming::Frame { path, payload } => {
                 shard.handle(now, Input::Datagram { path, payload });
@@ -273,13 +298,24 @@ impl Worker {
 
     fn drain(&mut self) {
         self.more_output = false;
-        let Self { shard, udp, tcp, events, counters, .. } = self;
+        let Self {
+            shard,
+            udp,
+            tcp,
+            events,
+            counters,
+            ..
+        } = self;
         for _ in 0..OUTPUTS_PER_TURN {
             match shard.poll() {
                 None => return,
                 Some(Output::Event(event)) => events.push(event),
                 Some(Output::Transmit(transmit)) => {
-                    let Path { protocol, local, remote } = transmit.path;
+                    let Path {
+                        protocol,
+                        local,
+                        remote,
+                    } = transmit.path;
                     if protocol == Protocol::Tcp {
                         tcp.send(transmit.path, transmit.payload, transmit.segment_size);
                         continue;

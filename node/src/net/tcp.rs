@@ -57,8 +57,14 @@ pub struct Introduced {
 /// What a connection brought.
 #[derive(Debug)]
 pub enum Incoming<'a> {
-    Frame { path: Path, payload: &'a mut [u8] },
-    Foreign { shard: usize, connection: Introduced },
+    Frame {
+        path: Path,
+        payload: &'a mut [u8],
+    },
+    Foreign {
+        shard: usize,
+        connection: Introduced,
+    },
 }
 
 #[derive(Debug)]
@@ -119,7 +125,8 @@ impl TcpSide {
         for listener in listeners {
             let mut listener = TcpListener::from_std(listener);
             let token = side.token();
-            side.registry.register(&mut listener, token, Interest::READABLE)?;
+            side.registry
+                .register(&mut listener, token, Interest::READABLE)?;
             side.listeners.push((token, listener));
         }
         Ok(side)
@@ -132,7 +139,11 @@ impl TcpSide {
 
     /// A poll reported `token`.
     pub fn ready(&mut self, token: Token, readable: bool, writable: bool) {
-        if self.listeners.iter().any(|(listener, _)| *listener == token) {
+        if self
+            .listeners
+            .iter()
+            .any(|(listener, _)| *listener == token)
+        {
             self.pending_accepts = true;
             return;
         }
@@ -199,7 +210,16 @@ impl TcpSide {
                     continue;
                 }
                 self.strangers += 1;
-                self.add(now, stream, Path { protocol: Protocol::Tcp, local, remote }, false);
+                self.add(
+                    now,
+                    stream,
+                    Path {
+                        protocol: Protocol::Tcp,
+                        local,
+                        remote,
+                    },
+                    false,
+                );
             }
         }
     }
@@ -210,20 +230,28 @@ impl TcpSide {
         let token = self.token();
         let interest = Interest::READABLE | Interest::WRITABLE;
         let full = self.connections.len() >= TCP_CONNECTIONS_MAX;
-        if full || self.registry.register(&mut stream, token, interest).is_err() {
+        if full
+            || self
+                .registry
+                .register(&mut stream, token, interest)
+                .is_err()
+        {
             self.counters.refused += 1;
             self.strangers -= usize::from(!known);
             return;
         }
         self.by_path.insert(path, token);
-        self.connections.insert(token, Connection {
-            stream,
-            path,
-            inbound: Vec::new(),
-            outbound: Vec::new(),
-            known,
-            last: now,
-        });
+        self.connections.insert(
+            token,
+            Connection {
+                stream,
+                path,
+                inbound: Vec::new(),
+                outbound: Vec::new(),
+                known,
+                last: now,
+            },
+        );
         self.unread.push(token);
     }
 
@@ -242,7 +270,11 @@ impl TcpSide {
 
     /// Goes on with a connection another worker accepted.
     pub fn adopt(&mut self, now: Instant, introduced: Introduced) {
-        let Introduced { stream, path, inbound } = introduced;
+        let Introduced {
+            stream,
+            path,
+            inbound,
+        } = introduced;
         self.add(now, stream, path, true);
         if let Some(token) = self.by_path.get(&path)
             && let Some(connection) = self.connections.get_mut(token)
@@ -253,8 +285,10 @@ impl TcpSide {
 
     /// Sends the segments of a run, one frame each. A connection with too much unsent drops them.
     pub fn send(&mut self, path: Path, payload: &[u8], segment_size: usize) {
-        let Some(connection) =
-            self.by_path.get(&path).and_then(|token| self.connections.get_mut(token))
+        let Some(connection) = self
+            .by_path
+            .get(&path)
+            .and_then(|token| self.connections.get_mut(token))
         else {
             self.counters.frames_dropped += 1;
             return;
@@ -274,11 +308,20 @@ impl TcpSide {
 
     /// Closes strangers that said nothing and connections that fell silent.
     pub fn expire(&mut self, now: Instant) {
-        let limit = |known| if known { TCP_IDLE_TIMEOUT } else { TCP_STRANGER_TIMEOUT };
+        let limit = |known| {
+            if known {
+                TCP_IDLE_TIMEOUT
+            } else {
+                TCP_STRANGER_TIMEOUT
+            }
+        };
         let silent = |connection: &Connection| {
             now.saturating_duration_since(connection.last) >= limit(connection.known)
         };
-        let expired = self.connections.iter().filter(|(_, connection)| silent(connection));
+        let expired = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| silent(connection));
         let expired: Vec<Token> = expired.map(|(token, _)| *token).collect();
         for token in expired {
             self.counters.refused += 1;
@@ -307,7 +350,8 @@ impl Connection {
                 Ok(0) => end = Some(Verdict::Close),
                 Ok(length) => {
                     read += length;
-                    self.inbound.extend_from_slice(chunk.get(..length).unwrap_or_default());
+                    self.inbound
+                        .extend_from_slice(chunk.get(..length).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     end = Some(Verdict::Keep);
@@ -354,7 +398,10 @@ impl Connection {
             at = start + length;
             self.last = now;
             if self.known {
-                each(Incoming::Frame { path: self.path, payload: frame });
+                each(Incoming::Frame {
+                    path: self.path,
+                    payload: frame,
+                });
             }
         }
         // What is left is less than a frame, unless another worker goes on with it.

@@ -63,8 +63,16 @@ pub struct RoomsConfig {
 impl Default for RoomsConfig {
     fn default() -> Self {
         let codecs = [
-            "audio/PCMU", "audio/PCMA", "audio/opus", "audio/red", "video/VP8", "video/H264",
-            "video/VP9", "video/AV1", "video/H265", "video/rtx",
+            "audio/PCMU",
+            "audio/PCMA",
+            "audio/opus",
+            "audio/red",
+            "video/VP8",
+            "video/H264",
+            "video/VP9",
+            "video/AV1",
+            "video/H265",
+            "video/rtx",
         ];
         Self {
             node_id: String::new(),
@@ -76,7 +84,10 @@ impl Default for RoomsConfig {
             max_participants: 0,
             enabled_codecs: codecs
                 .iter()
-                .map(|mime| proto::Codec { mime: (*mime).to_owned(), fmtp_line: String::new() })
+                .map(|mime| proto::Codec {
+                    mime: (*mime).to_owned(),
+                    fmtp_line: String::new(),
+                })
                 .collect(),
             enable_remote_unmute: false,
             enable_full_room_in_webhooks: false,
@@ -175,15 +186,16 @@ pub struct Services {
 
 impl Services {
     /// Services whose participants have real media cores.
-    pub fn new(
-        config: RoomsConfig,
-        endpoint: EndpointOf,
-        keys: Keys,
-    ) -> Self {
+    pub fn new(config: RoomsConfig, endpoint: EndpointOf, keys: Keys) -> Self {
         let media: MediaFactory = Arc::new(|settings, environment| {
             Box::new(ParticipantMedia::new(settings, environment))
         });
-        Self { config, endpoint, media, keys }
+        Self {
+            config,
+            endpoint,
+            media,
+            keys,
+        }
     }
 }
 

@@ -76,19 +76,40 @@ impl RoomOptions {
                 preset.max_participants,
                 config.max_participants,
             ]),
-            metadata: if wanted.metadata.is_empty() { &preset.metadata } else { &wanted.metadata }
-                .clone(),
-            agents: if wanted.agents.is_empty() { &preset.agents } else { &wanted.agents }.clone(),
+            metadata: if wanted.metadata.is_empty() {
+                &preset.metadata
+            } else {
+                &wanted.metadata
+            }
+            .clone(),
+            agents: if wanted.agents.is_empty() {
+                &preset.agents
+            } else {
+                &wanted.agents
+            }
+            .clone(),
         };
         options.check(config)?;
         Ok(options)
     }
 
     fn check(&self, config: &RoomsConfig) -> Result<(), RoomError> {
-        exceeds("room name length", self.name.len(), config.max_room_name_chars)?;
-        exceeds("metadata size", self.metadata.len(), config.max_metadata_bytes)?;
+        exceeds(
+            "room name length",
+            self.name.len(),
+            config.max_room_name_chars,
+        )?;
+        exceeds(
+            "metadata size",
+            self.metadata.len(),
+            config.max_metadata_bytes,
+        )?;
         for agent in &self.agents {
-            exceeds("agent metadata size", agent.metadata.len(), config.max_metadata_bytes)?;
+            exceeds(
+                "agent metadata size",
+                agent.metadata.len(),
+                config.max_metadata_bytes,
+            )?;
             let bytes = attributes_bytes(agent.attributes.iter());
             exceeds("agent attributes size", bytes, config.max_attributes_bytes)?;
         }

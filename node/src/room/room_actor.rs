@@ -118,7 +118,11 @@ impl RoomActor {
     }
 
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let wanted = if self.ended { None } else { self.room.deadline() };
+        let wanted = if self.ended {
+            None
+        } else {
+            self.room.deadline()
+        };
         if self.alarm.as_ref().map(|(at, _)| *at) == wanted {
             return;
         }
@@ -126,7 +130,9 @@ impl RoomActor {
             ctx.cancel_future(handle);
         }
         if let Some(at) = wanted {
-            let delay = at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let delay = at
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
             let handle = ctx.run_later(delay, |actor, ctx| {
                 actor.alarm = None;
                 actor.step(Some(RoomInput::Timeout), ctx);
@@ -140,7 +146,8 @@ impl RoomActor {
     fn bounce(&mut self, message: ToRoom) {
         match message {
             ToRoom::Attach { attach, recipient } => {
-                self.registry.do_send(rooms::AttachSession { attach, recipient });
+                self.registry
+                    .do_send(rooms::AttachSession { attach, recipient });
             }
             ToRoom::Call { reply, .. } => {
                 let _ = reply.send(Err(RoomError::NotFound(rooms::NO_SUCH_ROOM.into())));

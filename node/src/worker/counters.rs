@@ -35,8 +35,14 @@ impl Counters {
         let sum = |of: fn(&UdpCounters) -> u64| self.udp.iter().map(of).sum::<u64>();
         let figures = [
             ("skein_worker_commands_total", self.commands),
-            ("skein_worker_command_budget_hit_total", self.command_budget_hit),
-            ("skein_worker_output_budget_hit_total", self.output_budget_hit),
+            (
+                "skein_worker_command_budget_hit_total",
+                self.command_budget_hit,
+            ),
+            (
+                "skein_worker_output_budget_hit_total",
+                self.output_budget_hit,
+            ),
             ("skein_worker_handed_dropped_total", self.handed_dropped),
             ("skein_worker_no_socket_total", self.no_socket),
             ("skein_worker_events_lost_total", self.events_lost),
@@ -45,10 +51,16 @@ impl Counters {
             ("skein_udp_datagrams_in_total", sum(|udp| udp.datagrams_in)),
             ("skein_udp_bytes_in_total", sum(|udp| udp.bytes_in)),
             ("skein_udp_sends_total", sum(|udp| udp.sends)),
-            ("skein_udp_datagrams_out_total", sum(|udp| udp.datagrams_out)),
+            (
+                "skein_udp_datagrams_out_total",
+                sum(|udp| udp.datagrams_out),
+            ),
             ("skein_udp_bytes_out_total", sum(|udp| udp.bytes_out)),
             ("skein_udp_dropped_full_total", sum(|udp| udp.dropped_full)),
-            ("skein_udp_dropped_refused_total", sum(|udp| udp.dropped_refused)),
+            (
+                "skein_udp_dropped_refused_total",
+                sum(|udp| udp.dropped_refused),
+            ),
             ("skein_tcp_accepted_total", self.tcp.accepted),
             ("skein_tcp_refused_total", self.tcp.refused),
             ("skein_tcp_bytes_in_total", self.tcp.bytes_in),

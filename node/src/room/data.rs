@@ -1,0 +1,121 @@
+//! Data beside media: where messages of data channels go, and what waits for whom. The channels
+//! themselves belong to the media cores.
+
+mod blobs;
+mod packets;
+mod replay;
+mod tracks;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use protocol::proto;
+
+use self::replay::Replay;
+use super::Room;
+use super::limits::WAITING_BYTES_MAX;
+use super::member::Member;
+use crate::participant::MediaInput;
+
+pub(super) const RELIABLE: &str = "_reliable";
+pub(super) const LOSSY: &str = "_lossy";
+pub(super) const DATA_TRACK: &str = "_data_track";
+
+/// Data of the whole room.
+#[derive(Default)]
+pub(super) struct RoomData {
+    replay: Replay,
+    /// Nonces of `SendData` seen lately, oldest first.
+    nonces: VecDeque<Vec<u8>>,
+    tracks: Vec<tracks::DataTrack>,
+}
+
+impl Room {
+    /// A message of a client on one of its channels.
+    pub(super) fn data_received(&mut self, number: u16, label: &str, payload: Bytes) {
+        match label {
+            RELIABLE => self.packet_received(number, proto::data_packet::Kind::Reliable, &payload),
+            LOSSY => self.packet_received(number, proto::data_packet::Kind::Lossy, &payload),
+            DATA_TRACK => self.data_track_received(number, &payload),
+            // Labels of an app's own: upstream broadcasts them raw to channels that only old
+            // clients open; ours have none.
+            _ => tracing::debug!(label, "message on a channel without a meaning"),
+        }
+    }
+
+    /// The channels of a participant are open: what waited goes out in order.
+    pub(super) fn data_ready(&mut self, number: u16) {
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        member.data.ready = true;
+        member.data.waiting_bytes = 0;
+        for payload in std::mem::take(&mut member.data.waiting) {
+            self.feed(
+                number,
+                MediaInput::SendData {
+                    label: RELIABLE,
+                    payload,
+                },
+            );
+        }
+    }
+
+    /// Sends now, or keeps it for a participant that is still joining.
+    pub(super) fn send_reliable(&mut self, number: u16, payload: Bytes) {
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        if member.data.ready {
+            self.feed(
+                number,
+                MediaInput::SendData {
+                    label: RELIABLE,
+                    payload,
+                },
+            );
+        } else if member.data.waiting_bytes + payload.len() <= WAITING_BYTES_MAX {
+            member.data.waiting_bytes += payload.len();
+            member.data.waiting.push(payload);
+        }
+    }
+
+    fn send(&mut self, number: u16, kind: proto::data_packet::Kind, payload: Bytes) {
+        match kind {
+            proto::data_packet::Kind::Reliable => self.send_reliable(number, payload),
+            proto::data_packet::Kind::Lossy => {
+                if self
+                    .roster
+                    .get(number)
+                    .is_some_and(|member| member.data.ready)
+                {
+                    self.feed(
+                        number,
+                        MediaInput::SendData {
+                            label: LOSSY,
+                            payload,
+                        },
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Who a packet is for: nobody named = everybody.
+#[derive(Clone, Debug, Default)]
+struct Destinations {
+    identities: Vec<String>,
+    sids: Vec<String>,
+}
+
+impl Destinations {
+    fn include(&self, member: &Member) -> bool {
+        (self.identities.is_empty() && self.sids.is_empty())
+            || self
+                .identities
+                .iter()
+                .any(|identity| identity == member.identity())
+            || self.sids.iter().any(|sid| *sid == member.sid.0)
+    }
+}

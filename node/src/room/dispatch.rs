@@ -1,0 +1,229 @@
+//! Which agents this room wants and which jobs they have. Finding workers is the agent service's
+//! business: the room asks for jobs and is told what became of them.
+
+use std::collections::BTreeMap;
+
+use protocol::ids::{DispatchId, JobId};
+use protocol::proto;
+use protocol::proto::{JobStatus, JobType};
+
+use super::Room;
+use super::contract::{JobRequest, JobUpdate, RoomError, RoomOutput, RoomReply};
+use super::limits::{DISPATCHES_MAX, JOBS_MAX};
+
+#[derive(Default)]
+pub(super) struct Dispatches {
+    /// In the order of their creation.
+    list: Vec<proto::AgentDispatch>,
+    /// Jobs asked for or running; those a worker took are in their dispatch's state too.
+    jobs: BTreeMap<String, proto::Job>,
+}
+
+impl Dispatches {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+}
+
+impl Room {
+    /// Agents of the options; without any, one implicit dispatch for workers without a name.
+    pub(super) fn dispatch_at_creation(&mut self, mut agents: Vec<proto::RoomAgentDispatch>) {
+        if agents.is_empty() {
+            agents.push(proto::RoomAgentDispatch::default());
+        }
+        for agent in agents {
+            let request = proto::CreateAgentDispatchRequest {
+                agent_name: agent.agent_name,
+                room: self.facts.room.name.clone(),
+                metadata: agent.metadata,
+                restart_policy: agent.restart_policy,
+                deployment: agent.deployment,
+                attributes: agent.attributes,
+            };
+            if let Err(error) = self.create_dispatch(request) {
+                tracing::warn!(%error, "cannot dispatch an agent");
+            }
+        }
+    }
+
+    pub(super) fn create_dispatch(
+        &mut self,
+        request: proto::CreateAgentDispatchRequest,
+    ) -> Result<RoomReply, RoomError> {
+        if self.dispatch.list.len() >= DISPATCHES_MAX {
+            return Err(RoomError::Unavailable(
+                "too many dispatches in this room".into(),
+            ));
+        }
+        let dispatch = proto::AgentDispatch {
+            id: DispatchId::random(&mut self.rng).0,
+            agent_name: request.agent_name,
+            room: self.facts.room.name.clone(),
+            metadata: request.metadata,
+            state: Some(proto::AgentDispatchState {
+                created_at: self.unix_ms() / 1000,
+                ..Default::default()
+            }),
+            restart_policy: request.restart_policy,
+            deployment: request.deployment,
+            attributes: request.attributes,
+        };
+        self.dispatch.list.push(dispatch.clone());
+        self.launch(&dispatch, JobType::JtRoom, None);
+        let present: Vec<_> = self
+            .roster
+            .iter()
+            .filter(|member| member.was_active && !member.is_dependent())
+            .map(|member| (member.info.clone(), !member.tracks.is_empty()))
+            .collect();
+        for (info, publishes) in present {
+            self.launch(&dispatch, JobType::JtParticipant, Some(info.clone()));
+            if publishes {
+                self.launch(&dispatch, JobType::JtPublisher, Some(info));
+            }
+        }
+        Ok(RoomReply::Dispatch(dispatch))
+    }
+
+    pub(super) fn delete_dispatch(
+        &mut self,
+        request: &proto::DeleteAgentDispatchRequest,
+    ) -> Result<RoomReply, RoomError> {
+        let index = self
+            .dispatch
+            .list
+            .iter()
+            .position(|known| known.id == request.dispatch_id);
+        let Some(index) = index else {
+            return Err(RoomError::NotFound("dispatch ID not found".into()));
+        };
+        let dispatch = self.dispatch.list.remove(index);
+        self.end_jobs(|job| job.dispatch_id == dispatch.id);
+        Ok(RoomReply::Dispatch(dispatch))
+    }
+
+    pub(super) fn list_dispatches(&self, request: &proto::ListAgentDispatchRequest) -> RoomReply {
+        let wanted = |dispatch: &&proto::AgentDispatch| {
+            request.dispatch_id.is_empty() || dispatch.id == request.dispatch_id
+        };
+        RoomReply::Dispatches(self.dispatch.list.iter().filter(wanted).cloned().collect())
+    }
+
+    /// A participant became active.
+    pub(super) fn launch_participant_jobs(&mut self, number: u16) {
+        self.launch_about(number, JobType::JtParticipant);
+    }
+
+    /// A participant published its first track.
+    pub(super) fn launch_publisher_jobs(&mut self, number: u16) {
+        self.launch_about(number, JobType::JtPublisher);
+    }
+
+    fn launch_about(&mut self, number: u16, kind: JobType) {
+        let Some(member) = self.roster.get(number) else {
+            return;
+        };
+        if member.is_dependent() {
+            return;
+        }
+        let info = member.info.clone();
+        for dispatch in self.dispatch.list.clone() {
+            self.launch(&dispatch, kind, Some(info.clone()));
+        }
+    }
+
+    fn launch(
+        &mut self,
+        dispatch: &proto::AgentDispatch,
+        kind: JobType,
+        participant: Option<proto::ParticipantInfo>,
+    ) {
+        if self.dispatch.jobs.len() >= JOBS_MAX {
+            // A request nobody took makes room.
+            let idle = self
+                .dispatch
+                .jobs
+                .iter()
+                .find(|(_, job)| job.state.is_none());
+            match idle.map(|(id, _)| id.clone()) {
+                Some(id) => self.dispatch.jobs.remove(&id),
+                None => return,
+            };
+        }
+        let job = proto::Job {
+            id: JobId::random(&mut self.rng).0,
+            dispatch_id: dispatch.id.clone(),
+            r#type: kind.into(),
+            room: Some(self.room_info()),
+            participant,
+            metadata: dispatch.metadata.clone(),
+            agent_name: dispatch.agent_name.clone(),
+            deployment: dispatch.deployment.clone(),
+            attributes: dispatch.attributes.clone(),
+            ..Default::default()
+        };
+        self.dispatch.jobs.insert(job.id.clone(), job.clone());
+        let deployment = dispatch.deployment.clone();
+        self.outputs
+            .push_back(RoomOutput::LaunchJob(Box::new(JobRequest {
+                job,
+                deployment,
+            })));
+    }
+
+    /// What the agent service reports: a job a worker took belongs to its dispatch's state.
+    pub(super) fn job_updated(&mut self, update: JobUpdate) {
+        let Some(job) = self.dispatch.jobs.get_mut(&update.job_id) else {
+            return;
+        };
+        let over = matches!(
+            update.state.status(),
+            JobStatus::JsSuccess | JobStatus::JsFailed
+        );
+        job.state = Some(update.state);
+        let job = job.clone();
+        if over {
+            self.dispatch.jobs.remove(&update.job_id);
+        }
+        let of_job = self
+            .dispatch
+            .list
+            .iter_mut()
+            .find(|known| known.id == job.dispatch_id);
+        let Some(state) = of_job.and_then(|dispatch| dispatch.state.as_mut()) else {
+            return;
+        };
+        match state.jobs.iter().position(|known| known.id == job.id) {
+            Some(index) => state.jobs[index] = job,
+            None if state.jobs.len() < JOBS_MAX => state.jobs.push(job),
+            None => {}
+        }
+    }
+
+    /// Jobs for one participant end with it.
+    pub(super) fn end_jobs_about(&mut self, identity: &str) {
+        self.end_jobs(|job| {
+            job.participant
+                .as_ref()
+                .is_some_and(|target| target.identity == identity)
+        });
+    }
+
+    pub(super) fn end_all_jobs(&mut self) {
+        self.end_jobs(|_| true);
+    }
+
+    fn end_jobs(&mut self, which: impl Fn(&proto::Job) -> bool) {
+        let ended: Vec<String> = self
+            .dispatch
+            .jobs
+            .values()
+            .filter(|job| which(job))
+            .map(|job| job.id.clone())
+            .collect();
+        for job_id in ended {
+            self.dispatch.jobs.remove(&job_id);
+            self.outputs.push_back(RoomOutput::TerminateJob { job_id });
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A client wants in: limits, the identity's older session, the JoinResponse, and what follows it.
+
+use std::time::Instant;
+
+use protocol::ids::ParticipantSid;
+use protocol::proto;
+use protocol::proto::DisconnectReason;
+use protocol::proto::leave_request::Action;
+use protocol::proto::participant_info::State;
+use protocol::proto::signal_response::Message;
+use rand::RngExt;
+
+use super::client_quirks::Disabled;
+use super::contract::{Attach, AttachError, AttachKind, RoomOutput, SessionId};
+use super::limits::{JOIN_TIMEOUT, TOKEN_REFRESH_INTERVAL};
+use super::member::{Member, MemberData};
+use super::updates::Audience;
+use super::{Room, options, permissions};
+use crate::participant::{Environment, KeySpace, MediaInput, ParticipantSettings};
+
+impl Room {
+    pub(super) fn attach(&mut self, attach: Attach) {
+        if let AttachKind::Resume { .. } = attach.kind {
+            self.resume(&attach);
+            return;
+        }
+        let (session, offer, tracks) = (
+            attach.session,
+            attach.publisher_offer.clone(),
+            attach.add_tracks.clone(),
+        );
+        match self.admit(attach) {
+            Ok(number) => self.welcome(number, offer, tracks),
+            Err(error) => self.refuse(session, error),
+        }
+    }
+
+    fn refuse(&mut self, session: SessionId, error: AttachError) {
+        self.outputs
+            .push_back(RoomOutput::Refused { session, error });
+    }
+
+    /// Checks and makes the participant; an older session of its identity ends.
+    fn admit(&mut self, attach: Attach) -> Result<u16, AttachError> {
+        let member = {
+            let number = self.roster.reserve().ok_or(AttachError::NodeFull)?;
+            self.new_member(number, attach)?
+        };
+        let same = self.roster.of_identity(member.identity());
+        let replaces = same.and_then(|number| self.roster.get(number));
+        let max = self.facts.room.max_participants as usize;
+        let others = self.roster.independent()
+            - usize::from(replaces.is_some_and(|older| !older.is_dependent()));
+        if max > 0 && others >= max && !member.is_dependent() {
+            return Err(AttachError::ClosedByMedia);
+        }
+        if let Some(older) = same {
+            self.close_member(
+                older,
+                DisconnectReason::DuplicateIdentity,
+                Some(Action::Disconnect),
+            );
+        }
+        let number = member.number;
+        self.roster.insert(member);
+        self.lifecycle.observe(self.now, self.roster.independent());
+        Ok(number)
+    }
+
+    fn new_member(&mut self, number: u16, attach: Attach) -> Result<Member, AttachError> {
+        let mut claims = attach.claims;
+        for (key, value) in attach.attributes {
+            if value.is_empty() {
+                claims.attributes.remove(&key);
+            } else {
+                claims.attributes.insert(key, value);
+            }
+        }
+        let config = &self.services.config;
+        let within = |size: usize, max: usize| max == 0 || size <= max;
+        if !within(claims.metadata.len(), config.max_metadata_bytes)
+            || !within(claims.name.len(), config.max_name_chars)
+            || !within(
+                options::attributes_bytes(claims.attributes.iter()),
+                config.max_attributes_bytes,
+            )
+        {
+            return Err(AttachError::ClosedByMedia);
+        }
+        let joined_ms = self.clock.unix_micros_at(self.now) / 1000;
+        let sid = ParticipantSid::random(&mut self.rng);
+        let info = proto::ParticipantInfo {
+            sid: sid.0.clone(),
+            identity: claims.identity.clone(),
+            name: claims.name.clone(),
+            metadata: claims.metadata.clone(),
+            attributes: claims.attributes.clone().into_iter().collect(),
+            state: State::Joining.into(),
+            joined_at: joined_ms / 1000,
+            joined_at_ms: joined_ms,
+            permission: Some(permissions::from_claims(&claims)),
+            region: config.region.clone(),
+            kind: permissions::kind(&claims.kind).into(),
+            kind_details: claims
+                .kind_details
+                .iter()
+                .filter_map(permissions::kind_detail)
+                .collect(),
+            client_protocol: attach.client.client_protocol,
+            capabilities: attach.client.capabilities.clone(),
+            ..Default::default()
+        };
+        let enabled = self.facts.room.enabled_codecs.clone();
+        let settings = ParticipantSettings {
+            sid: sid.clone(),
+            identity: info.identity.clone(),
+            client: attach.client.clone(),
+            single_peer_connection: attach.single_peer_connection,
+            auto_subscribe: attach.auto_subscribe,
+            adaptive_stream: attach.adaptive_stream,
+            allow_pause: attach.subscriber_allow_pause.unwrap_or(config.allow_pause),
+            permission: info.permission.clone().unwrap_or_default(),
+            enabled_codecs: codecs_for(enabled, &attach.client),
+            sif_trailer: self.facts.sif_trailer.clone(),
+            subscription_limit_video: config.subscription_limit_video,
+            subscription_limit_audio: config.subscription_limit_audio,
+            seed: self.rng.random(),
+        };
+        let media = (self.services.media)(settings, self.environment(number));
+        let data = MemberData {
+            auto_subscribe_tracks: attach.auto_subscribe_data_track,
+            next_handle: self.rng.random(),
+            ..Default::default()
+        };
+        Ok(Member {
+            number,
+            sid,
+            claims,
+            client: attach.client,
+            single_peer_connection: attach.single_peer_connection,
+            session: Some(attach.session),
+            media,
+            info,
+            tracks: Vec::new(),
+            allow: None,
+            data,
+            loss: Default::default(),
+            transport_failed: false,
+            was_active: false,
+            closing: false,
+            drop_on_resume: None,
+            refresh_at: self.now + TOKEN_REFRESH_INTERVAL,
+            join_deadline: Some(self.now + JOIN_TIMEOUT),
+            close_at: None,
+            absent_since: None,
+        })
+    }
+
+    fn environment(&self, number: u16) -> Environment {
+        let keys = KeySpace::new(self.number, number);
+        let endpoint = (self.services.endpoint)(keys.room);
+        Environment {
+            room: keys.room,
+            candidates: endpoint.candidates,
+            fingerprint: endpoint.fingerprint,
+            ufrag_prefix: endpoint.ufrag_prefix,
+            keys: keys.allocator(),
+            clock: self.clock,
+        }
+    }
+
+    /// JoinResponse first, then the token, then everything that makes media flow.
+    fn welcome(
+        &mut self,
+        number: u16,
+        offer: Option<proto::SessionDescription>,
+        tracks: Vec<proto::AddTrackRequest>,
+    ) {
+        let Some(member) = self.roster.get(number) else {
+            return;
+        };
+        let response = self.join_response(member);
+        self.tell(number, Message::Join(response));
+        self.refresh_token(number);
+        if let Some(member) = self.roster.get_mut(number) {
+            member.info.set_state(State::Joined);
+        }
+        self.announce(number, Audience::Others);
+        self.room_changed();
+        self.offer_sources_to(number);
+        self.feed(number, MediaInput::Joined);
+        for track in tracks {
+            self.feed(number, MediaInput::AddTrack(track));
+        }
+        if let Some(offer) = offer {
+            self.feed(number, MediaInput::Offer(offer));
+        }
+        self.sync_data_subscriptions(number);
+    }
+
+    /// The primary connection is up for the first time.
+    pub(super) fn became_active(&mut self, number: u16) {
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        member.join_deadline = None;
+        if member.was_active {
+            return;
+        }
+        member.was_active = true;
+        member.info.set_state(State::Active);
+        self.announce(number, Audience::Everybody);
+        self.webhook_about("participant_joined", number);
+        self.launch_participant_jobs(number);
+    }
+
+    /// A fresh token with the claims as they are now; clients reconnect with it.
+    pub(super) fn refresh_token(&mut self, number: u16) {
+        let next: Instant = self.now + TOKEN_REFRESH_INTERVAL;
+        let now_s = self.unix_ms() / 1000;
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        member.refresh_at = next;
+        match protocol::token::refresh(&self.services.keys, &member.claims, now_s) {
+            Ok(token) => self.tell(number, Message::RefreshToken(token)),
+            Err(error) => tracing::warn!(%error, "cannot refresh a token"),
+        }
+    }
+}
+
+/// What the media core may negotiate with this client at all.
+fn codecs_for(enabled: Vec<proto::Codec>, client: &proto::ClientInfo) -> Vec<proto::Codec> {
+    let disabled = Disabled::of(client);
+    enabled
+        .into_iter()
+        .filter(|codec| !disabled.both_ways(&codec.mime))
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! How participants and rooms end: who is told what, in which order.
+
+use media::event::TransportState;
+use protocol::proto::DisconnectReason;
+use protocol::proto::leave_request::Action;
+use protocol::proto::participant_info::State;
+
+use super::contract::{RoomOutput, SessionId, SessionMessage};
+use super::limits::RECONNECT_GRACE;
+use super::{Room, leave};
+use crate::participant::MediaInput;
+
+impl Room {
+    /// Ends a participant. `leave` is what its client is told to do; `None` closes in silence.
+    pub(super) fn close_member(
+        &mut self,
+        number: u16,
+        reason: DisconnectReason,
+        leave: Option<Action>,
+    ) {
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        if member.closing {
+            return;
+        }
+        member.closing = true;
+        self.end_session(number, reason, leave);
+        self.feed(number, MediaInput::Close);
+        self.settle();
+        self.unpublish_everything(number);
+        let Some(mut member) = self.roster.remove(number) else {
+            return;
+        };
+        member.info.set_state(State::Disconnected);
+        member.info.set_disconnect_reason(reason);
+        member.info.data_tracks.clear();
+        member.touch();
+        self.announce_departure(&member, reason);
+        let event = if member.was_active {
+            "participant_left"
+        } else {
+            "participant_connection_aborted"
+        };
+        self.webhook(event, |webhook| {
+            webhook.participant = Some(member.info.clone())
+        });
+        self.rpcs_lose(member.identity());
+        self.speakers.forget(number);
+        self.end_jobs_about(member.identity());
+        self.lifecycle.observe(self.now, self.roster.independent());
+        self.room_changed();
+    }
+
+    /// Says `Leave` if asked to, and closes the WebSocket after it is flushed.
+    pub(super) fn end_session(
+        &mut self,
+        number: u16,
+        reason: DisconnectReason,
+        leave: Option<Action>,
+    ) {
+        let protocol = self
+            .roster
+            .get(number)
+            .map_or(0, |member| member.protocol());
+        let Some(session) = self.roster.set_session(number, None) else {
+            return;
+        };
+        if let Some(action) = leave {
+            let message = leave::message(protocol, action, reason);
+            self.outputs.push_back(RoomOutput::Session {
+                session,
+                message: SessionMessage::Signal(Box::new(message)),
+            });
+        }
+        let message = SessionMessage::Close;
+        self.outputs
+            .push_back(RoomOutput::Session { session, message });
+        if let Some(member) = self.roster.get_mut(number) {
+            member.absent_since = Some(self.now);
+        }
+    }
+
+    /// The WebSocket is gone without a `leave`. Who never connected media is gone with it; for the
+    /// others ICE decides.
+    pub(super) fn session_closed(&mut self, session: SessionId) {
+        let Some(number) = self.roster.of_session(session) else {
+            return;
+        };
+        self.roster.set_session(number, None);
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        member.absent_since = Some(self.now);
+        if !member.was_active {
+            self.close_member(number, DisconnectReason::SignalClose, None);
+        } else if member.transport_failed {
+            member.close_at = Some(self.now + RECONNECT_GRACE);
+        }
+    }
+
+    /// ICE or DTLS failed: the client is asked to resume and has a moment to do so.
+    pub(super) fn transport_failed(&mut self, number: u16) {
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        member.transport_failed = true;
+        member.close_at = Some(self.now + RECONNECT_GRACE);
+        self.end_session(
+            number,
+            DisconnectReason::ConnectionTimeout,
+            Some(Action::Resume),
+        );
+    }
+
+    pub(super) fn transport_changed(&mut self, number: u16, state: TransportState) {
+        if state == TransportState::Connected
+            && let Some(member) = self.roster.get_mut(number)
+        {
+            member.transport_failed = false;
+            member.close_at = None;
+        }
+    }
+
+    /// The room is over for everybody.
+    pub(super) fn end(&mut self, reason: DisconnectReason) {
+        let numbers = self.roster.numbers();
+        // All sessions first: nobody needs to hear how the others go.
+        for number in &numbers {
+            self.end_session(*number, reason, Some(Action::Disconnect));
+        }
+        for number in numbers {
+            self.close_member(number, reason, None);
+        }
+        self.end_all_jobs();
+        self.webhook("room_finished", |_| {});
+        self.outputs.push_back(RoomOutput::Ended);
+        self.ended = true;
+    }
+}

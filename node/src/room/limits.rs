@@ -1,0 +1,49 @@
+//! Bounds and intervals of a room, each with its reason. Everything a client can make grow in here
+//! ends at one of these.
+
+use std::time::Duration;
+
+/// Joins, leaves and activations of those who only subscribe are told together: a large room that
+/// fills would drown everybody in single updates. LiveKit's `subscriberUpdateInterval`.
+pub(crate) const UPDATE_BATCH_INTERVAL: Duration = Duration::from_secs(3);
+/// Counts in `room_update` are worth one message in this time. LiveKit's room proto proxy.
+pub(crate) const ROOM_UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
+/// Tokens live at least ten minutes; half of that leaves time for a client that was asleep.
+pub(crate) const TOKEN_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+/// A participant whose media never connects is gone after this.
+pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a participant with a failed transport may take to come back.
+pub(crate) const RECONNECT_GRACE: Duration = Duration::from_secs(5);
+/// Reliable packets kept for those who resume.
+pub(crate) const REPLAY_AGE_MAX: Duration = Duration::from_secs(2);
+pub(crate) const REPLAY_BYTES_MAX: usize = 100_000;
+/// Reliable packets kept for one participant that is still joining.
+pub(crate) const WAITING_BYTES_MAX: usize = 100_000;
+/// Nonces of `SendData` remembered: retries come within seconds.
+pub(crate) const NONCES_MAX: usize = 256;
+pub(crate) const NONCE_BYTES: usize = 16;
+/// Departures remembered for those whose signal is interrupted.
+pub(crate) const DEPARTED_AGE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const DEPARTED_MAX: usize = 256;
+/// Participants of a room: the width of a participant's number in a key, less a reserve.
+pub(crate) const PARTICIPANTS_MAX: usize = 60_000;
+/// A receiver must acknowledge an RPC within this; LiveKit's `rpcMaxRoundTripLatency`.
+pub(crate) const RPC_ACK_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const RPC_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// No caller of the API waits longer than this for anything.
+pub(crate) const RPC_RESPONSE_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+pub(crate) const RPC_PAYLOAD_BYTES_MAX: usize = 15 * 1024;
+pub(crate) const RPCS_MAX: usize = 1_000;
+/// Data tracks of one participant; LiveKit has no limit but the 16-bit handle.
+pub(crate) const DATA_TRACKS_MAX: usize = 256;
+pub(crate) const DATA_TRACK_NAME_CHARS_MAX: usize = 256;
+/// Data tracks one participant may ask for before they exist.
+pub(crate) const DATA_TRACKS_WANTED_MAX: usize = 1_024;
+/// Entries of a subscription permission.
+pub(crate) const PERMISSION_ENTRIES_MAX: usize = 10_000;
+pub(crate) const DISPATCHES_MAX: usize = 1_000;
+/// Jobs launched and not yet over, of all dispatches of a room.
+pub(crate) const JOBS_MAX: usize = 10_000;
+/// Longest `speaker_update` scenario.
+pub(crate) const SIMULATED_SPEECH_MAX: Duration = Duration::from_secs(60);

@@ -1,0 +1,139 @@
+//! One participant as the room knows it: claims, what others see, session, media core, timers.
+//! Plain state with questions about itself; what happens to it is decided in the other files.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+
+use bytes::Bytes;
+use media::TransportKey;
+use protocol::grants::Claims;
+use protocol::ids::ParticipantSid;
+use protocol::proto;
+use protocol::proto::data_blob_key::Key as BlobKey;
+use protocol::proto::participant_info::{Kind, State};
+
+use super::contract::SessionId;
+use super::environment::MediaCore;
+use crate::participant::Published;
+
+pub(super) struct Member {
+    /// Its part of every key it issues.
+    pub(super) number: u16,
+    pub(super) sid: ParticipantSid,
+    pub(super) claims: Claims,
+    pub(super) client: proto::ClientInfo,
+    pub(super) single_peer_connection: bool,
+    pub(super) session: Option<SessionId>,
+    pub(super) media: Box<dyn MediaCore>,
+    /// What others see, as of the last announcement; tracks included.
+    pub(super) info: proto::ParticipantInfo,
+    pub(super) tracks: Vec<Published>,
+    /// Who may subscribe to its tracks; `None` = everybody.
+    pub(super) allow: Option<Vec<proto::TrackPermission>>,
+    pub(super) data: MemberData,
+    /// Loss of each of its transports during the last second.
+    pub(super) loss: BTreeMap<TransportKey, f32>,
+    /// ICE or DTLS of a transport failed and has not come back.
+    pub(super) transport_failed: bool,
+    /// Its primary connection was up once.
+    pub(super) was_active: bool,
+    /// Its tracks go with it: no update for each of them.
+    pub(super) closing: bool,
+    pub(super) drop_on_resume: Option<DropOnResume>,
+    pub(super) refresh_at: Instant,
+    /// Not ACTIVE by then = gone.
+    pub(super) join_deadline: Option<Instant>,
+    /// Not back by then = gone.
+    pub(super) close_at: Option<Instant>,
+    /// When its signal was interrupted.
+    pub(super) absent_since: Option<Instant>,
+}
+
+/// Simulated scenario: the next resume loses its WebSocket at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DropOnResume {
+    AfterReconnect,
+    BeforeAnything,
+}
+
+/// Data of a participant beside media.
+#[derive(Default)]
+pub(super) struct MemberData {
+    /// Its channels are open.
+    pub(super) ready: bool,
+    /// Reliable messages for it that arrived earlier.
+    pub(super) waiting: Vec<Bytes>,
+    pub(super) waiting_bytes: usize,
+    /// Highest sequence number of its own reliable packets.
+    pub(super) last_sequence: u32,
+    pub(super) auto_subscribe_tracks: bool,
+    /// Data tracks it asked for; they may not exist yet.
+    pub(super) wanted_tracks: BTreeSet<String>,
+    /// Handles it knows data tracks of others by.
+    pub(super) handles: BTreeMap<u16, String>,
+    pub(super) next_handle: u16,
+    pub(super) blobs: HashMap<BlobKey, Vec<u8>>,
+}
+
+impl Member {
+    pub(super) fn identity(&self) -> &str {
+        &self.info.identity
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.info.state()
+    }
+
+    pub(super) fn protocol(&self) -> i32 {
+        self.client.protocol
+    }
+
+    pub(super) fn permission(&self) -> &proto::ParticipantPermission {
+        const NOTHING: &proto::ParticipantPermission = &proto::ParticipantPermission {
+            can_subscribe: false,
+            can_publish: false,
+            can_publish_data: false,
+            can_publish_sources: Vec::new(),
+            hidden: false,
+            #[allow(deprecated)]
+            recorder: false,
+            can_update_metadata: false,
+            #[allow(deprecated)]
+            agent: false,
+            can_subscribe_metrics: false,
+            can_manage_agent_session: false,
+        };
+        self.info.permission.as_ref().unwrap_or(NOTHING)
+    }
+
+    pub(super) fn is_hidden(&self) -> bool {
+        self.permission().hidden
+    }
+
+    #[allow(deprecated)]
+    pub(super) fn is_recorder(&self) -> bool {
+        self.permission().recorder || self.info.kind() == Kind::Egress
+    }
+
+    #[allow(deprecated)]
+    pub(super) fn is_agent(&self) -> bool {
+        self.permission().agent || self.info.kind() == Kind::Agent
+    }
+
+    /// Not counted, and no reason to keep a room: it is here because of others.
+    pub(super) fn is_dependent(&self) -> bool {
+        self.is_agent() || self.is_recorder()
+    }
+
+    /// Whether this client can decode `track_subscribed` and `request_response`: the Rust SDK with
+    /// a protocol below 10 stops at messages it does not know (`rtc/clientinfo.go`).
+    pub(super) fn reads_request_response(&self) -> bool {
+        self.client.sdk() != proto::client_info::Sdk::Rust || self.protocol() >= 10
+    }
+
+    /// Something others see has changed.
+    pub(super) fn touch(&mut self) {
+        self.info.tracks = self.tracks.iter().map(|t| (*t.info).clone()).collect();
+        self.info.version = self.info.version.wrapping_add(1);
+    }
+}

@@ -1,0 +1,155 @@
+//! Connection quality as clients show it: a score of each participant from the loss on its
+//! transports, told every 5 s if it changed. The scale is LiveKit's (`connectionquality/scorer.go`).
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use media::TransportKey;
+use media::event::TransportStats;
+use protocol::proto;
+use protocol::proto::ConnectionQuality;
+use protocol::proto::participant_info::State;
+use protocol::proto::signal_response::Message;
+
+use super::Room;
+use super::limits::QUALITY_INTERVAL;
+use super::member::Member;
+use super::roster::Roster;
+
+/// First protocol with connection quality, and with the grade LOST.
+const PROTOCOL_WITH_QUALITY: i32 = 5;
+const PROTOCOL_WITH_LOST: i32 = 11;
+/// What one per cent of loss costs of 100 points.
+const POINTS_PER_LOSS_PERCENT: f32 = 4.0;
+/// Transports of one participant whose loss is remembered: two connections and their successors.
+const TRANSPORTS_MAX: usize = 8;
+
+pub(super) struct Quality {
+    next: Instant,
+    /// Grades of the last round.
+    told: BTreeMap<u16, ConnectionQuality>,
+}
+
+impl Quality {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            next: now + QUALITY_INTERVAL,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// An empty room needs no rounds.
+    pub(super) fn deadline(&self, roster: &Roster) -> Option<Instant> {
+        roster
+            .iter()
+            .any(|member| member.was_active)
+            .then_some(self.next)
+    }
+}
+
+impl Room {
+    pub(super) fn transport_measured(
+        &mut self,
+        number: u16,
+        transport: TransportKey,
+        stats: &TransportStats,
+    ) {
+        if let Some(member) = self.roster.get_mut(number) {
+            if member.loss.len() >= TRANSPORTS_MAX && !member.loss.contains_key(&transport) {
+                member.loss.pop_first();
+            }
+            member
+                .loss
+                .insert(transport, stats.loss_in.max(stats.loss_out));
+        }
+    }
+
+    pub(super) fn quality_timer(&mut self) {
+        if self.quality.next > self.now {
+            return;
+        }
+        self.quality.next = self.now + QUALITY_INTERVAL;
+        let scores: BTreeMap<u16, f32> = self
+            .roster
+            .iter()
+            .filter(|member| member.state() == State::Active)
+            .map(|member| (member.number, score(member)))
+            .collect();
+        let grades: BTreeMap<u16, ConnectionQuality> = scores
+            .iter()
+            .map(|(number, score)| (*number, grade(*score)))
+            .collect();
+        let news = grades
+            .iter()
+            .any(|(number, grade)| self.quality.told.get(number) != Some(grade));
+        self.quality.told = grades;
+        if news {
+            for listener in self.roster.numbers() {
+                self.tell_quality(listener, &scores);
+            }
+        }
+    }
+
+    /// A participant hears of itself and of those it subscribes to.
+    fn tell_quality(&mut self, listener: u16, scores: &BTreeMap<u16, f32>) {
+        let Some(member) = self.roster.get(listener) else {
+            return;
+        };
+        if member.state() != State::Active || member.protocol() < PROTOCOL_WITH_QUALITY {
+            return;
+        }
+        let knows_lost = member.protocol() >= PROTOCOL_WITH_LOST;
+        let updates: Vec<_> = scores
+            .iter()
+            .filter_map(|(number, score)| {
+                let about = self.roster.get(*number)?;
+                if *number != listener && !member.media.subscribes_to(&about.sid) {
+                    return None;
+                }
+                let quality = match grade(*score) {
+                    ConnectionQuality::Lost if !knows_lost => ConnectionQuality::Poor,
+                    grade => grade,
+                };
+                Some(proto::ConnectionQualityInfo {
+                    participant_sid: about.sid.0.clone(),
+                    quality: quality.into(),
+                    score: mean_opinion(*score),
+                })
+            })
+            .collect();
+        if !updates.is_empty() {
+            let update = proto::ConnectionQualityUpdate { updates };
+            self.tell(listener, Message::ConnectionQuality(update));
+        }
+    }
+}
+
+/// 0..=100 points.
+fn score(member: &Member) -> f32 {
+    if member.transport_failed {
+        return 0.0;
+    }
+    let loss_percent = member
+        .loss
+        .values()
+        .fold(0.0_f32, |worst, loss| worst.max(*loss))
+        * 100.0;
+    (100.0 - loss_percent * POINTS_PER_LOSS_PERCENT).clamp(20.1, 100.0)
+}
+
+fn grade(score: f32) -> ConnectionQuality {
+    match score {
+        score if score > 80.0 => ConnectionQuality::Excellent,
+        score if score > 40.0 => ConnectionQuality::Good,
+        score if score > 20.0 => ConnectionQuality::Poor,
+        _ => ConnectionQuality::Lost,
+    }
+}
+
+/// Points as a mean opinion score of 1.0..=4.5 (ITU-T G.107, annex B).
+fn mean_opinion(score: f32) -> f32 {
+    if score <= 0.0 {
+        return 1.0;
+    }
+    (1.0 + 0.035 * score + score * (score - 60.0) * (100.0 - score) * 7.0e-6).clamp(1.0, 4.5)
+}

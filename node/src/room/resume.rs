@@ -1,0 +1,95 @@
+//! A client comes back on a new WebSocket. The order of what it is told decides whether its
+//! session survives (`livekit-surface` §8; LiveKit's `room.ResumeParticipant`).
+
+use protocol::proto;
+use protocol::proto::signal_response::Message;
+
+use super::contract::{Attach, RoomOutput, SessionId, SessionMessage};
+use super::member::DropOnResume;
+use super::updates::update;
+use super::{Room, leave};
+use crate::participant::MediaInput;
+
+/// First protocol that is told of departures it missed.
+const PROTOCOL_WITH_MISSED_DEPARTURES: i32 = 9;
+
+impl Room {
+    pub(super) fn resume(&mut self, attach: &Attach) {
+        let Some(number) = self.roster.of_identity(&attach.claims.identity) else {
+            self.send_away(attach.session, attach.client.protocol);
+            return;
+        };
+        if let Some(old) = self.roster.set_session(number, Some(attach.session)) {
+            // No Leave: it would make the client reconnect from scratch.
+            self.close_session(old);
+        }
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        let since = member.absent_since.take();
+        if !member.transport_failed {
+            member.close_at = None;
+        }
+        let simulated = member.drop_on_resume.take();
+        if simulated == Some(DropOnResume::BeforeAnything) {
+            self.drop_again(number, attach.session);
+            return;
+        }
+        let Some(member) = self.roster.get(number) else {
+            return;
+        };
+        let response = self.reconnect_response(member);
+        let tells_departures = member.protocol() >= PROTOCOL_WITH_MISSED_DEPARTURES;
+        self.tell(number, Message::Reconnect(response));
+        if simulated == Some(DropOnResume::AfterReconnect) {
+            self.drop_again(number, attach.session);
+            return;
+        }
+        let missed = self.updates.departed_since(since.unwrap_or(self.now));
+        let missed: Vec<_> = missed
+            .into_iter()
+            .filter(|gone| self.roster.of_identity(&gone.identity).is_none())
+            .collect();
+        if tells_departures && !missed.is_empty() {
+            self.tell(number, update(missed));
+        }
+        let everybody = self.everybody_for(number);
+        self.tell(number, update(everybody));
+        let room = Some(self.room_info());
+        self.tell(number, Message::RoomUpdate(proto::RoomUpdate { room }));
+        self.refresh_token(number);
+        self.feed(number, MediaInput::Resumed);
+        self.tell_data_handles(number);
+    }
+
+    /// Everybody a participant may see, itself included.
+    fn everybody_for(&self, number: u16) -> Vec<proto::ParticipantInfo> {
+        self.roster
+            .iter()
+            .filter(|member| member.number == number || !member.is_hidden())
+            .map(|member| member.info.clone())
+            .collect()
+    }
+
+    /// Leave{RECONNECT} as the first message: the only thing that makes a client give up resuming.
+    fn send_away(&mut self, session: SessionId, protocol: i32) {
+        let message = SessionMessage::Signal(Box::new(leave::state_mismatch(protocol)));
+        self.outputs
+            .push_back(RoomOutput::Session { session, message });
+        self.close_session(session);
+    }
+
+    fn close_session(&mut self, session: SessionId) {
+        let message = SessionMessage::Close;
+        self.outputs
+            .push_back(RoomOutput::Session { session, message });
+    }
+
+    fn drop_again(&mut self, number: u16, session: SessionId) {
+        self.close_session(session);
+        self.roster.set_session(number, None);
+        if let Some(member) = self.roster.get_mut(number) {
+            member.absent_since = Some(self.now);
+        }
+    }
+}
