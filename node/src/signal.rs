@@ -73,3 +73,6 @@ impl Gateway {
 pub fn configure(config: &mut web::ServiceConfig, gateway: &Arc<Gateway>) {
     websocket::configure(config, web::Data::from(gateway.clone()));
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,8 @@ pub fn serve(
         .keep_alive(HTTP_KEEP_ALIVE)
         .client_request_timeout(HTTP_HEAD_TIMEOUT)
         .tcp_nodelay(true)
+        // A client that hangs up while a room is asked takes its question back.
+        .h1_allow_half_closed(false)
         .on_connect(bound_dead_peers)
         .disable_signals();
     for listener in listeners {

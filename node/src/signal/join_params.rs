@@ -176,7 +176,13 @@ mod tests {
 
     use super::*;
 
+    /// Never empty: an empty message is zero bytes, which nobody can tell from no message.
     fn wrapped(request: &proto::JoinRequest) -> String {
+        let client_info = Some(proto::ClientInfo::default());
+        let request = proto::JoinRequest {
+            client_info,
+            ..request.clone()
+        };
         let wrapper = proto::WrappedJoinRequest {
             compression: 0,
             join_request: request.encode_to_vec(),
