@@ -9,5 +9,7 @@ pub mod page;
 pub mod participant;
 pub mod room;
 pub mod rooms;
+pub mod shards;
 pub mod signal;
+pub mod telemetry;
 pub mod worker;

@@ -1,0 +1,223 @@
+//! All packet workers of the node: opens their sockets, starts their threads, and says which shard
+//! a room lives on. Rooms send commands through it; `run` starts and stops it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use media::types::LocalCandidate;
+use media::{Command, RoomKey, Shard, ShardConfig};
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::config::rtc::Rtc;
+use crate::limits::{EVENTS_WAITING_MAX, SHARDS_MAX};
+use crate::net::gather::{self, Reach};
+use crate::net::{interfaces, tcp, udp};
+use crate::participant::contract::KeySpace;
+use crate::worker::lanes::{Order, WorkerHandle};
+use crate::worker::steering::ufrag_prefix;
+use crate::worker::{Parts, Worker};
+
+/// Why the packet plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("listing network interfaces: {0}")]
+    Interfaces(io::Error),
+    #[error(
+        "no usable network address: set rtc.node_ip, rtc.interfaces or \
+         rtc.enable_loopback_candidate"
+    )]
+    NoAddress,
+    #[error("binding {what} {address}: {source}")]
+    Bind {
+        what: &'static str,
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("every port of rtc.udp_port {start}-{end} is in use")]
+    PortsInUse { start: u16, end: u16 },
+    #[error("starting a worker: {0}")]
+    Worker(io::Error),
+}
+
+#[derive(Debug)]
+struct Running {
+    handle: WorkerHandle,
+    candidates: Arc<[LocalCandidate]>,
+}
+
+/// See the file header.
+#[derive(Debug)]
+pub struct Shards {
+    workers: Vec<Running>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Makes the configuration of the shard with the given number.
+pub type ShardConfigOf<'a> = dyn Fn(usize) -> ShardConfig + 'a;
+
+impl Shards {
+    /// Opens the sockets and starts the threads; events of all shards come out of the receiver.
+    pub fn start(
+        config: &Config,
+        shard_config: &ShardConfigOf<'_>,
+    ) -> Result<(Shards, mpsc::Receiver<media::Event>), StartError> {
+        let local = interfaces::local_addresses(&config.rtc).map_err(StartError::Interfaces)?;
+        let mut reaches = gather::reaches(&local, &config.rtc);
+        reaches.retain(|reach| !reach.advertised.is_empty());
+        if reaches.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let ports = open_ports(&config.rtc, &reaches)?;
+        let listeners = listen(&config.rtc, &reaches)?;
+        let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+        let shards = start_workers(&config.rtc, &reaches, ports, listeners, shard_config, &sender)
+            .map_err(StartError::Worker)?;
+        Ok((shards, receiver))
+    }
+
+    fn index_of(&self, room: RoomKey) -> usize {
+        // Rooms are numbered in the order of their making: this deals them out evenly.
+        KeySpace::room_of(room.0) as usize % self.workers.len().max(1)
+    }
+
+    /// Never blocks.
+    pub fn send(&self, room: RoomKey, command: Command) {
+        if let Some(worker) = self.workers.get(self.index_of(room)) {
+            worker.handle.order(Order::Command(command));
+        }
+    }
+
+    /// Candidates of the shard a room lives on, and the first character of its ufrags.
+    pub fn endpoint(&self, room: RoomKey) -> (Arc<[LocalCandidate]>, char) {
+        let index = self.index_of(room);
+        let candidates = self.workers.get(index).map(|worker| Arc::clone(&worker.candidates));
+        (candidates.unwrap_or_else(|| Arc::from([])), ufrag_prefix(index))
+    }
+
+    pub fn candidates(&self) -> impl Iterator<Item = &LocalCandidate> {
+        self.workers.iter().flat_map(|worker| worker.candidates.iter())
+    }
+
+    pub fn count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Ends the threads; blocks until they have.
+    pub fn stop(&mut self) {
+        for worker in &self.workers {
+            worker.handle.order(Order::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+    }
+}
+
+/// The UDP sockets of one shard.
+struct PortSet {
+    port: u16,
+    sockets: Vec<std::net::UdpSocket>,
+}
+
+/// One set a shard: all on the same port, or each on its own out of the range.
+fn open_ports(rtc: &Rtc, reaches: &[Reach]) -> Result<Vec<PortSet>, StartError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let shards = cores.min(SHARDS_MAX);
+    let range = rtc.udp_port;
+    if range.is_single() {
+        let open = || open_port(reaches, range.start, shards > 1);
+        return (0..shards).map(|_| open()).collect();
+    }
+    let mut sets = Vec::new();
+    for port in range.iter() {
+        if sets.len() == shards {
+            break;
+        }
+        match open_port(reaches, port, false) {
+            Ok(set) => sets.push(set),
+            Err(error) => tracing::debug!(port, %error, "skipping a port of the range"),
+        }
+    }
+    if sets.is_empty() {
+        return Err(StartError::PortsInUse { start: range.start, end: range.end });
+    }
+    Ok(sets)
+}
+
+fn open_port(reaches: &[Reach], port: u16, shared: bool) -> Result<PortSet, StartError> {
+    let open = |reach: &Reach| {
+        let address = SocketAddr::new(reach.bound, port);
+        udp::open(address, shared).map_err(|source| StartError::Bind {
+            what: "UDP",
+            address,
+            source,
+        })
+    };
+    let sockets = reaches.iter().map(open).collect::<Result<_, _>>()?;
+    Ok(PortSet { port, sockets })
+}
+
+fn listen(rtc: &Rtc, reaches: &[Reach]) -> Result<Vec<TcpListener>, StartError> {
+    if rtc.tcp_port == 0 {
+        return Ok(Vec::new());
+    }
+    let listen = |reach: &Reach| {
+        let address = SocketAddr::new(reach.bound, rtc.tcp_port);
+        tcp::listen(address).map_err(|source| StartError::Bind {
+            what: "TCP",
+            address,
+            source,
+        })
+    };
+    reaches.iter().map(listen).collect()
+}
+
+fn start_workers(
+    rtc: &Rtc,
+    reaches: &[Reach],
+    ports: Vec<PortSet>,
+    mut listeners: Vec<TcpListener>,
+    shard_config: &ShardConfigOf<'_>,
+    events: &mpsc::Sender<media::Event>,
+) -> io::Result<Shards> {
+    let count = ports.len();
+    let sharing = if rtc.udp_port.is_single() { count } else { 1 };
+    let mut workers = Vec::with_capacity(count);
+    let mut waiting = Vec::with_capacity(count);
+    for (index, set) in ports.into_iter().enumerate() {
+        let (handle, worker) = Worker::new(Parts {
+            index,
+            shard: Shard::new(shard_config(index)),
+            udp: set.sockets,
+            // The first worker accepts for all: a connection is handed over once.
+            tcp: std::mem::take(&mut listeners),
+            sharing,
+            workers: count,
+            events: events.clone(),
+        })?;
+        let candidates = gather::candidates(reaches, set.port, rtc.tcp_port, rtc);
+        workers.push(Running { handle, candidates: candidates.into() });
+        waiting.push(worker);
+    }
+    let peers: Vec<WorkerHandle> = workers.iter().map(|one| one.handle.clone()).collect();
+    let mut cores = core_affinity::get_core_ids().unwrap_or_default().into_iter();
+    let mut threads = Vec::with_capacity(count);
+    for (index, mut worker) in waiting.into_iter().enumerate() {
+        worker.meet(peers.clone());
+        let core = cores.next();
+        let run = move || {
+            if let Some(core) = core {
+                core_affinity::set_for_current(core);
+            }
+            worker.run();
+        };
+        let name = format!("shard-{index}");
+        threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+    }
+    Ok(Shards { workers, threads })
+}

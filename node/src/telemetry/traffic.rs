@@ -1,0 +1,65 @@
+//! Turns the per-transport figures of the shards into LiveKit's packet counters. Fed with every
+//! event on its way to the rooms; sees at most one a second and transport.
+
+use std::collections::HashMap;
+
+use media::event::{TransportState, TransportStats};
+use media::{Event, TransportKey};
+use metrics::{counter, histogram};
+
+/// Last figures of each live transport, to count only what is new.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    last: HashMap<TransportKey, TransportStats>,
+}
+
+impl Traffic {
+    pub fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Stats { transport, stats } => {
+                let before = self.last.insert(*transport, *stats).unwrap_or_default();
+                count(&before, stats);
+            }
+            Event::Transport { transport, state } => match state {
+                TransportState::Connected => {
+                    counter!("livekit_peer_connection_state", "state" => "fully_established")
+                        .increment(1);
+                }
+                TransportState::Closed => drop(self.last.remove(transport)),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
+fn count(before: &TransportStats, now: &TransportStats) {
+    let new = |of: fn(&TransportStats) -> u64| of(now).saturating_sub(of(before));
+    let retransmitted = new(|stats| stats.retransmitted);
+    let initial = new(|stats| stats.packets_out).saturating_sub(retransmitted);
+    let packets = [
+        ("incoming", "initial", new(|stats| stats.packets_in)),
+        ("outgoing", "initial", initial),
+        ("outgoing", "retransmit", retransmitted),
+    ];
+    for (direction, transmission, packets) in packets {
+        counter!("livekit_packet_total", "direction" => direction, "transmission" => transmission)
+            .increment(packets);
+    }
+    let bytes = [
+        ("incoming", new(|stats| stats.bytes_in)),
+        ("outgoing", new(|stats| stats.bytes_out)),
+    ];
+    for (direction, bytes) in bytes {
+        counter!("livekit_packet_bytes", "direction" => direction, "transmission" => "initial")
+            .increment(bytes);
+    }
+    counter!("livekit_nack_total", "direction" => "incoming").increment(new(|s| s.nacks_in));
+    counter!("livekit_nack_total", "direction" => "outgoing").increment(new(|s| s.nacks_out));
+    counter!("livekit_pli_total", "direction" => "incoming").increment(new(|s| s.plis_in));
+    counter!("livekit_pli_total", "direction" => "outgoing").increment(new(|s| s.plis_out));
+    counter!("skein_packets_dropped_total").increment(new(|stats| stats.packets_dropped));
+    if let Some(rtt) = now.rtt {
+        histogram!("livekit_rtt_ms").record(rtt.as_secs_f64() * 1_000.0);
+    }
+}
