@@ -20,6 +20,8 @@ pub(super) const OUTBOX_MESSAGES_MAX: usize = 4096;
 pub(super) const OUTBOX_BYTES_MAX: usize = 32 << 20;
 /// The last frames have this long to leave before the socket is dropped.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// A client that said leave is closed by its room in milliseconds, or else by its session then.
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages a client may send at once: a browser publishing ten tracks sends about 200.
 pub(super) const INBOX_BURST_MESSAGES: u32 = 1000;
 /// Sustained; beyond it the socket is simply read more slowly.

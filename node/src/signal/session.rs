@@ -12,8 +12,8 @@ use protocol::proto::signal_response::Message as Response;
 
 use super::frames::{self, DataFrame, Encoding};
 use super::limits::{
-    FLUSH_TIMEOUT, INBOX_BURST_MESSAGES, INBOX_MESSAGES_PER_SECOND, OUTBOX_BYTES_MAX,
-    OUTBOX_MESSAGES_MAX, SOCKET_IDLE_TIMEOUT, SOCKET_PING_INTERVAL,
+    FLUSH_TIMEOUT, INBOX_BURST_MESSAGES, INBOX_MESSAGES_PER_SECOND, LEAVE_TIMEOUT,
+    OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, SOCKET_IDLE_TIMEOUT, SOCKET_PING_INTERVAL,
 };
 use crate::room::contract::SessionMessage;
 
@@ -144,6 +144,8 @@ pub(super) struct Session {
     started_unix_ms: i64,
     next_ping: Instant,
     idle_deadline: Instant,
+    /// The client said goodbye: the room has until then to close.
+    leave_deadline: Option<Instant>,
     allowance: Allowance,
 }
 
@@ -161,6 +163,7 @@ impl Session {
             started_unix_ms: unix_ms,
             next_ping: now + SOCKET_PING_INTERVAL,
             idle_deadline: now + SOCKET_IDLE_TIMEOUT,
+            leave_deadline: None,
             allowance: Allowance::new(now),
         }
     }
@@ -207,8 +210,8 @@ impl Session {
         match self.state {
             State::Open => {
                 let deadline = self.next_ping.min(self.idle_deadline);
-                let refill = self.allowance.empty_until();
-                Some(refill.map_or(deadline, |refill| deadline.min(refill)))
+                let others = [self.allowance.empty_until(), self.leave_deadline];
+                others.into_iter().flatten().chain([deadline]).min()
             }
             State::Closing { deadline, .. } => Some(deadline),
             State::Ended => None,
@@ -250,6 +253,9 @@ impl Session {
                 timestamp: unix_ms,
             })),
             request => {
+                if matches!(request, Request::Leave(_)) {
+                    self.leave_deadline = Some(now + LEAVE_TIMEOUT);
+                }
                 let output = SessionOutput::Request(Box::new(request));
                 self.outputs.push_back(output);
             }
@@ -321,6 +327,9 @@ impl Session {
                 self.end(by_room, EndCause::FlushTimeout);
             }
             State::Open if now >= self.idle_deadline => self.end(false, EndCause::Idle),
+            State::Open if self.leave_deadline.is_some_and(|deadline| now >= deadline) => {
+                self.close(now, Close::Normal, false);
+            }
             State::Open if now >= self.next_ping => {
                 self.next_ping = now + SOCKET_PING_INTERVAL;
                 self.enqueue(SocketFrame::Ping);

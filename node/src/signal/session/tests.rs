@@ -258,3 +258,13 @@ fn messages_too_large_close_with_their_own_code() {
     let expected = [close(Close::TooLarge), ended(false, EndCause::TooLarge)];
     assert_eq!(world.drain(), expected);
 }
+
+#[test]
+fn a_leave_that_the_room_does_not_answer_closes_all_the_same() {
+    let mut world = World::new();
+    world.say(Request::Leave(proto::LeaveRequest::default()));
+    world.drain();
+    world.wait();
+    let expected = [close(Close::Normal), ended(false, EndCause::Client)];
+    assert_eq!(world.drain(), expected);
+}
