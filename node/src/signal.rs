@@ -20,7 +20,10 @@ use futures_util::future::LocalBoxFuture;
 use protocol::proto::signal_request;
 use protocol::token::Keys;
 
+use crate::config::Config;
+use crate::net::http::Routes;
 use crate::room::contract::{Attach, SessionId, ToSession};
+use crate::rooms::Rooms;
 
 /// The registry of rooms as the gateway sees it: `rooms::Rooms` in the program, a scripted one in
 /// the gateway's tests. Nothing here waits but `exists`.
@@ -32,6 +35,25 @@ pub trait Lobby: Send + Sync {
     /// The WebSocket is gone, for whatever reason.
     fn session_closed(&self, room: &str, session: SessionId);
     fn exists<'a>(&'a self, room: &'a str) -> LocalBoxFuture<'a, bool>;
+}
+
+impl Lobby for Rooms {
+    fn attach(&self, attach: Attach, recipient: Recipient<ToSession>) {
+        self.attach(attach, recipient);
+    }
+
+    fn signal(&self, room: &str, session: SessionId, message: signal_request::Message) {
+        self.signal(room, session, message);
+    }
+
+    fn session_closed(&self, room: &str, session: SessionId) {
+        self.session_closed(room, session);
+    }
+
+    fn exists<'a>(&'a self, room: &'a str) -> LocalBoxFuture<'a, bool> {
+        let named = [room.to_owned()];
+        Box::pin(async move { !self.list(&named).await.is_empty() })
+    }
 }
 
 /// What the gateway obeys. Names are those of `livekit.yaml`; 0 = no limit.
@@ -46,6 +68,18 @@ pub struct GatewaySettings {
     pub max_participant_identity_length: usize,
     /// `limit.signal_message_size_limit`, bytes; 0 = LiveKit's default, as nothing is unlimited.
     pub signal_message_bytes_max: usize,
+}
+
+impl GatewaySettings {
+    pub fn new(config: &Config, keys: Keys) -> Self {
+        Self {
+            keys,
+            auto_create: config.room.auto_create,
+            max_room_name_length: config.limit.max_room_name_length,
+            max_participant_identity_length: config.limit.max_participant_identity_length,
+            signal_message_bytes_max: config.limit.signal_message_size_limit,
+        }
+    }
 }
 
 /// Everything the paths below `/rtc` share.
@@ -69,9 +103,9 @@ impl Gateway {
     }
 }
 
-/// Registers `/rtc`, `/rtc/v1` and their `validate` for `net::http::serve`.
-pub fn configure(config: &mut web::ServiceConfig, gateway: &Arc<Gateway>) {
-    websocket::configure(config, web::Data::from(gateway.clone()));
+/// `/rtc`, `/rtc/v1` and their `validate`, for `net::http::serve`.
+pub fn routes(gateway: Arc<Gateway>) -> Routes {
+    Arc::new(move |config| websocket::configure(config, web::Data::from(gateway.clone())))
 }
 
 #[cfg(test)]

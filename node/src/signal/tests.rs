@@ -124,12 +124,11 @@ impl Server {
             body_bytes_max: 1000,
             healthy: Arc::new(|| true),
         };
-        let routes = Arc::new(move |config: &mut web::ServiceConfig| {
-            configure(config, &gateway);
+        let echo = Arc::new(move |config: &mut web::ServiceConfig| {
             let echo = |body: web::Bytes| async move { body };
             config.route("/echo", web::post().to(echo));
         });
-        let server = serve(vec![listener], http, vec![routes]).unwrap();
+        let server = serve(vec![listener], http, vec![routes(gateway), echo]).unwrap();
         let handle = server.handle();
         actix_web::rt::spawn(server);
         Self {
