@@ -76,3 +76,26 @@ pub const TCP_MAX_FRAME_BYTES: usize = 16 * 1024 + 256;
 pub const FEEDBACK_MAX_PENDING: usize = 2_000;
 /// Received packets told in one feedback packet, so that it stays below the MTU.
 pub const FEEDBACK_MAX_DELTAS: usize = 400;
+
+/// Longest session description read. A section of Chromium takes 6 KiB: room for 300 of them.
+pub const SDP_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Sections of one peer connection; a gallery of hundreds still fits.
+pub const SDP_MAX_SECTIONS: usize = 1_024;
+/// Lines of one section; Chromium's longest has about 250.
+pub const SDP_MAX_SECTION_LINES: usize = 2_048;
+/// Payload types of one section: the number space has 128.
+pub const SDP_MAX_PAYLOAD_TYPES: usize = 128;
+/// Simulcast layers of one section; LiveKit uses three.
+pub const SDP_MAX_RIDS: usize = 8;
+/// SSRCs of one section: layers, their retransmissions, and as many again.
+pub const SDP_MAX_SSRCS: usize = 32;
+/// Header extensions of one section; Chromium offers fifteen.
+pub const SDP_MAX_EXTENSIONS: usize = 64;
+/// Remote candidates read from one description.
+pub const SDP_MAX_CANDIDATES: usize = ICE_MAX_REMOTE_CANDIDATES;
+/// Longest mid, RID, stream id or track id in bytes: they are copied into signalling messages.
+pub const SDP_MAX_TOKEN_BYTES: usize = 256;
+/// Longest format parameters of one payload type in bytes: they are copied into answers.
+pub const SDP_MAX_FMTP_BYTES: usize = 1_024;
+/// Senders of a single connection that wait for a section of the client.
+pub const SDP_MAX_WAITING_SENDERS: usize = 1_024;

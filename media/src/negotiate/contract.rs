@@ -170,6 +170,8 @@ pub enum Placement {
     /// Single connection: every section of this kind is taken. Ask the client for one
     /// ([`super::Negotiator::sections_required`]); the sender takes it when the offer comes.
     NeedsSection,
+    /// The connection sends nothing (`Publisher`) or has as many sections as it may have.
+    Unavailable,
 }
 
 /// Sections a single-connection client has to add before all senders have one: the fields of
