@@ -1,6 +1,8 @@
 //! A Skein node: sockets, actors and APIs. Composes `media` and `protocol`; holds the only sockets
 //! of the program and no packet logic.
 
+pub mod agent;
+pub mod api;
 pub mod auth;
 pub mod config;
 pub mod limits;
@@ -12,4 +14,5 @@ pub mod rooms;
 pub mod shards;
 pub mod signal;
 pub mod telemetry;
+pub mod webhook;
 pub mod worker;

@@ -193,7 +193,8 @@ pub struct JobRequest {
     pub deployment: String,
 }
 
-/// The state of a job as its worker reports it.
+/// The state of a job as its worker reports it. `JS_FAILED` without a `worker_id` = no worker took
+/// the job: it never was, and upstream's dispatch does not list it.
 #[derive(Clone, Debug)]
 pub struct JobUpdate {
     /// Name of the room the job belongs to.

@@ -1,0 +1,126 @@
+//! The actix shell of `Jobs`: hands it what arrives, sends what it says, wakes it up in time.
+//! Decides nothing.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+use protocol::proto::server_message;
+use tokio::sync::mpsc;
+
+use super::jobs::{Connection, Input, Jobs, Output};
+use crate::room::contract::JobUpdate;
+
+/// What the WebSocket of a worker is told; a dropped sender = close.
+pub(crate) type ToWorker = mpsc::Sender<server_message::Message>;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Handle(pub(crate) Input);
+
+/// A worker's WebSocket is up.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Connected {
+    pub(crate) connection: Connection,
+    pub(crate) api_key: String,
+    pub(crate) sender: ToWorker,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReportTo(pub(crate) Box<dyn Fn(JobUpdate) + Send + Sync>);
+
+pub(crate) struct WorkerActor {
+    jobs: Jobs,
+    senders: HashMap<Connection, ToWorker>,
+    report: Option<ReportTo>,
+    /// When the one pending timer fires, if there is one.
+    alarm: Option<(Instant, SpawnHandle)>,
+}
+
+impl WorkerActor {
+    pub(crate) fn new(jobs: Jobs) -> Self {
+        Self { jobs, senders: HashMap::new(), report: None, alarm: None }
+    }
+
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        if let Input::Closed(connection) = &input {
+            self.senders.remove(connection);
+        }
+        self.jobs.handle(Instant::now(), input);
+        while let Some(output) = self.jobs.poll() {
+            self.carry_out(output);
+        }
+        self.set_alarm(ctx);
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { connection, message } => {
+                let sender = self.senders.get(&connection);
+                // A worker that does not read its messages is as good as gone: its WebSocket
+                // closes and tells so.
+                if sender.is_some_and(|sender| sender.try_send(message).is_err()) {
+                    self.senders.remove(&connection);
+                }
+            }
+            Output::Close(connection) => {
+                self.senders.remove(&connection);
+            }
+            Output::Report(update) => {
+                if let Some(ReportTo(report)) = &self.report {
+                    report(update);
+                }
+            }
+        }
+    }
+
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let wanted = self.jobs.deadline();
+        if self.alarm.as_ref().map(|(at, _)| *at) == wanted {
+            return;
+        }
+        if let Some((_, handle)) = self.alarm.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(at) = wanted {
+            let delay = at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let handle = ctx.run_later(delay, |actor, ctx| {
+                actor.alarm = None;
+                actor.step(Input::Timeout, ctx);
+            });
+            self.alarm = Some((at, handle));
+        }
+    }
+}
+
+impl Actor for WorkerActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Handle> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Handle(input): Handle, ctx: &mut Self::Context) {
+        self.step(input, ctx);
+    }
+}
+
+impl Handler<Connected> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Connected, ctx: &mut Self::Context) {
+        let Connected { connection, api_key, sender } = message;
+        self.senders.insert(connection, sender);
+        self.step(Input::Connected { connection, api_key }, ctx);
+    }
+}
+
+impl Handler<ReportTo> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, report: ReportTo, _: &mut Self::Context) {
+        self.report = Some(report);
+    }
+}

@@ -1,0 +1,63 @@
+//! The server API: LiveKit's Twirp services under `/twirp`. `twirp` is HTTP, the files named after
+//! services check grants and ask the rooms. Composed by `run`; keeps no state of its own.
+
+mod agent_dispatch;
+mod egress;
+mod errors;
+mod ingress;
+pub mod limits;
+mod room_service;
+mod sip;
+mod twirp;
+
+#[cfg(test)]
+mod tests;
+
+use actix_web::web;
+use prost::Message;
+use protocol::token::Keys;
+use protocol::twirp::{Encoding, Error, Method, malformed};
+
+use crate::auth::Caller;
+use crate::rooms::Rooms;
+
+/// What the services work with.
+#[derive(Clone)]
+pub struct Api {
+    rooms: Rooms,
+    keys: Keys,
+}
+
+type Answer = Result<Vec<u8>, Error>;
+
+impl Api {
+    pub fn new(rooms: Rooms, keys: Keys) -> Self {
+        Self { rooms, keys }
+    }
+
+    /// The routes of the server API.
+    pub fn configure(&self, config: &mut web::ServiceConfig) {
+        twirp::configure(config, self.clone());
+    }
+
+    /// Calls one RPC; request and answer are encoded protobuf.
+    async fn call(&self, caller: &Caller, method: &Method, request: &[u8]) -> Answer {
+        match method.service().as_str() {
+            "RoomService" => room_service::call(self, caller, method.name(), request).await,
+            "AgentDispatchService" => {
+                agent_dispatch::call(self, caller, method.name(), request).await
+            }
+            "Egress" => egress::call(self, caller, method.name(), request).await,
+            "Ingress" => ingress::call(caller),
+            _ => sip::call(caller, method.name(), request),
+        }
+    }
+}
+
+fn decode<M: Message + Default>(request: &[u8]) -> Result<M, Error> {
+    M::decode(request).map_err(|_| malformed(Encoding::Protobuf))
+}
+
+fn encode(answer: &impl Message) -> Answer {
+    Ok(answer.encode_to_vec())
+}

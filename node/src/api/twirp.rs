@@ -1,0 +1,111 @@
+//! Twirp over HTTP: route, size, token, encoding, in the order in which upstream checks them; then
+//! the service. Every failure but a bad token is a Twirp error in JSON.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::StreamExt;
+use metrics::counter;
+use protocol::twirp::{Code, Encoding, Error, Method, malformed};
+
+use super::Api;
+use super::limits::BODY_BYTES_MAX;
+use crate::auth::{Caller, authenticate, refusal, unix_seconds};
+
+const PREFIX: &str = "/twirp/";
+
+pub(super) fn configure(config: &mut web::ServiceConfig, api: Api) {
+    config.app_data(web::Data::new(api)).route("/twirp/{path:.*}", web::route().to(handle));
+}
+
+async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -> HttpResponse {
+    if declared_length(&request).is_some_and(|length| length > BODY_BYTES_MAX) {
+        return too_large();
+    }
+    let (headers, query) = (request.headers(), request.query_string());
+    let caller = match authenticate(&api.keys, headers, query, unix_seconds()) {
+        Ok(claims) => Caller(claims),
+        Err(error) => return refusal(StatusCode::UNAUTHORIZED, error.to_string()),
+    };
+    let (method, encoding) = match route(&request) {
+        Ok(routed) => routed,
+        Err(error) => return failed("", "", &error),
+    };
+    let Some(body) = read(body).await else { return too_large() };
+    let answer = match method.request(encoding, body) {
+        // In the protobuf case the service decodes; in both its complaint names the encoding.
+        Ok(message) => match api.call(&caller, &method, &message).await {
+            Err(error) if error.code == Code::Malformed => Err(malformed(encoding)),
+            answer => answer,
+        },
+        Err(error) => Err(error),
+    };
+    let answer = answer.and_then(|message| {
+        method.answer(encoding, message).map_err(|error| {
+            tracing::error!(%error, method = method.name(), "an answer could not be encoded");
+            Error::new(Code::Internal, "failed to marshal the response")
+        })
+    });
+    match answer {
+        Ok(body) => {
+            count(&method.service(), method.name(), "200");
+            HttpResponse::Ok().content_type(encoding.content_type()).body(body)
+        }
+        Err(error) => failed(&method.service(), method.name(), &error),
+    }
+}
+
+/// Which method is meant and how it is spoken to.
+fn route(request: &HttpRequest) -> Result<(Method, Encoding), Error> {
+    let (verb, path) = (request.method().as_str(), request.path());
+    let lost = |message: String| Error::bad_route(message, verb, path);
+    if verb != "POST" {
+        return Err(lost(format!("unsupported method {verb:?} (only POST is allowed)")));
+    }
+    let name = path.strip_prefix(PREFIX).and_then(|name| name.split_once('/'));
+    let method = name.and_then(|(service, method)| Method::find(service, method));
+    let method = method.ok_or_else(|| lost(format!("no handler for path {path:?}")))?;
+    let kind = request.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let encoding = Encoding::of(kind);
+    let encoding = encoding.ok_or_else(|| lost(format!("unexpected Content-Type: {kind:?}")))?;
+    Ok((method, encoding))
+}
+
+fn declared_length(request: &HttpRequest) -> Option<usize> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The whole body; `None` = it is too large. A body that breaks off reads as what arrived, which
+/// does not decode.
+async fn read(mut body: web::Payload) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(Ok(chunk)) = body.next().await {
+        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
+            return None;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Some(bytes)
+}
+
+fn too_large() -> HttpResponse {
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, "request body too large")
+}
+
+fn failed(service: &str, method: &str, error: &Error) -> HttpResponse {
+    let status = StatusCode::from_u16(error.code.status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    count(service, method, status.as_str());
+    HttpResponse::build(status).content_type("application/json").body(error.body())
+}
+
+/// Labels are names of known methods only, so their number is bounded.
+fn count(service: &str, method: &str, status: &str) {
+    let labels = [
+        ("service", service.to_owned()),
+        ("method", method.to_owned()),
+        ("status", status.to_owned()),
+    ];
+    counter!("livekit_twirp_request_status_total", &labels).increment(1);
+}
