@@ -24,17 +24,28 @@ pub(crate) struct Connection(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) enum Input {
     /// A WebSocket with the agent grant; the key its token was signed with.
-    Connected { connection: Connection, api_key: String },
-    Message { connection: Connection, message: worker_message::Message },
+    Connected {
+        connection: Connection,
+        api_key: String,
+    },
+    Message {
+        connection: Connection,
+        message: worker_message::Message,
+    },
     Closed(Connection),
     Launch(Box<JobRequest>),
-    Terminate { job_id: String },
+    Terminate {
+        job_id: String,
+    },
     Timeout,
 }
 
 #[derive(Debug)]
 pub(crate) enum Output {
-    Send { connection: Connection, message: server_message::Message },
+    Send {
+        connection: Connection,
+        message: server_message::Message,
+    },
     Close(Connection),
     Report(JobUpdate),
 }
@@ -60,10 +71,16 @@ struct Entry {
 
 #[derive(Debug)]
 enum Phase {
-    Offered { to: Connection, until: Instant, tried: BTreeSet<Connection> },
+    Offered {
+        to: Connection,
+        until: Instant,
+        tried: BTreeSet<Connection>,
+    },
     Running(Connection),
     /// Its worker is gone; the agent itself may still be in the room.
-    Orphaned { until: Instant },
+    Orphaned {
+        until: Instant,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,8 +112,14 @@ impl Jobs {
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Connected { connection, api_key } => self.connected(now, connection, api_key),
-            Input::Message { connection, message } => self.message(now, connection, message),
+            Input::Connected {
+                connection,
+                api_key,
+            } => self.connected(now, connection, api_key),
+            Input::Message {
+                connection,
+                message,
+            } => self.message(now, connection, message),
             Input::Closed(connection) => self.closed(now, connection),
             Input::Launch(request) => self.launch(now, *request),
             Input::Terminate { job_id } => self.terminate(now, &job_id),
@@ -113,7 +136,10 @@ impl Jobs {
     }
 
     fn send(&mut self, connection: Connection, message: server_message::Message) {
-        self.outputs.push_back(Output::Send { connection, message });
+        self.outputs.push_back(Output::Send {
+            connection,
+            message,
+        });
     }
 
     fn unix_nanos(&self, now: Instant) -> i64 {
@@ -156,8 +182,12 @@ impl Jobs {
         request: proto::SimulateJobRequest,
     ) {
         let id = JobId::random(&mut self.rng).0;
-        let Some(worker) = self.workers.get(&connection) else { return };
-        let Some(key) = worker.key().cloned() else { return };
+        let Some(worker) = self.workers.get(&connection) else {
+            return;
+        };
+        let Some(key) = worker.key().cloned() else {
+            return;
+        };
         if worker.jobs.len() >= SIMULATED_JOBS_MAX || self.jobs.len() >= JOBS_MAX {
             return;
         }
@@ -173,14 +203,22 @@ impl Jobs {
             ..Default::default()
         };
         let phase = Phase::Orphaned { until: now };
-        let entry = Entry { job, key, phase, simulated: true, resuming: false };
+        let entry = Entry {
+            job,
+            key,
+            phase,
+            simulated: true,
+            resuming: false,
+        };
         self.jobs.insert(id.clone(), entry);
         self.offer(now, &id, connection, BTreeSet::new());
     }
 
     /// Asks the next worker that was not asked yet; without one the job is lost.
     fn offer_next(&mut self, now: Instant, id: &str) {
-        let Some(entry) = self.jobs.get_mut(id) else { return };
+        let Some(entry) = self.jobs.get_mut(id) else {
+            return;
+        };
         let tried = match &mut entry.phase {
             Phase::Offered { until, tried, .. } => {
                 self.timers.remove(&(*until, Timer::Job(id.to_owned())));
@@ -188,7 +226,10 @@ impl Jobs {
             }
             Phase::Running(_) | Phase::Orphaned { .. } => BTreeSet::new(),
         };
-        let candidates = self.workers.iter().filter(|(connection, _)| !tried.contains(connection));
+        let candidates = self
+            .workers
+            .iter()
+            .filter(|(connection, _)| !tried.contains(connection));
         let candidates =
             candidates.filter_map(|(at, worker)| Some((*at, worker.load_for(&entry.key)?)));
         let picked = match entry.simulated {
@@ -225,10 +266,16 @@ impl Jobs {
         worker.jobs.insert(id.to_owned());
         tried.insert(connection);
         let until = now + AVAILABILITY_TIMEOUT;
-        entry.phase = Phase::Offered { to: connection, until, tried };
+        entry.phase = Phase::Offered {
+            to: connection,
+            until,
+            tried,
+        };
         self.timers.insert((until, Timer::Job(id.to_owned())));
-        let request =
-            proto::AvailabilityRequest { job: Some(entry.job.clone()), resuming: entry.resuming };
+        let request = proto::AvailabilityRequest {
+            job: Some(entry.job.clone()),
+            resuming: entry.resuming,
+        };
         self.send(connection, server_message::Message::Availability(request));
     }
 
@@ -239,8 +286,12 @@ impl Jobs {
         answer: proto::AvailabilityResponse,
     ) {
         let id = answer.job_id.clone();
-        let Some(entry) = self.jobs.get(&id) else { return };
-        let Phase::Offered { to, until, .. } = &entry.phase else { return };
+        let Some(entry) = self.jobs.get(&id) else {
+            return;
+        };
+        let Phase::Offered { to, until, .. } = &entry.phase else {
+            return;
+        };
         if *to != connection {
             return;
         }
@@ -268,15 +319,19 @@ impl Jobs {
     ) {
         let nanos = self.unix_nanos(now);
         let id = answer.job_id.clone();
-        let (Some(entry), Some(worker)) =
-            (self.jobs.get_mut(&id), self.workers.get(&connection))
+        let (Some(entry), Some(worker)) = (self.jobs.get_mut(&id), self.workers.get(&connection))
         else {
             return;
         };
         let state = entry.job.state.get_or_insert_default();
         state.participant_identity = answer.participant_identity.clone();
         state.updated_at = nanos;
-        let room = entry.job.room.as_ref().map(|room| room.name.as_str()).unwrap_or_default();
+        let room = entry
+            .job
+            .room
+            .as_ref()
+            .map(|room| room.name.as_str())
+            .unwrap_or_default();
         let claims = worker.claims(room, answer, nanos / 1_000_000_000);
         let token = match token::sign(&self.config.keys, &claims) {
             Ok(token) => token,
@@ -287,21 +342,21 @@ impl Jobs {
             }
         };
         entry.phase = Phase::Running(connection);
-        let assignment =
-            proto::JobAssignment { job: Some(entry.job.clone()), url: None, token };
+        let assignment = proto::JobAssignment {
+            job: Some(entry.job.clone()),
+            url: None,
+            token,
+        };
         let update = update_of(entry);
         self.send(connection, server_message::Message::Assignment(assignment));
         self.outputs.extend(update.map(Output::Report));
     }
 
-    fn update_job(
-        &mut self,
-        now: Instant,
-        connection: Connection,
-        update: proto::UpdateJobStatus,
-    ) {
+    fn update_job(&mut self, now: Instant, connection: Connection, update: proto::UpdateJobStatus) {
         let nanos = self.unix_nanos(now);
-        let Some(entry) = self.jobs.get_mut(&update.job_id) else { return };
+        let Some(entry) = self.jobs.get_mut(&update.job_id) else {
+            return;
+        };
         if !matches!(entry.phase, Phase::Running(by) if by == connection) {
             return;
         }
@@ -321,7 +376,9 @@ impl Jobs {
     }
 
     fn terminate(&mut self, now: Instant, id: &str) {
-        let Some(entry) = self.jobs.get(id) else { return };
+        let Some(entry) = self.jobs.get(id) else {
+            return;
+        };
         let running = match &entry.phase {
             Phase::Running(connection) => Some(*connection),
             Phase::Offered { until, .. } | Phase::Orphaned { until } => {
@@ -330,8 +387,13 @@ impl Jobs {
             }
         };
         if let Some(connection) = running {
-            let termination = proto::JobTermination { job_id: id.to_owned() };
-            self.send(connection, server_message::Message::Termination(termination));
+            let termination = proto::JobTermination {
+                job_id: id.to_owned(),
+            };
+            self.send(
+                connection,
+                server_message::Message::Termination(termination),
+            );
         }
         self.end(now, id, JobStatus::JsSuccess, "");
     }
@@ -339,7 +401,9 @@ impl Jobs {
     /// Forgets the job and tells its room how it ended.
     fn end(&mut self, now: Instant, id: &str, status: JobStatus, error: &str) {
         let nanos = self.unix_nanos(now);
-        let Some(mut entry) = self.jobs.remove(id) else { return };
+        let Some(mut entry) = self.jobs.remove(id) else {
+            return;
+        };
         if let Phase::Running(connection) | Phase::Offered { to: connection, .. } = entry.phase
             && let Some(worker) = self.workers.get_mut(&connection)
         {
@@ -383,7 +447,9 @@ impl Jobs {
     }
 
     fn overdue(&mut self, now: Instant, id: &str) {
-        let Some(entry) = self.jobs.get(id) else { return };
+        let Some(entry) = self.jobs.get(id) else {
+            return;
+        };
         match &entry.phase {
             Phase::Offered { to, .. } => {
                 if let Some(worker) = self.workers.get_mut(to) {

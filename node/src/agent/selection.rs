@@ -14,7 +14,11 @@ pub(crate) fn pick<T: Copy>(
     workers: impl Iterator<Item = (T, f32)>,
 ) -> Option<T> {
     let all: Vec<(T, f32)> = workers.collect();
-    let relaxed: Vec<_> = all.iter().copied().filter(|(_, load)| *load < target_load).collect();
+    let relaxed: Vec<_> = all
+        .iter()
+        .copied()
+        .filter(|(_, load)| *load < target_load)
+        .collect();
     let candidates = if relaxed.is_empty() { all } else { relaxed };
     let weight = |load: f32| (1.0 - load).max(WEIGHT_MIN);
     let total: f32 = candidates.iter().map(|(_, load)| weight(*load)).sum();
@@ -37,7 +41,9 @@ mod tests {
 
     fn draws(workers: &[(char, f32)]) -> Vec<char> {
         let mut rng = ChaCha12Rng::seed_from_u64(1);
-        (0..1000).filter_map(|_| pick(&mut rng, 0.7, workers.iter().copied())).collect()
+        (0..1000)
+            .filter_map(|_| pick(&mut rng, 0.7, workers.iter().copied()))
+            .collect()
     }
 
     fn share(of: char, draws: &[char]) -> usize {
@@ -52,7 +58,11 @@ mod tests {
     #[test]
     fn the_less_loaded_is_picked_more_often_but_not_always() {
         let drawn = draws(&[('a', 0.0), ('b', 0.5)]);
-        assert!((560..770).contains(&share('a', &drawn)), "{}", share('a', &drawn));
+        assert!(
+            (560..770).contains(&share('a', &drawn)),
+            "{}",
+            share('a', &drawn)
+        );
     }
 
     #[test]

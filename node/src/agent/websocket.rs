@@ -19,7 +19,9 @@ use super::worker_actor::{Connected, Handle, WorkerActor};
 use crate::auth::{Caller, authenticate, refusal, unix_seconds};
 
 pub(super) fn configure(config: &mut web::ServiceConfig, agents: Agents) {
-    config.app_data(web::Data::new(agents)).route("/agent", web::route().to(connect));
+    config
+        .app_data(web::Data::new(agents))
+        .route("/agent", web::route().to(connect));
 }
 
 async fn connect(
@@ -28,11 +30,10 @@ async fn connect(
     agents: web::Data<Agents>,
 ) -> HttpResponse {
     let now = unix_seconds();
-    let caller =
-        match authenticate(&agents.keys, request.headers(), request.query_string(), now) {
-            Ok(claims) => Caller(claims),
-            Err(error) => return refusal(StatusCode::UNAUTHORIZED, error.to_string()),
-        };
+    let caller = match authenticate(&agents.keys, request.headers(), request.query_string(), now) {
+        Ok(claims) => Caller(claims),
+        Err(error) => return refusal(StatusCode::UNAUTHORIZED, error.to_string()),
+    };
     let upgrade = request.headers().get(header::UPGRADE);
     if !upgrade.is_some_and(|kind| kind.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return HttpResponse::NotFound().finish();
@@ -45,13 +46,24 @@ async fn connect(
         Ok(upgraded) => upgraded,
         Err(error) => return refusal(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let stream = stream.max_frame_size(MESSAGE_BYTES_MAX).aggregate_continuations();
+    let stream = stream
+        .max_frame_size(MESSAGE_BYTES_MAX)
+        .aggregate_continuations();
     let stream = stream.max_continuation_size(MESSAGE_BYTES_MAX);
     let connection = agents.new_connection();
     let (sender, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
-    agents.actor.do_send(Connected { connection, api_key, sender });
-    let socket =
-        Socket { connection, actor: agents.actor.clone(), session, as_json: false, receiver };
+    agents.actor.do_send(Connected {
+        connection,
+        api_key,
+        sender,
+    });
+    let socket = Socket {
+        connection,
+        actor: agents.actor.clone(),
+        session,
+        as_json: false,
+        receiver,
+    };
     actix_web::rt::spawn(socket.run(stream));
     response
 }
@@ -121,13 +133,18 @@ impl Socket {
         // Messages of a newer protocol have no variant here: they are nothing to us.
         if let Some(message) = message.message {
             let connection = self.connection;
-            self.actor.do_send(Handle(Input::Message { connection, message }));
+            self.actor.do_send(Handle(Input::Message {
+                connection,
+                message,
+            }));
         }
         Ok(())
     }
 
     async fn send(&mut self, message: server_message::Message) -> Result<(), Closed> {
-        let message = ServerMessage { message: Some(message) };
+        let message = ServerMessage {
+            message: Some(message),
+        };
         if self.as_json {
             let text = serde_json::to_string(&message).map_err(|_| Closed)?;
             self.session.text(text).await

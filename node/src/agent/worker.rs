@@ -80,19 +80,23 @@ impl Worker {
                 return Err(RegisterError::Name);
             }
         }
-        let permission = request.allowed_permissions.unwrap_or(ParticipantPermission {
-            can_subscribe: true,
-            can_publish: true,
-            can_publish_data: true,
-            can_update_metadata: true,
-            ..Default::default()
-        });
+        let permission = request
+            .allowed_permissions
+            .unwrap_or(ParticipantPermission {
+                can_subscribe: true,
+                can_publish: true,
+                can_publish_data: true,
+                can_update_metadata: true,
+                ..Default::default()
+            });
         self.registration = Some(Registration { key, permission });
         Ok(())
     }
 
     pub(crate) fn key(&self) -> Option<&WorkerKey> {
-        self.registration.as_ref().map(|registration| &registration.key)
+        self.registration
+            .as_ref()
+            .map(|registration| &registration.key)
     }
 
     pub(crate) fn update(&mut self, update: &UpdateWorkerStatus) {
@@ -115,11 +119,18 @@ impl Worker {
     /// What the agent's token says. `now` in seconds since the epoch.
     pub(crate) fn claims(&self, room: &str, answer: AvailabilityResponse, now: i64) -> Claims {
         let registration = self.registration.as_ref();
-        let agent_name = registration.map(|r| r.key.agent_name.clone()).unwrap_or_default();
-        let permission = registration.map(|r| r.permission.clone()).unwrap_or_default();
+        let agent_name = registration
+            .map(|r| r.key.agent_name.clone())
+            .unwrap_or_default();
+        let permission = registration
+            .map(|r| r.permission.clone())
+            .unwrap_or_default();
         let mut attributes: BTreeMap<_, _> = answer.participant_attributes.into_iter().collect();
         attributes.insert(AGENT_NAME_ATTRIBUTE.to_owned(), agent_name);
-        let sources = permission.can_publish_sources.iter().filter_map(|source| source_name(*source));
+        let sources = permission
+            .can_publish_sources
+            .iter()
+            .filter_map(|source| source_name(*source));
         let video = VideoGrant {
             room_join: true,
             agent: true,

@@ -41,7 +41,12 @@ pub(crate) struct WorkerActor {
 
 impl WorkerActor {
     pub(crate) fn new(jobs: Jobs) -> Self {
-        Self { jobs, senders: HashMap::new(), report: None, alarm: None }
+        Self {
+            jobs,
+            senders: HashMap::new(),
+            report: None,
+            alarm: None,
+        }
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
@@ -57,7 +62,10 @@ impl WorkerActor {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Send { connection, message } => {
+            Output::Send {
+                connection,
+                message,
+            } => {
                 let sender = self.senders.get(&connection);
                 // A worker that does not read its messages is as good as gone: its WebSocket
                 // closes and tells so.
@@ -85,7 +93,9 @@ impl WorkerActor {
             ctx.cancel_future(handle);
         }
         if let Some(at) = wanted {
-            let delay = at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let delay = at
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
             let handle = ctx.run_later(delay, |actor, ctx| {
                 actor.alarm = None;
                 actor.step(Input::Timeout, ctx);
@@ -111,9 +121,19 @@ impl Handler<Connected> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, message: Connected, ctx: &mut Self::Context) {
-        let Connected { connection, api_key, sender } = message;
+        let Connected {
+            connection,
+            api_key,
+            sender,
+        } = message;
         self.senders.insert(connection, sender);
-        self.step(Input::Connected { connection, api_key }, ctx);
+        self.step(
+            Input::Connected {
+                connection,
+                api_key,
+            },
+            ctx,
+        );
     }
 }
 

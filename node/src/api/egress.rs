@@ -14,7 +14,10 @@ pub(super) async fn call(api: &Api, caller: &Caller, method: &str, request: &[u8
     caller.may_record().map_err(denied)?;
     if let Some(room) = room {
         // A room that is not there is the caller's first problem.
-        api.rooms.call(&room, RoomCall::Describe).await.map_err(room_error)?;
+        api.rooms
+            .call(&room, RoomCall::Describe)
+            .await
+            .map_err(room_error)?;
     }
     Err(absent("egress"))
 }

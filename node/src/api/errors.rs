@@ -40,5 +40,8 @@ pub(super) fn unexpected(reply: RoomReply) -> Error {
 
 /// The service is known, and nothing stands behind it on this server.
 pub(super) fn absent(service: &str) -> Error {
-    wrapped(Code::Unimplemented, &format!("{service} is not available on this server"))
+    wrapped(
+        Code::Unimplemented,
+        &format!("{service} is not available on this server"),
+    )
 }

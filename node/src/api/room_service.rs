@@ -21,19 +21,28 @@ pub(super) async fn call(api: &Api, caller: &Caller, method: &str, request: &[u8
         "ListRooms" => {
             let request: proto::ListRoomsRequest = decode(request)?;
             caller.may_list_rooms().map_err(denied)?;
-            encode(&proto::ListRoomsResponse { rooms: api.rooms.list(&request.names).await })
+            encode(&proto::ListRoomsResponse {
+                rooms: api.rooms.list(&request.names).await,
+            })
         }
         "DeleteRoom" => {
             let request: proto::DeleteRoomRequest = decode(request)?;
             caller.may_create_rooms().map_err(denied)?;
-            match api.rooms.call(&request.room, RoomCall::Delete).await.map_err(room_error)? {
+            match api
+                .rooms
+                .call(&request.room, RoomCall::Delete)
+                .await
+                .map_err(room_error)?
+            {
                 RoomReply::Done => encode(&proto::DeleteRoomResponse {}),
                 other => Err(unexpected(other)),
             }
         }
         "UpdateRoomMetadata" => {
             let request: proto::UpdateRoomMetadataRequest = decode(request)?;
-            let call = RoomCall::UpdateRoomMetadata { metadata: request.metadata };
+            let call = RoomCall::UpdateRoomMetadata {
+                metadata: request.metadata,
+            };
             match ask(api, caller, &request.room, call).await? {
                 RoomReply::Room(room) => encode(&room),
                 other => Err(unexpected(other)),
@@ -41,11 +50,19 @@ pub(super) async fn call(api: &Api, caller: &Caller, method: &str, request: &[u8
         }
         "ForwardParticipant" => {
             let request: proto::ForwardParticipantRequest = decode(request)?;
-            Err(cannot_move(caller, &request.room, &request.destination_room))
+            Err(cannot_move(
+                caller,
+                &request.room,
+                &request.destination_room,
+            ))
         }
         "MoveParticipant" => {
             let request: proto::MoveParticipantRequest = decode(request)?;
-            Err(cannot_move(caller, &request.room, &request.destination_room))
+            Err(cannot_move(
+                caller,
+                &request.room,
+                &request.destination_room,
+            ))
         }
         _ => participants(api, caller, method, request).await,
     }
@@ -60,11 +77,21 @@ async fn participants(api: &Api, caller: &Caller, method: &str, request: &[u8]) 
         }
         "GetParticipant" => {
             let request: proto::RoomParticipantIdentity = decode(request)?;
-            (request.room, RoomCall::GetParticipant { identity: request.identity })
+            (
+                request.room,
+                RoomCall::GetParticipant {
+                    identity: request.identity,
+                },
+            )
         }
         "RemoveParticipant" => {
             let request: proto::RoomParticipantIdentity = decode(request)?;
-            (request.room, RoomCall::RemoveParticipant { identity: request.identity })
+            (
+                request.room,
+                RoomCall::RemoveParticipant {
+                    identity: request.identity,
+                },
+            )
         }
         "MutePublishedTrack" => {
             let request: proto::MuteRoomTrackRequest = decode(request)?;
@@ -106,12 +133,7 @@ async fn participants(api: &Api, caller: &Caller, method: &str, request: &[u8]) 
     }
 }
 
-async fn ask(
-    api: &Api,
-    caller: &Caller,
-    room: &str,
-    call: RoomCall,
-) -> Result<RoomReply, Error> {
+async fn ask(api: &Api, caller: &Caller, room: &str, call: RoomCall) -> Result<RoomReply, Error> {
     caller.may_administer(room).map_err(denied)?;
     api.rooms.call(room, call).await.map_err(room_error)
 }

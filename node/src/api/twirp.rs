@@ -15,7 +15,9 @@ use crate::auth::{Caller, authenticate, refusal, unix_seconds};
 const PREFIX: &str = "/twirp/";
 
 pub(super) fn configure(config: &mut web::ServiceConfig, api: Api) {
-    config.app_data(web::Data::new(api)).route("/twirp/{path:.*}", web::route().to(handle));
+    config
+        .app_data(web::Data::new(api))
+        .route("/twirp/{path:.*}", web::route().to(handle));
 }
 
 async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -> HttpResponse {
@@ -31,7 +33,9 @@ async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -
         Ok(routed) => routed,
         Err(error) => return failed("", "", &error),
     };
-    let Some(body) = read(body).await else { return too_large() };
+    let Some(body) = read(body).await else {
+        return too_large();
+    };
     let answer = match method.request(encoding, body) {
         // In the protobuf case the service decodes; in both its complaint names the encoding.
         Ok(message) => match api.call(&caller, &method, &message).await {
@@ -49,7 +53,9 @@ async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -
     match answer {
         Ok(body) => {
             count(&method.service(), method.name(), "200");
-            HttpResponse::Ok().content_type(encoding.content_type()).body(body)
+            HttpResponse::Ok()
+                .content_type(encoding.content_type())
+                .body(body)
         }
         Err(error) => failed(&method.service(), method.name(), &error),
     }
@@ -60,9 +66,13 @@ fn route(request: &HttpRequest) -> Result<(Method, Encoding), Error> {
     let (verb, path) = (request.method().as_str(), request.path());
     let lost = |message: String| Error::bad_route(message, verb, path);
     if verb != "POST" {
-        return Err(lost(format!("unsupported method {verb:?} (only POST is allowed)")));
+        return Err(lost(format!(
+            "unsupported method {verb:?} (only POST is allowed)"
+        )));
     }
-    let name = path.strip_prefix(PREFIX).and_then(|name| name.split_once('/'));
+    let name = path
+        .strip_prefix(PREFIX)
+        .and_then(|name| name.split_once('/'));
     let method = name.and_then(|(service, method)| Method::find(service, method));
     let method = method.ok_or_else(|| lost(format!("no handler for path {path:?}")))?;
     let kind = request.headers().get(CONTENT_TYPE);
@@ -73,7 +83,13 @@ fn route(request: &HttpRequest) -> Result<(Method, Encoding), Error> {
 }
 
 fn declared_length(request: &HttpRequest) -> Option<usize> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    request
+        .headers()
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// The whole body; `None` = it is too large. A body that breaks off reads as what arrived, which
@@ -97,7 +113,9 @@ fn failed(service: &str, method: &str, error: &Error) -> HttpResponse {
     let status = StatusCode::from_u16(error.code.status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     count(service, method, status.as_str());
-    HttpResponse::build(status).content_type("application/json").body(error.body())
+    HttpResponse::build(status)
+        .content_type("application/json")
+        .body(error.body())
 }
 
 /// Labels are names of known methods only, so their number is bounded.

@@ -180,6 +180,11 @@ impl Room {
             update.state.status(),
             JobStatus::JsSuccess | JobStatus::JsFailed
         );
+        if over && update.state.worker_id.is_empty() {
+            // No worker took it: the dispatch never had that job.
+            self.dispatch.jobs.remove(&update.job_id);
+            return;
+        }
         job.state = Some(update.state);
         let job = job.clone();
         if over {

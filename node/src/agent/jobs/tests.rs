@@ -25,12 +25,21 @@ impl Bench {
         let now = Instant::now();
         let config = Config {
             keys: keys(),
-            server_info: proto::ServerInfo { agent_protocol: 1, ..Default::default() },
+            server_info: proto::ServerInfo {
+                agent_protocol: 1,
+                ..Default::default()
+            },
             target_load: 0.7,
-            clock: WallClock { instant: now, unix_micros: UNIX_SECONDS * 1_000_000 },
+            clock: WallClock {
+                instant: now,
+                unix_micros: UNIX_SECONDS * 1_000_000,
+            },
             seed: 7,
         };
-        Self { now, jobs: Jobs::new(config) }
+        Self {
+            now,
+            jobs: Jobs::new(config),
+        }
     }
 
     fn give(&mut self, input: Input) -> Vec<Output> {
@@ -39,20 +48,33 @@ impl Bench {
     }
 
     fn say(&mut self, worker: u64, message: worker_message::Message) -> Vec<Output> {
-        self.give(Input::Message { connection: Connection(worker), message })
+        self.give(Input::Message {
+            connection: Connection(worker),
+            message,
+        })
     }
 
     fn connect(&mut self, worker: u64) -> Vec<Output> {
         let api_key = "devkey".to_owned();
-        self.give(Input::Connected { connection: Connection(worker), api_key })
+        self.give(Input::Connected {
+            connection: Connection(worker),
+            api_key,
+        })
     }
 
     fn worker(&mut self, worker: u64, name: &str) {
         self.connect(worker);
-        let request = RegisterWorkerRequest { agent_name: name.into(), ..Default::default() };
+        let request = RegisterWorkerRequest {
+            agent_name: name.into(),
+            ..Default::default()
+        };
         let outputs = self.say(worker, worker_message::Message::Register(request));
-        let [Output::Send { message: server_message::Message::Register(response), .. }] =
-            outputs.as_slice()
+        let [
+            Output::Send {
+                message: server_message::Message::Register(response),
+                ..
+            },
+        ] = outputs.as_slice()
         else {
             panic!("{outputs:?}")
         };
@@ -61,9 +83,15 @@ impl Bench {
     }
 
     fn load(&mut self, worker: u64, load: f32, status: proto::WorkerStatus) {
-        let update =
-            UpdateWorkerStatus { load, status: Some(status as i32), ..Default::default() };
-        assert!(self.say(worker, worker_message::Message::UpdateWorker(update)).is_empty());
+        let update = UpdateWorkerStatus {
+            load,
+            status: Some(status as i32),
+            ..Default::default()
+        };
+        assert!(
+            self.say(worker, worker_message::Message::UpdateWorker(update))
+                .is_empty()
+        );
     }
 
     fn launch(&mut self, id: &str, name: &str) -> Vec<Output> {
@@ -71,12 +99,18 @@ impl Bench {
             id: id.into(),
             dispatch_id: "AD_1".into(),
             r#type: JobType::JtRoom as i32,
-            room: Some(Room { name: "room".into(), ..Default::default() }),
+            room: Some(Room {
+                name: "room".into(),
+                ..Default::default()
+            }),
             agent_name: name.into(),
             metadata: "m".into(),
             ..Default::default()
         };
-        self.give(Input::Launch(Box::new(JobRequest { job, deployment: String::new() })))
+        self.give(Input::Launch(Box::new(JobRequest {
+            job,
+            deployment: String::new(),
+        })))
     }
 
     fn answer(&mut self, worker: u64, id: &str, available: bool) -> Vec<Output> {
@@ -97,8 +131,12 @@ impl Bench {
 }
 
 fn offered(outputs: &[Output]) -> u64 {
-    let [Output::Send { connection, message: server_message::Message::Availability(request) }] =
-        outputs
+    let [
+        Output::Send {
+            connection,
+            message: server_message::Message::Availability(request),
+        },
+    ] = outputs
     else {
         panic!("{outputs:?}")
     };
@@ -114,8 +152,13 @@ fn reported(outputs: &[Output]) -> JobState {
             _ => None,
         })
         .collect();
-    let [update] = reports.as_slice() else { panic!("{outputs:?}") };
-    assert_eq!((update.room.as_str(), update.dispatch_id.as_str()), ("room", "AD_1"));
+    let [update] = reports.as_slice() else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!(
+        (update.room.as_str(), update.dispatch_id.as_str()),
+        ("room", "AD_1")
+    );
     update.state.clone()
 }
 
@@ -125,13 +168,18 @@ fn a_job_is_offered_accepted_and_assigned_with_a_token() {
     bench.worker(1, "helper");
     assert_eq!(offered(&bench.launch("AJ_1", "helper")), 1);
     let outputs = bench.answer(1, "AJ_1", true);
-    let Output::Send { message: server_message::Message::Assignment(assignment), .. } =
-        &outputs[0]
+    let Output::Send {
+        message: server_message::Message::Assignment(assignment),
+        ..
+    } = &outputs[0]
     else {
         panic!("{outputs:?}")
     };
     let claims = token::verify(&keys(), &assignment.token, UNIX_SECONDS).unwrap();
-    assert_eq!((claims.identity.as_str(), claims.kind.as_str()), ("helper", "agent"));
+    assert_eq!(
+        (claims.identity.as_str(), claims.kind.as_str()),
+        ("helper", "agent")
+    );
     assert_eq!(claims.attributes["lk.agent_name"], "helper");
     let video = claims.video.unwrap();
     assert!(video.room_join && video.agent && video.room == "room");
@@ -147,7 +195,10 @@ fn a_job_without_a_worker_is_reported_lost_and_names_none() {
     let mut bench = Bench::new();
     bench.worker(1, "other");
     let state = reported(&bench.launch("AJ_1", "helper"));
-    assert_eq!((state.status, state.worker_id.as_str()), (JobStatus::JsFailed as i32, ""));
+    assert_eq!(
+        (state.status, state.worker_id.as_str()),
+        (JobStatus::JsFailed as i32, "")
+    );
 }
 
 #[test]
@@ -168,7 +219,11 @@ fn a_worker_that_does_not_answer_in_time_is_passed_over() {
     bench.worker(1, "helper");
     bench.worker(2, "helper");
     let first = offered(&bench.launch("AJ_1", "helper"));
-    assert!(bench.wait(AVAILABILITY_TIMEOUT - Duration::from_millis(1)).is_empty());
+    assert!(
+        bench
+            .wait(AVAILABILITY_TIMEOUT - Duration::from_millis(1))
+            .is_empty()
+    );
     let second = offered(&bench.wait(Duration::from_millis(1)));
     assert!(bench.answer(first, "AJ_1", true).is_empty(), "too late");
     reported(&bench.answer(second, "AJ_1", true));
@@ -192,14 +247,22 @@ fn terminating_tells_the_worker_and_the_room() {
     bench.worker(1, "helper");
     bench.launch("AJ_1", "helper");
     bench.answer(1, "AJ_1", true);
-    let outputs = bench.give(Input::Terminate { job_id: "AJ_1".into() });
+    let outputs = bench.give(Input::Terminate {
+        job_id: "AJ_1".into(),
+    });
     assert!(matches!(
         &outputs[0],
         Output::Send { message: server_message::Message::Termination(end), .. }
             if end.job_id == "AJ_1"
     ));
     assert_eq!(reported(&outputs).status, JobStatus::JsSuccess as i32);
-    assert!(bench.give(Input::Terminate { job_id: "AJ_1".into() }).is_empty());
+    assert!(
+        bench
+            .give(Input::Terminate {
+                job_id: "AJ_1".into()
+            })
+            .is_empty()
+    );
 }
 
 #[test]
@@ -207,7 +270,9 @@ fn terminating_an_offered_job_withdraws_the_offer() {
     let mut bench = Bench::new();
     bench.worker(1, "helper");
     bench.launch("AJ_1", "helper");
-    bench.give(Input::Terminate { job_id: "AJ_1".into() });
+    bench.give(Input::Terminate {
+        job_id: "AJ_1".into(),
+    });
     assert!(bench.answer(1, "AJ_1", true).is_empty());
     assert_eq!(bench.jobs.deadline(), None);
 }
@@ -224,9 +289,16 @@ fn a_worker_ends_its_own_job_and_only_its_own() {
         status: JobStatus::JsFailed as i32,
         error: "broken".into(),
     };
-    assert!(bench.say(2, worker_message::Message::UpdateJob(update.clone())).is_empty());
+    assert!(
+        bench
+            .say(2, worker_message::Message::UpdateJob(update.clone()))
+            .is_empty()
+    );
     let state = reported(&bench.say(1, worker_message::Message::UpdateJob(update)));
-    assert_eq!((state.status, state.error.as_str()), (JobStatus::JsFailed as i32, "broken"));
+    assert_eq!(
+        (state.status, state.error.as_str()),
+        (JobStatus::JsFailed as i32, "broken")
+    );
     assert!(state.ended_at > 0 && state.worker_id.starts_with("AW_"));
 }
 
@@ -250,11 +322,25 @@ fn a_worker_that_comes_back_keeps_its_jobs() {
     bench.answer(1, "AJ_1", true);
     bench.give(Input::Closed(Connection(1)));
     bench.worker(2, "helper");
-    let back = MigrateJobRequest { job_ids: vec!["AJ_1".into(), "AJ_x".into()] };
-    assert!(bench.say(2, worker_message::Message::MigrateJob(back)).is_empty());
+    let back = MigrateJobRequest {
+        job_ids: vec!["AJ_1".into(), "AJ_x".into()],
+    };
+    assert!(
+        bench
+            .say(2, worker_message::Message::MigrateJob(back))
+            .is_empty()
+    );
     assert_eq!(bench.jobs.deadline(), None);
-    let outputs = bench.give(Input::Terminate { job_id: "AJ_1".into() });
-    assert!(matches!(outputs[0], Output::Send { connection: Connection(2), .. }));
+    let outputs = bench.give(Input::Terminate {
+        job_id: "AJ_1".into(),
+    });
+    assert!(matches!(
+        outputs[0],
+        Output::Send {
+            connection: Connection(2),
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -272,7 +358,10 @@ fn a_worker_has_ten_seconds_to_register() {
     let mut bench = Bench::new();
     bench.connect(1);
     let outputs = bench.wait(Duration::from_secs(10));
-    assert!(matches!(outputs.as_slice(), [Output::Close(Connection(1))]), "{outputs:?}");
+    assert!(
+        matches!(outputs.as_slice(), [Output::Close(Connection(1))]),
+        "{outputs:?}"
+    );
     bench.worker(2, "helper");
     assert_eq!(bench.jobs.deadline(), None);
 }
@@ -281,9 +370,15 @@ fn a_worker_has_ten_seconds_to_register() {
 fn an_unknown_job_type_closes_the_connection() {
     let mut bench = Bench::new();
     bench.connect(1);
-    let request = RegisterWorkerRequest { r#type: 99, ..Default::default() };
+    let request = RegisterWorkerRequest {
+        r#type: 99,
+        ..Default::default()
+    };
     let outputs = bench.say(1, worker_message::Message::Register(request));
-    assert!(matches!(outputs.as_slice(), [Output::Close(Connection(1))]), "{outputs:?}");
+    assert!(
+        matches!(outputs.as_slice(), [Output::Close(Connection(1))]),
+        "{outputs:?}"
+    );
 }
 
 #[test]
@@ -293,12 +388,19 @@ fn a_ping_is_answered_before_and_after_registering() {
     for _ in 0..2 {
         let ping = worker_message::Message::Ping(WorkerPing { timestamp: 4711 });
         let outputs = bench.say(1, ping);
-        let [Output::Send { message: server_message::Message::Pong(pong), .. }] =
-            outputs.as_slice()
+        let [
+            Output::Send {
+                message: server_message::Message::Pong(pong),
+                ..
+            },
+        ] = outputs.as_slice()
         else {
             panic!("{outputs:?}")
         };
-        assert_eq!((pong.last_timestamp, pong.timestamp), (4711, UNIX_SECONDS * 1000));
+        assert_eq!(
+            (pong.last_timestamp, pong.timestamp),
+            (4711, UNIX_SECONDS * 1000)
+        );
         let request = RegisterWorkerRequest::default();
         bench.say(1, worker_message::Message::Register(request));
     }
@@ -309,12 +411,19 @@ fn a_simulated_job_comes_back_to_the_worker_and_no_room_hears_of_it() {
     let mut bench = Bench::new();
     bench.worker(1, "helper");
     let request = proto::SimulateJobRequest {
-        room: Some(Room { name: "room".into(), ..Default::default() }),
+        room: Some(Room {
+            name: "room".into(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let outputs = bench.say(1, worker_message::Message::SimulateJob(request));
-    let [Output::Send { message: server_message::Message::Availability(offer), .. }] =
-        outputs.as_slice()
+    let [
+        Output::Send {
+            message: server_message::Message::Availability(offer),
+            ..
+        },
+    ] = outputs.as_slice()
     else {
         panic!("{outputs:?}")
     };

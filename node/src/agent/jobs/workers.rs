@@ -18,7 +18,8 @@ impl Jobs {
         let register_by = now + REGISTER_TIMEOUT;
         let worker = Worker::new(WorkerId::random(&mut self.rng), api_key, register_by);
         self.workers.insert(connection, worker);
-        self.timers.insert((register_by, Timer::Register(connection)));
+        self.timers
+            .insert((register_by, Timer::Register(connection)));
     }
 
     pub(super) fn message(
@@ -28,12 +29,17 @@ impl Jobs {
         message: worker_message::Message,
     ) {
         use worker_message::Message;
-        let Some(worker) = self.workers.get_mut(&connection) else { return };
+        let Some(worker) = self.workers.get_mut(&connection) else {
+            return;
+        };
         let registered = worker.key().is_some();
         match message {
             Message::Ping(ping) => {
                 let timestamp = self.config.clock.unix_micros_at(now) / 1000;
-                let pong = proto::WorkerPong { last_timestamp: ping.timestamp, timestamp };
+                let pong = proto::WorkerPong {
+                    last_timestamp: ping.timestamp,
+                    timestamp,
+                };
                 self.send(connection, server_message::Message::Pong(pong));
             }
             Message::Register(request) if !registered => self.register(connection, request),
@@ -50,13 +56,16 @@ impl Jobs {
     }
 
     fn register(&mut self, connection: Connection, request: proto::RegisterWorkerRequest) {
-        let Some(worker) = self.workers.get_mut(&connection) else { return };
+        let Some(worker) = self.workers.get_mut(&connection) else {
+            return;
+        };
         if let Err(error) = worker.register(request) {
             tracing::info!(%error, "agent worker refused");
             self.outputs.push_back(Output::Close(connection));
             return;
         }
-        self.timers.remove(&(worker.register_by, Timer::Register(connection)));
+        self.timers
+            .remove(&(worker.register_by, Timer::Register(connection)));
         tracing::info!(worker = %worker.id, key = ?worker.key(), "agent worker registered");
         let response = proto::RegisterWorkerResponse {
             worker_id: worker.id.0.clone(),
@@ -67,10 +76,15 @@ impl Jobs {
     }
 
     pub(super) fn closed(&mut self, now: Instant, connection: Connection) {
-        let Some(worker) = self.workers.remove(&connection) else { return };
-        self.timers.remove(&(worker.register_by, Timer::Register(connection)));
+        let Some(worker) = self.workers.remove(&connection) else {
+            return;
+        };
+        self.timers
+            .remove(&(worker.register_by, Timer::Register(connection)));
         for id in worker.jobs {
-            let Some(entry) = self.jobs.get_mut(&id) else { continue };
+            let Some(entry) = self.jobs.get_mut(&id) else {
+                continue;
+            };
             match &entry.phase {
                 Phase::Offered { .. } => {
                     entry.resuming = true;
@@ -95,9 +109,13 @@ impl Jobs {
 
     /// A worker that came back names what it still runs (upstream's open server ignores it).
     fn adopt(&mut self, connection: Connection, request: proto::MigrateJobRequest) {
-        let Some(worker) = self.workers.get_mut(&connection) else { return };
+        let Some(worker) = self.workers.get_mut(&connection) else {
+            return;
+        };
         for id in request.job_ids.into_iter().take(JOBS_MAX) {
-            let Some(entry) = self.jobs.get_mut(&id) else { continue };
+            let Some(entry) = self.jobs.get_mut(&id) else {
+                continue;
+            };
             if let Phase::Orphaned { until } = entry.phase
                 && worker.key() == Some(&entry.key)
             {
