@@ -9,15 +9,20 @@
 
 pub mod command;
 pub mod demux;
+mod downstream;
 pub mod event;
+mod fast_hash;
 pub mod ids;
 pub mod limits;
 pub mod negotiate;
 pub mod rtcp;
 pub mod rtp;
 pub mod shard;
+mod slab;
+mod speakers;
 pub mod transport;
 pub mod types;
+mod upstream;
 
 pub use command::Command;
 pub use event::Event;

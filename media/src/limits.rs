@@ -99,3 +99,70 @@ pub const SDP_MAX_TOKEN_BYTES: usize = 256;
 pub const SDP_MAX_FMTP_BYTES: usize = 1_024;
 /// Senders of a single connection that wait for a section of the client.
 pub const SDP_MAX_WAITING_SENDERS: usize = 1_024;
+/// Spatial layers of one track: LiveKit's clients send three, one is spare.
+pub const LAYERS_MAX: usize = 4;
+/// Silence after which a layer counts as switched off; three missed frames at 3 fps.
+pub const LAYER_SILENCE: Duration = Duration::from_millis(1_000);
+/// The same for a single-stream track or a screen, whose still picture sends little.
+pub const LAYER_SILENCE_SCREEN: Duration = Duration::from_millis(5_000);
+/// Sequence numbers off the highest seen beyond which a stream is taken to have restarted when the
+/// next number follows (RFC 3550 A.1 has 3000 forward).
+pub const SEQUENCE_JUMP_MAX: u64 = 3_000;
+
+/// Packet slots of a layer to begin with; a power of two.
+pub const CACHE_PACKETS_MIN: usize = 64;
+/// Bytes of a layer's packets to begin with: half a second of audio.
+pub const CACHE_BYTES_MIN: usize = 16 * 1024;
+/// Bytes of a layer's packets at most: a second at 8 Mbit/s.
+pub const CACHE_BYTES_MAX: usize = 1024 * 1024;
+/// Time packets should stay for retransmission: several round trips across continents.
+pub const CACHE_RETENTION: Duration = Duration::from_millis(1_000);
+
+/// Missing packets tracked per layer (LiveKit: 100); with more missing a key frame is cheaper.
+pub const NACK_QUEUE_MAX: usize = 100;
+/// Times one packet is asked for (LiveKit: 5).
+pub const NACK_TRIES_MAX: u8 = 5;
+/// Wait before the first request: most gaps are reordering and close by themselves.
+pub const NACK_REORDER_DELAY: Duration = Duration::from_millis(10);
+/// Shortest and longest wait between two requests for one packet (LiveKit: 20–400 ms).
+pub const NACK_INTERVAL_MIN: Duration = Duration::from_millis(20);
+pub const NACK_INTERVAL_MAX: Duration = Duration::from_millis(400);
+/// Round trip assumed to a publisher while nothing tells it (LiveKit: 70 ms).
+pub const RTT_DEFAULT: Duration = Duration::from_millis(70);
+
+/// Packets of unknown streams kept per transport: a key frame and some audio.
+pub const PARKED_PACKETS_MAX: usize = 64;
+/// Bytes of unknown streams kept per transport.
+pub const PARKED_BYTES_MAX: usize = 64 * 1024;
+/// How long they wait for their section and track; the command is a few milliseconds behind.
+pub const PARKED_TIME: Duration = Duration::from_millis(1_000);
+/// Media sections one transport may receive on or send on.
+pub const SECTIONS_MAX: usize = 1_000;
+/// SSRCs one publishing transport may bind: hundreds of tracks of three layers with repairs.
+pub const SSRCS_MAX: usize = 1_024;
+
+/// Renumbering changes remembered per down track for late packets: half a second of dropping every
+/// second frame.
+pub const OFFSET_RANGES_MAX: usize = 16;
+/// Most a clock may disagree with the time between arrivals when a stream goes on; LiveKit: 2 s.
+pub const TIMESTAMP_DRIFT_MAX: Duration = Duration::from_millis(2_000);
+/// Packets remembered per down track for NACKs, to begin with and at most; powers of two.
+pub const HISTORY_PACKETS_MIN: usize = 128;
+pub const HISTORY_PACKETS_MAX: usize = 1_024;
+/// Times one packet is repeated for one subscriber (LiveKit: 3).
+pub const RETRANSMISSIONS_MAX: u8 = 3;
+/// A repeat is not sent again before a round trip, nor before this (LiveKit: 100 ms).
+pub const RETRANSMISSION_INTERVAL_MAX: Duration = Duration::from_millis(100);
+/// Repeats queued per NACK packet; beyond it the subscriber is better served by a key frame.
+pub const RETRANSMISSIONS_PER_NACK_MAX: usize = 200;
+/// Packets waiting to be forwarded per transport; a batch of the worker is far smaller.
+pub const SEND_QUEUE_PACKETS_MAX: usize = 2_048;
+/// Datagrams of one run: GSO gains little beyond, and bursts cause loss.
+pub const RUN_SEGMENTS_MAX: usize = 8;
+/// Shortest and longest wait between two wishes of a down track for the same key frame.
+pub const KEY_FRAME_RETRY_MIN: Duration = Duration::from_millis(200);
+pub const KEY_FRAME_RETRY_MAX: Duration = Duration::from_millis(1_000);
+/// Packets that carry the MID extension until the subscriber has surely learned it.
+pub const MID_PACKETS: u64 = 100;
+/// Largest packet forwarded: an Ethernet frame's worth; larger ones are dropped and counted.
+pub const PACKET_BYTES_MAX: usize = 1_500;

@@ -34,6 +34,14 @@ impl<const BITS: u32> Extender<BITS> {
         extended
     }
 
+    /// Goes on from `value` in a later cycle, whatever came before.
+    pub fn restart(&mut self, value: u16) -> u64 {
+        let cycle = self.highest.map_or(1, |highest| highest / Self::CYCLE + 2);
+        let extended = cycle * Self::CYCLE + (u64::from(value) & (Self::CYCLE - 1));
+        self.highest = Some(extended);
+        extended
+    }
+
     pub fn highest(&self) -> Option<u64> {
         self.highest
     }

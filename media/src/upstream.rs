@@ -1,0 +1,156 @@
+//! The publisher's side of a track: its layers as they arrive, what is known of them, and who is
+//! subscribed. Driven by the shard; says nothing to sockets or the control plane by itself.
+
+pub(crate) mod key_frame_throttle;
+pub(crate) mod layer;
+pub(crate) mod nack_generator;
+pub(crate) mod packet_cache;
+pub(crate) mod parked;
+pub(crate) mod receive_stats;
+pub(crate) mod receiver;
+pub(crate) mod rtx;
+
+use std::time::{Duration, Instant};
+
+use crate::ids::{RoomKey, TrackKey};
+use crate::limits::{LAYER_SILENCE, LAYER_SILENCE_SCREEN, LAYERS_MAX};
+use crate::shard::{KeyFrameThrottle, PacketBuffers};
+use crate::speakers::AudioLevel;
+use crate::types::{Codec, MediaKind, PayloadType, TrackConfig};
+use crate::upstream::layer::Layer;
+
+/// One down track as the router sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) down_track: u32,
+    pub(crate) transport: u32,
+    /// Layer that is forwarded; `LAYER_NONE` = none.
+    pub(crate) current: u8,
+    /// Bit per layer whose next key frame the subscriber switches to.
+    pub(crate) accept: u8,
+}
+
+pub(crate) const LAYER_NONE: u8 = u8::MAX;
+
+#[derive(Debug)]
+pub(crate) struct UpTrack {
+    pub(crate) key: TrackKey,
+    pub(crate) room: RoomKey,
+    pub(crate) transport: u32,
+    pub(crate) config: TrackConfig,
+    pub(crate) muted: bool,
+    /// Of the section the track is received on.
+    pub(crate) payload_types: Vec<PayloadType>,
+    pub(crate) layers: [Option<Box<Layer>>; LAYERS_MAX],
+    pub(crate) subscribers: Vec<Subscriber>,
+    pub(crate) level: AudioLevel,
+}
+
+impl UpTrack {
+    pub(crate) fn new(key: TrackKey, room: RoomKey, transport: u32, config: TrackConfig) -> Self {
+        UpTrack {
+            key,
+            room,
+            transport,
+            config,
+            muted: false,
+            payload_types: Vec::new(),
+            layers: [const { None }; LAYERS_MAX],
+            subscribers: Vec::new(),
+            level: AudioLevel::default(),
+        }
+    }
+
+    /// Layer of a RID; without configured RIDs everything is one layer.
+    pub(crate) fn layer_of_rid(&self, rid: &[u8]) -> Option<u8> {
+        let position = self
+            .config
+            .rids
+            .iter()
+            .position(|known| known.as_bytes() == rid);
+        match position {
+            Some(position) if position < LAYERS_MAX => Some(position as u8),
+            None if self.config.rids.is_empty() => Some(0),
+            _ => None,
+        }
+    }
+
+    /// Starts a layer, or replaces its stream; true when `ssrc` is new to it.
+    pub(crate) fn start_layer(
+        &mut self,
+        now: Instant,
+        layer: u8,
+        ssrc: u32,
+        buffers: &PacketBuffers,
+        throttle: &KeyFrameThrottle,
+    ) -> bool {
+        let codec = self.payload_types.first().map_or(Codec::Vp8, |pt| pt.codec);
+        let silence = self.silence();
+        let Some(slot) = self.layers.get_mut(usize::from(layer)) else {
+            return false;
+        };
+        if slot.as_ref().is_some_and(|old| old.ssrc == ssrc) {
+            return false;
+        }
+        let generation = slot
+            .as_ref()
+            .map_or(0, |old| old.generation.wrapping_add(1));
+        let packets = match self.config.kind {
+            MediaKind::Audio => buffers.audio_packets,
+            MediaKind::Video => buffers.video_packets,
+        };
+        let interval = match layer {
+            0 => throttle.low,
+            1 => throttle.mid,
+            _ => throttle.high,
+        };
+        *slot = Some(Box::new(Layer::new(
+            now, ssrc, codec, packets, interval, silence, generation,
+        )));
+        true
+    }
+
+    fn silence(&self) -> Duration {
+        if self.config.screen_share || self.config.rids.len() < 2 {
+            LAYER_SILENCE_SCREEN
+        } else {
+            LAYER_SILENCE
+        }
+    }
+
+    pub(crate) fn layer(&self, layer: u8) -> Option<&Layer> {
+        self.layers.get(usize::from(layer))?.as_deref()
+    }
+
+    pub(crate) fn layer_mut(&mut self, layer: u8) -> Option<&mut Layer> {
+        self.layers.get_mut(usize::from(layer))?.as_deref_mut()
+    }
+
+    /// Layers in ascending order, with their index.
+    pub(crate) fn layers_mut(&mut self) -> impl Iterator<Item = (u8, &mut Layer)> {
+        (0..)
+            .zip(&mut self.layers)
+            .filter_map(|(index, layer)| Some((index, layer.as_deref_mut()?)))
+    }
+
+    /// Bit per layer that packets arrive on.
+    pub(crate) fn live_layers(&self) -> u8 {
+        self.layers
+            .iter()
+            .enumerate()
+            .filter(|(_, layer)| layer.as_ref().is_some_and(|layer| layer.active))
+            .fold(0, |mask, (index, _)| mask | 1 << index)
+    }
+
+    /// The payload type a packet was sent with.
+    pub(crate) fn payload_type(&self, pt: u8) -> Option<&PayloadType> {
+        self.payload_types.iter().find(|known| known.pt == pt)
+    }
+
+    /// The payload type whose retransmissions use `rtx_pt`.
+    pub(crate) fn repaired_payload_type(&self, rtx_pt: u8) -> Option<&PayloadType> {
+        self.payload_types
+            .iter()
+            .find(|known| known.rtx_pt == Some(rtx_pt))
+    }
+}

@@ -1,0 +1,218 @@
+//! One stream of a published track: a simulcast layer, or the whole track. Takes its packets in any
+//! order, keeps them for forwarding, and knows what to ask the publisher for.
+
+use std::time::{Duration, Instant};
+
+use crate::limits::SEQUENCE_JUMP_MAX;
+use crate::rtp::sequence::SequenceExtender;
+use crate::rtp::{FrameInfo, HeaderExtensions, RtpHeader};
+use crate::types::Codec;
+use crate::upstream::key_frame_throttle::RequestThrottle;
+use crate::upstream::nack_generator::NackGenerator;
+use crate::upstream::packet_cache::{PacketCache, PacketInfo};
+use crate::upstream::receive_stats::ReceiveStats;
+
+/// What became of a packet of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// New: forward it (or, when its payload is empty, close the gap it leaves).
+    Packet { sequence: u64, key_frame: bool },
+    /// Seen before, too old, or not what its codec says.
+    Dropped,
+}
+
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) ssrc: u32,
+    pub(crate) codec: Codec,
+    /// Changes with every replacement or restart of the stream.
+    pub(crate) generation: u8,
+    pub(crate) cache: PacketCache,
+    pub(crate) stats: ReceiveStats,
+    pub(crate) nack: NackGenerator,
+    pub(crate) key_frames: RequestThrottle,
+    extender: SequenceExtender,
+    /// The successor of a number far off the highest: a second one in line means a restart.
+    restart_at: Option<u16>,
+    last_packet: Instant,
+    /// How long it may send nothing and still count as live.
+    silence: Duration,
+    pub(crate) active: bool,
+}
+
+impl Layer {
+    pub(crate) fn new(
+        now: Instant,
+        ssrc: u32,
+        codec: Codec,
+        packets_max: usize,
+        key_frame_interval: Duration,
+        silence: Duration,
+        generation: u8,
+    ) -> Layer {
+        Layer {
+            ssrc,
+            codec,
+            generation,
+            cache: PacketCache::new(packets_max),
+            stats: ReceiveStats::default(),
+            nack: NackGenerator::default(),
+            key_frames: RequestThrottle::new(key_frame_interval),
+            extender: SequenceExtender::default(),
+            restart_at: None,
+            last_packet: now,
+            silence,
+            active: false,
+        }
+    }
+
+    /// `packet` is the whole packet in clear that `header` was parsed from.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        header: &RtpHeader,
+        extensions: &HeaderExtensions,
+        codec: Codec,
+        nack: bool,
+        packet: &[u8],
+    ) -> Accepted {
+        let Some(sequence) = self.place(header.sequence) else {
+            return Accepted::Dropped;
+        };
+        if self.cache.contains(sequence) {
+            return Accepted::Dropped;
+        }
+        let payload = header.payload.of(packet);
+        let descriptor = extensions.dependency_descriptor.of(packet);
+        let frame = if payload.is_empty() {
+            Some(FrameInfo::default())
+        } else {
+            FrameInfo::parse(codec, payload, descriptor)
+        };
+        let Some(frame) = frame else {
+            return Accepted::Dropped;
+        };
+        self.codec = codec;
+        self.last_packet = now;
+        self.stats
+            .received(now, sequence, header.timestamp, codec.clock_rate_hz());
+        if nack {
+            self.nack.received(now, sequence);
+        }
+        if frame.key_frame {
+            self.key_frames.satisfied();
+        }
+        let info = PacketInfo {
+            sequence,
+            timestamp: header.timestamp,
+            arrival: now,
+            payload_type: header.payload_type,
+            codec,
+            marker: header.marker,
+            generation: self.generation,
+            payload: header.payload,
+            frame,
+            abs_capture_time: extensions.abs_capture_time,
+            dependency_descriptor: extensions.dependency_descriptor,
+            video_orientation: extensions.video_orientation,
+        };
+        self.cache.insert(info, packet);
+        Accepted::Packet {
+            sequence,
+            key_frame: frame.key_frame && !payload.is_empty(),
+        }
+    }
+
+    /// Extends the sequence number; far jumps are believed when they go on (RFC 3550 A.1).
+    fn place(&mut self, sequence: u16) -> Option<u64> {
+        let peeked = self.extender.peek(sequence);
+        let far = self
+            .extender
+            .highest()
+            .is_some_and(|highest| highest.abs_diff(peeked) > SEQUENCE_JUMP_MAX);
+        if !far {
+            self.restart_at = None;
+            return Some(self.extender.extend(sequence));
+        }
+        if self.restart_at.replace(sequence.wrapping_add(1)) != Some(sequence) {
+            return None;
+        }
+        self.restart_at = None;
+        self.generation = self.generation.wrapping_add(1);
+        self.nack = NackGenerator::default();
+        self.stats = ReceiveStats::default();
+        Some(self.extender.restart(sequence))
+    }
+
+    /// Packets came lately.
+    pub(crate) fn is_live(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_packet) < self.silence
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::Span;
+
+    fn opus(sequence: u16) -> RtpHeader {
+        RtpHeader {
+            marker: false,
+            payload_type: 111,
+            sequence,
+            timestamp: 0,
+            ssrc: 1,
+            extension_profile: 0,
+            extension: Span::default(),
+            payload: Span { start: 12, len: 4 },
+        }
+    }
+
+    fn layer() -> Layer {
+        let second = Duration::from_secs(1);
+        Layer::new(Instant::now(), 1, Codec::Opus, 200, second, second, 0)
+    }
+
+    fn receive(layer: &mut Layer, sequence: u16) -> Option<u64> {
+        let extensions = HeaderExtensions::default();
+        let now = Instant::now();
+        match layer.receive(
+            now,
+            &opus(sequence),
+            &extensions,
+            Codec::Opus,
+            true,
+            &[0; 16],
+        ) {
+            Accepted::Packet { sequence, .. } => Some(sequence),
+            Accepted::Dropped => None,
+        }
+    }
+
+    #[test]
+    fn duplicates_are_dropped_and_late_packets_are_not() {
+        let mut layer = layer();
+        let first = receive(&mut layer, 65_535).unwrap_or(0);
+        assert_eq!(receive(&mut layer, 65_535), None);
+        assert_eq!(receive(&mut layer, 1), Some(first + 2));
+        assert_eq!(receive(&mut layer, 0), Some(first + 1));
+    }
+
+    #[test]
+    fn a_stream_that_starts_over_is_followed_after_two_packets() {
+        let mut layer = layer();
+        let first = receive(&mut layer, 10_000).unwrap_or(0);
+        assert_eq!(
+            receive(&mut layer, 500),
+            None,
+            "one stray packet proves nothing"
+        );
+        let restarted = receive(&mut layer, 501);
+        assert!(restarted.is_some_and(|sequence| sequence > first));
+        assert_eq!(layer.generation, 1);
+        assert_eq!(
+            receive(&mut layer, 502),
+            restarted.map(|sequence| sequence + 1)
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! The packets of one layer, in clear, kept once for all its subscribers: forwarding reads them when
+//! a subscriber's run is built, retransmission reads them again. Grows with the bit rate to about a
+//! second of media, within a limit; allocates nothing once it has.
+
+use std::time::Instant;
+
+use crate::limits::{CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_PACKETS_MIN, CACHE_RETENTION};
+use crate::rtp::{FrameInfo, Span};
+use crate::types::Codec;
+
+/// What was parsed of a packet once, for every subscriber.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PacketInfo {
+    /// Extended sequence number of its stream.
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) arrival: Instant,
+    pub(crate) payload_type: u8,
+    pub(crate) codec: Codec,
+    pub(crate) marker: bool,
+    /// Changes when the layer's stream was replaced or restarted.
+    pub(crate) generation: u8,
+    /// Empty: padding only, nothing to forward.
+    pub(crate) payload: Span,
+    pub(crate) frame: FrameInfo,
+    pub(crate) abs_capture_time: Span,
+    pub(crate) dependency_descriptor: Span,
+    pub(crate) video_orientation: Span,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Byte position in the endless stream of stored bytes; older than one turn = overwritten.
+    position: u64,
+    len: u16,
+    info: PacketInfo,
+}
+
+#[derive(Debug)]
+pub(crate) struct PacketCache {
+    /// Slot = sequence modulo length, a power of two.
+    entries: Vec<Option<Entry>>,
+    entries_max: usize,
+    bytes: Vec<u8>,
+    head: u64,
+    /// When `head` last passed the start of `bytes`.
+    turn_began: Option<Instant>,
+}
+
+impl PacketCache {
+    pub(crate) fn new(packets_max: usize) -> PacketCache {
+        let entries_max = packets_max.next_power_of_two().max(CACHE_PACKETS_MIN);
+        PacketCache {
+            entries: vec![None; CACHE_PACKETS_MIN],
+            entries_max,
+            bytes: vec![0; CACHE_BYTES_MIN],
+            head: 0,
+            turn_began: None,
+        }
+    }
+
+    pub(crate) fn get(&self, sequence: u64) -> Option<(&PacketInfo, &[u8])> {
+        let entry = self.entry(sequence)?;
+        let start = (entry.position % self.bytes.len() as u64) as usize;
+        let bytes = self.bytes.get(start..start + usize::from(entry.len))?;
+        Some((&entry.info, bytes))
+    }
+
+    pub(crate) fn contains(&self, sequence: u64) -> bool {
+        self.entry(sequence).is_some()
+    }
+
+    fn entry(&self, sequence: u64) -> Option<&Entry> {
+        let slot = sequence as usize & (self.entries.len() - 1);
+        let entry = self.entries.get(slot)?.as_ref()?;
+        let kept = entry.position + self.bytes.len() as u64 >= self.head;
+        (entry.info.sequence == sequence && kept).then_some(entry)
+    }
+
+    /// Stores a packet; larger ones than the cache are not stored.
+    pub(crate) fn insert(&mut self, info: PacketInfo, packet: &[u8]) {
+        let Ok(len) = u16::try_from(packet.len()) else {
+            return;
+        };
+        self.grow_entries(&info);
+        let Some(position) = self.reserve(packet.len(), info.arrival) else {
+            return;
+        };
+        let start = (position % self.bytes.len() as u64) as usize;
+        if let Some(bytes) = self.bytes.get_mut(start..start + packet.len()) {
+            bytes.copy_from_slice(packet);
+        }
+        let slot = info.sequence as usize & (self.entries.len() - 1);
+        if let Some(slot) = self.entries.get_mut(slot) {
+            *slot = Some(Entry {
+                position,
+                len,
+                info,
+            });
+        }
+    }
+
+    /// Takes `len` contiguous bytes at the head, growing when a whole turn was too quick.
+    fn reserve(&mut self, len: usize, now: Instant) -> Option<u64> {
+        if len > self.bytes.len() {
+            return None;
+        }
+        let size = self.bytes.len() as u64;
+        let left = size - self.head % size;
+        if (len as u64) > left || self.turn_began.is_none() {
+            let quick = self.turn_began.is_some_and(|at| now - at < CACHE_RETENTION);
+            if quick && self.bytes.len() < CACHE_BYTES_MAX {
+                self.grow_bytes();
+            } else if self.turn_began.is_some() {
+                self.head += left;
+            }
+            self.turn_began = Some(now);
+        }
+        let position = self.head;
+        self.head += len as u64;
+        Some(position)
+    }
+
+    fn grow_bytes(&mut self) {
+        let old = std::mem::take(&mut self.bytes);
+        let (size, head) = (old.len() as u64, self.head);
+        self.bytes = vec![0; (old.len() * 2).min(CACHE_BYTES_MAX)];
+        // Fresh positions, a turn ahead of everything handed out so far, in the old order.
+        self.head = head.next_multiple_of(self.bytes.len() as u64);
+        let mut kept: Vec<&mut Entry> = self
+            .entries
+            .iter_mut()
+            .flatten()
+            .filter(|entry| entry.position + size >= head)
+            .collect();
+        kept.sort_unstable_by_key(|entry| entry.position);
+        for entry in kept {
+            let from = (entry.position % size) as usize;
+            let to = (self.head % self.bytes.len() as u64) as usize;
+            let len = usize::from(entry.len);
+            let source = old.get(from..from + len);
+            let target = self.bytes.get_mut(to..to + len);
+            if let (Some(source), Some(target)) = (source, target) {
+                target.copy_from_slice(source);
+                entry.position = self.head;
+                self.head += len as u64;
+            }
+        }
+    }
+
+    /// Doubles the slots when the one to be overwritten is still young.
+    fn grow_entries(&mut self, info: &PacketInfo) {
+        let slot = info.sequence as usize & (self.entries.len() - 1);
+        let young = self
+            .entries
+            .get(slot)
+            .copied()
+            .flatten()
+            .is_some_and(|old| {
+                old.info.sequence < info.sequence
+                    && info.arrival.saturating_duration_since(old.info.arrival) < CACHE_RETENTION
+            });
+        if !young || self.entries.len() >= self.entries_max {
+            return;
+        }
+        let old = std::mem::take(&mut self.entries);
+        self.entries = vec![None; old.len() * 2];
+        for entry in old.into_iter().flatten() {
+            let slot = entry.info.sequence as usize & (self.entries.len() - 1);
+            if let Some(slot) = self.entries.get_mut(slot) {
+                *slot = Some(entry);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn info(sequence: u64, arrival: Instant) -> PacketInfo {
+        PacketInfo {
+            sequence,
+            timestamp: 0,
+            arrival,
+            payload_type: 96,
+            codec: Codec::Vp8,
+            marker: false,
+            generation: 0,
+            payload: Span::default(),
+            frame: FrameInfo::default(),
+            abs_capture_time: Span::default(),
+            dependency_descriptor: Span::default(),
+            video_orientation: Span::default(),
+        }
+    }
+
+    /// Content that tells which packet it is.
+    fn content(sequence: u64) -> Vec<u8> {
+        vec![sequence as u8; 1000 + (sequence % 7) as usize * 40]
+    }
+
+    #[test]
+    fn a_second_of_media_is_kept_and_never_mixed_up() {
+        let start = Instant::now();
+        let mut cache = PacketCache::new(500);
+        for sequence in 0..5_000u64 {
+            let now = start + Duration::from_millis(sequence * 5); // 200 packets a second
+            cache.insert(info(sequence, now), &content(sequence));
+            for back in 0..600.min(sequence) {
+                if let Some((found, bytes)) = cache.get(sequence - back) {
+                    assert_eq!(found.sequence, sequence - back);
+                    assert_eq!(bytes, content(sequence - back));
+                }
+            }
+            for back in 0..150.min(sequence) {
+                assert!(cache.contains(sequence - back), "{sequence} - {back}");
+            }
+        }
+        assert!(cache.bytes.len() <= CACHE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_slow_stream_stays_small() {
+        let start = Instant::now();
+        let mut cache = PacketCache::new(200);
+        for sequence in 0..2_000u64 {
+            cache.insert(
+                info(sequence, start + Duration::from_millis(sequence * 20)),
+                &[7; 100],
+            );
+        }
+        assert_eq!(cache.bytes.len(), CACHE_BYTES_MIN);
+        assert_eq!(cache.entries.len(), CACHE_PACKETS_MIN);
+    }
+
+    #[test]
+    fn late_packets_find_their_place() {
+        let now = Instant::now();
+        let mut cache = PacketCache::new(200);
+        for sequence in [1u64, 2, 5, 4, 3] {
+            cache.insert(info(sequence, now), &content(sequence));
+        }
+        assert_eq!(cache.get(4).unwrap().1, content(4));
+        assert!(!cache.contains(6));
+    }
+}
