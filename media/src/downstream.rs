@@ -122,10 +122,9 @@ impl DownTrack {
     }
 
     /// Goes on from another track with continuous numbers.
-    pub(crate) fn switch_source(&mut self, index: u32, track: &UpTrack, limit: LayerLimit) {
-        let paused = self.selector.is_paused();
+    pub(crate) fn switch_source(&mut self, index: u32, track: &UpTrack) {
         self.track = index;
-        self.selector = LayerSelector::new(&track.config, limit, paused);
+        self.selector = self.selector.for_source(&track.config);
         self.munger.forget_source();
         self.history.clear();
         self.rebind(track);
@@ -221,6 +220,11 @@ impl DownTrack {
     ) -> Option<Sent> {
         let sequence = self.sequences.peek(sequence);
         self.history.take_for_repeat(now, sequence, interval)
+    }
+
+    /// What was sent under an extended number, if it is still remembered.
+    pub(crate) fn sent(&self, sequence: u64) -> Option<Sent> {
+        self.history.get(sequence).copied()
     }
 
     /// Writes a packet again, on the retransmission SSRC.

@@ -7,6 +7,7 @@
 //! Input::Command  → control plane's wishes            Output::Event → facts for the control plane
 //! ```
 
+mod bandwidth;
 pub mod command;
 pub mod demux;
 mod downstream;
@@ -15,11 +16,13 @@ mod fast_hash;
 pub mod ids;
 pub mod limits;
 pub mod negotiate;
+mod router;
 pub mod rtcp;
 pub mod rtp;
 pub mod shard;
 mod slab;
 mod speakers;
+pub mod stats;
 pub mod transport;
 pub mod types;
 mod upstream;
@@ -28,3 +31,4 @@ pub use command::Command;
 pub use event::Event;
 pub use ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
 pub use shard::{Input, Output, Shard, ShardConfig, Transmit};
+pub use stats::ShardCounters;

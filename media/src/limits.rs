@@ -166,3 +166,20 @@ pub const KEY_FRAME_RETRY_MAX: Duration = Duration::from_millis(1_000);
 pub const MID_PACKETS: u64 = 100;
 /// Largest packet forwarded: an Ethernet frame's worth; larger ones are dropped and counted.
 pub const PACKET_BYTES_MAX: usize = 1_500;
+
+/// Runs of one subscriber before others have their turn: a key frame leaves in several turns.
+pub const TURN_RUNS_MAX: usize = 4;
+/// REMB to begin with, at least and at most, bits per second.
+pub const REMB_START_BPS: u64 = 2_000_000;
+pub const REMB_MIN_BPS: u64 = 100_000;
+pub const REMB_MAX_BPS: u64 = 20_000_000;
+/// Pace of NACKs, key-frame requests and other media timers while packets flow.
+pub const MEDIA_TICK: Duration = Duration::from_millis(10);
+/// The same while nothing flows: only once-a-second figures are due then.
+pub const MEDIA_TICK_IDLE: Duration = Duration::from_millis(100);
+/// Silence of a whole shard after which its ticks slow down.
+pub const MEDIA_IDLE_AFTER: Duration = Duration::from_secs(2);
+/// Media ticks between two transport-wide feedbacks to one publisher: 100 ms.
+pub const FEEDBACK_TICKS: u64 = 10;
+/// Media ticks between two reports to one peer: 1 s.
+pub const REPORT_TICKS: u64 = 100;

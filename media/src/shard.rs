@@ -5,16 +5,39 @@
 //! then `poll` until `None`. Packets are forwarded per subscriber while `poll` runs, so one
 //! subscriber's run sits in the send arena (and in cache) at a time.
 
+mod arena;
+mod commands;
 mod config;
+mod feedback;
+mod ingest;
+mod reports;
+mod send;
+pub(crate) mod slot;
+mod subscriptions;
+mod ticks;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
+
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand_chacha::ChaCha12Rng;
 
 pub use config::{AudioLevelSettings, KeyFrameThrottle, PacketBuffers, ShardConfig};
 
 use crate::command::Command;
+use crate::downstream::DownTrack;
 use crate::event::Event;
+use crate::fast_hash::FastMap;
+use crate::ids::{DownTrackKey, TrackKey, TransportKey};
+use crate::shard::arena::Arena;
+use crate::shard::slot::TransportSlot;
+use crate::shard::ticks::Ticker;
+use crate::slab::Slab;
+use crate::speakers::Rooms;
+use crate::stats::ShardCounters;
 use crate::types::Path;
+use crate::upstream::UpTrack;
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -55,35 +78,126 @@ impl<'a> Transmit<'a> {
 /// See the file header.
 #[derive(Debug)]
 pub struct Shard {
-    #[allow(dead_code, reason = "read by the media paths that land next")]
     config: ShardConfig,
+    rng: ChaCha12Rng,
+    /// Latest instant seen; `abs-send-time` counts from the first.
+    now: Option<Instant>,
+    epoch: Option<Instant>,
+
+    transports: Slab<TransportSlot>,
+    tracks: Slab<UpTrack>,
+    down_tracks: Slab<DownTrack>,
+    transport_index: BTreeMap<TransportKey, u32>,
+    track_index: BTreeMap<TrackKey, u32>,
+    down_track_index: BTreeMap<DownTrackKey, u32>,
+    /// First packets find their transport by the username fragment, later ones by address.
+    ufrags: BTreeMap<String, u32>,
+    paths: FastMap<Path, u32>,
+    rooms: Rooms,
+
+    /// Transports with packets to forward, in the order they got them.
+    ready: VecDeque<u32>,
+    arena: Arena,
+    /// Sealed or plain control datagrams: ICE, DTLS, SCTP, RTCP.
+    control: VecDeque<(Path, Bytes)>,
+    /// The control datagram last handed out by `poll`.
+    handed: Bytes,
     events: VecDeque<Event>,
+    /// RTCP under construction.
+    rtcp: Vec<u8>,
+    /// Down tracks that may miss a key frame.
+    awaiting: Vec<u32>,
+    ticker: Ticker,
+    counters: ShardCounters,
 }
 
 impl Shard {
     pub fn new(config: ShardConfig) -> Shard {
         Shard {
+            rng: ChaCha12Rng::from_seed(config.seed),
             config,
+            now: None,
+            epoch: None,
+            transports: Slab::default(),
+            tracks: Slab::default(),
+            down_tracks: Slab::default(),
+            transport_index: BTreeMap::new(),
+            track_index: BTreeMap::new(),
+            down_track_index: BTreeMap::new(),
+            ufrags: BTreeMap::new(),
+            paths: FastMap::default(),
+            rooms: Rooms::default(),
+            ready: VecDeque::new(),
+            arena: Arena::new(),
+            control: VecDeque::new(),
+            handed: Bytes::new(),
             events: VecDeque::new(),
+            rtcp: Vec::new(),
+            awaiting: Vec::new(),
+            ticker: Ticker::default(),
+            counters: ShardCounters::default(),
         }
     }
 
-    pub fn handle(&mut self, _now: Instant, input: Input<'_>) {
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let now = self.advance(now);
         match input {
-            Input::Datagram { .. } | Input::Command(_) | Input::Timeout => {}
+            Input::Datagram { path, payload } => self.receive(now, path, payload),
+            Input::Command(command) => self.command(now, command),
+            Input::Timeout => self.timeout(now),
         }
     }
 
-    /// Ends a receive batch: what it brought may be forwarded now.
-    pub fn flush(&mut self, _now: Instant) {}
+    /// Ends a receive batch: what it brought is forwarded by the `poll`s that follow.
+    pub fn flush(&mut self, now: Instant) {
+        self.advance(now);
+    }
 
     /// Drain until `None` after `flush` and after `handle(Timeout)`.
     pub fn poll(&mut self) -> Option<Output<'_>> {
-        self.events.pop_front().map(Output::Event)
+        while self.events.is_empty() && self.control.is_empty() && self.arena.is_drained() {
+            if !self.build_turn() {
+                return None;
+            }
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Some(Output::Event(event));
+        }
+        if let Some((path, payload)) = self.control.pop_front() {
+            self.handed = payload;
+            return Some(Output::Transmit(Transmit {
+                path,
+                segment_size: self.handed.len().max(1),
+                payload: &self.handed,
+            }));
+        }
+        let run = self.arena.next()?;
+        self.counters.runs_out += 1;
+        Some(Output::Transmit(Transmit {
+            path: run.path,
+            segment_size: run.segment_size,
+            payload: self.arena.bytes(&run),
+        }))
     }
 
     /// When `handle(now, Input::Timeout)` is due; `None` = only input wakes the shard.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        self.ticker.deadline()
+    }
+
+    /// Figures of the whole shard.
+    pub fn counters(&self) -> ShardCounters {
+        self.counters
+    }
+
+    /// Time never goes back, whatever the caller's clock does.
+    fn advance(&mut self, now: Instant) -> Instant {
+        let now = self.now.map_or(now, |last| last.max(now));
+        self.now = Some(now);
+        self.epoch.get_or_insert(now);
+        now
     }
 }
+
+#[cfg(test)]
+mod tests;

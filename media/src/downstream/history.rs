@@ -69,6 +69,10 @@ impl History {
         self.slots.iter_mut().for_each(|slot| *slot = None);
     }
 
+    pub(crate) fn get(&self, sequence: u64) -> Option<&Sent> {
+        self.slot(sequence).filter(|sent| sent.sequence == sequence)
+    }
+
     fn slot(&self, sequence: u64) -> Option<&Sent> {
         let index = sequence as usize & self.slots.len().checked_sub(1)?;
         self.slots.get(index)?.as_ref()

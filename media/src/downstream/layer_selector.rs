@@ -45,9 +45,16 @@ impl LayerSelector {
         self.paused
     }
 
-    /// Starts over: the source was muted or replaced.
-    pub(crate) fn restart(&mut self) {
-        self.current = LAYER_NONE;
+    /// The same wishes for another track.
+    pub(crate) fn for_source(&self, config: &TrackConfig) -> LayerSelector {
+        LayerSelector::new(config, self.limit, self.paused)
+    }
+
+    /// The layer a subscriber means when it asks for a key frame.
+    pub(crate) fn key_frame_layer(&self) -> Option<u8> {
+        [self.current, self.target]
+            .into_iter()
+            .find(|layer| *layer != LAYER_NONE)
     }
 
     /// Chooses the target anew. Call after anything changed.

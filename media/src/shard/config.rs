@@ -1,22 +1,28 @@
 //! Settings of a shard, as the operator may change them; defaults are LiveKit's. What nobody
 //! should change is a constant in `limits.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::transport::DtlsIdentity;
 
 /// Everything a shard is made from.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
     /// Root of all randomness of this shard (ICE, SCTP, SSRCs of feedback).
     pub seed: [u8; 32],
+    /// The node's certificate; its fingerprint is what our SDP says.
+    pub identity: Arc<DtlsIdentity>,
     pub audio_level: AudioLevelSettings,
     pub key_frame_throttle: KeyFrameThrottle,
     pub packet_buffers: PacketBuffers,
 }
 
 impl ShardConfig {
-    pub fn new(seed: [u8; 32]) -> ShardConfig {
+    pub fn new(seed: [u8; 32], identity: Arc<DtlsIdentity>) -> ShardConfig {
         ShardConfig {
             seed,
+            identity,
             audio_level: AudioLevelSettings::default(),
             key_frame_throttle: KeyFrameThrottle::default(),
             packet_buffers: PacketBuffers::default(),

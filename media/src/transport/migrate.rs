@@ -60,6 +60,11 @@ impl Transport {
         Ok(transport)
     }
 
+    /// Username fragment that checks for this transport carry, also after a thaw.
+    pub fn local_ufrag(&self) -> &str {
+        &self.ice.local().ufrag
+    }
+
     fn snapshot(&self) -> TransportSnapshot {
         let local = self.ice.local();
         let remote = self.ice.remote();

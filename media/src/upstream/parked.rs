@@ -25,6 +25,12 @@ impl Parked {
         !full
     }
 
+    /// Puts back what still has no owner, without a new lease of life.
+    pub(crate) fn park_again(&mut self, arrival: Instant, packet: Vec<u8>) {
+        self.bytes += packet.len();
+        self.packets.push_back((arrival, packet));
+    }
+
     /// Everything that is still fresh, in order of arrival.
     pub(crate) fn take(&mut self, now: Instant) -> VecDeque<(Instant, Vec<u8>)> {
         self.expire(now);

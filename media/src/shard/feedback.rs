@@ -1,0 +1,117 @@
+//! RTCP from peers: what a publisher says of its clock, and what a subscriber says it lost, lacks or
+//! can take.
+
+use std::time::Instant;
+
+use crate::downstream::sender::Pending;
+use crate::limits::RETRANSMISSIONS_PER_NACK_MAX;
+use crate::router::enqueue;
+use crate::rtcp::{self, Blocks, Packet, ReportBlock, SenderInfo, Words};
+use crate::shard::Shard;
+
+impl Shard {
+    pub(super) fn receive_rtcp(&mut self, now: Instant, index: u32, compound: &[u8]) {
+        self.counters.rtcp_in += 1;
+        for packet in rtcp::packets(compound) {
+            match packet {
+                Packet::SenderReport { ssrc, info, blocks } => {
+                    self.sender_report(now, index, ssrc, info);
+                    self.receiver_reports(now, index, blocks);
+                }
+                Packet::ReceiverReport { blocks, .. } => self.receiver_reports(now, index, blocks),
+                Packet::Nack { media_ssrc, pairs } => self.nacked(now, index, media_ssrc, pairs),
+                Packet::PictureLoss { media_ssrc } => self.key_frame_asked(index, media_ssrc),
+                Packet::FullIntraRequest { entries } => {
+                    for ssrc in rtcp::fir_targets(entries) {
+                        self.key_frame_asked(index, ssrc);
+                    }
+                }
+                Packet::Remb { bitrate_bps } => {
+                    if let Some(slot) = self.transports.get_mut(index) {
+                        slot.sender.remb_bps = Some(bitrate_bps);
+                    }
+                }
+                // A stream's end shows in its silence; feedback to us needs send-side estimation.
+                Packet::Bye { .. } | Packet::TransportFeedback { .. } => {}
+            }
+        }
+    }
+
+    fn sender_report(&mut self, now: Instant, index: u32, ssrc: u32, info: SenderInfo) {
+        let binding = self
+            .transports
+            .get(index)
+            .and_then(|slot| slot.receiver.binding(ssrc))
+            .filter(|binding| !binding.repair);
+        let layer = binding.and_then(|binding| {
+            let track = self.tracks.get_mut(binding.track)?;
+            track.layer_mut(binding.layer)
+        });
+        if let Some(layer) = layer {
+            layer.stats.sender_report(now, info);
+        }
+    }
+
+    fn receiver_reports(&mut self, now: Instant, index: u32, blocks: Blocks<'_>) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        for block in blocks.iter() {
+            let block: ReportBlock = block;
+            let down = slot.sender.by_ssrc(block.ssrc);
+            let Some(down) = down.and_then(|down| self.down_tracks.get_mut(down)) else {
+                continue;
+            };
+            if down.ssrc != block.ssrc {
+                continue; // retransmissions lose packets by design
+            }
+            if let Some(rtt) = down.reports.reported(now, &block) {
+                slot.sender.measured_rtt(rtt);
+            }
+        }
+    }
+
+    fn nacked(&mut self, now: Instant, index: u32, ssrc: u32, pairs: Words<'_>) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        let Some(down_track) = slot.sender.by_ssrc(ssrc) else {
+            return;
+        };
+        let Some(down) = self.down_tracks.get_mut(down_track) else {
+            return;
+        };
+        slot.stats.nacks_in += 1;
+        let interval = slot.sender.repeat_interval();
+        for sequence in pairs.nacked().take(RETRANSMISSIONS_PER_NACK_MAX) {
+            let Some(sent) = down.take_for_repeat(now, sequence, interval) else {
+                continue;
+            };
+            let pending = Pending {
+                down_track,
+                layer: sent.layer,
+                repeat: true,
+                sequence: sent.sequence,
+            };
+            enqueue(slot, index, pending, &mut self.ready);
+        }
+    }
+
+    fn key_frame_asked(&mut self, index: u32, ssrc: u32) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        slot.stats.plis_in += 1;
+        let down = slot.sender.by_ssrc(ssrc);
+        let Some(down) = down.and_then(|down| self.down_tracks.get(down)) else {
+            return;
+        };
+        let Some(layer) = down.selector.key_frame_layer() else {
+            return;
+        };
+        let track = self.tracks.get_mut(down.track);
+        if let Some(layer) = track.and_then(|track| track.layer_mut(layer)) {
+            layer.key_frames.request();
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A datagram's way in: find its transport, decrypt, find its track and layer, keep it, route it.
+
+use std::time::Instant;
+
+use crate::demux::stun_local_ufrag;
+use crate::event::Event;
+use crate::router::{Ports, Routed, route};
+use crate::rtp::{HeaderExtensions, RtpHeader};
+use crate::shard::Shard;
+use crate::transport::{Received, TransportEvent, TransportOutput};
+use crate::types::{MediaKind, Path};
+use crate::upstream::layer::Accepted;
+use crate::upstream::receiver::Binding;
+use crate::upstream::rtx;
+
+impl Shard {
+    pub(super) fn receive(&mut self, now: Instant, path: Path, payload: &mut [u8]) {
+        self.counters.datagrams_in += 1;
+        let known = self.paths.get(&path).copied();
+        let stun = payload.first().is_some_and(|first| *first < 4);
+        // A port may be reused by another connection: credentials outrank the address.
+        let named = if stun {
+            stun_local_ufrag(payload).and_then(|ufrag| self.ufrags.get(ufrag).copied())
+        } else {
+            None
+        };
+        let index = named.or(known);
+        let Some((index, slot)) = index.and_then(|i| Some((i, self.transports.get_mut(i)?))) else {
+            self.counters.unknown_path += 1;
+            return;
+        };
+        let len = payload.len() as u64;
+        match slot.transport.handle_datagram(now, path, payload) {
+            Received::Rtp { packet, replayed } => {
+                slot.stats.packets_in += 1;
+                slot.stats.bytes_in += len;
+                self.receive_rtp(now, index, packet, replayed);
+            }
+            Received::Rtcp { packet } => self.receive_rtcp(now, index, packet),
+            Received::Consumed => {
+                if known != Some(index) && slot.transport.knows_path(&path) {
+                    self.paths.insert(path, index);
+                }
+                self.drain_transport(index);
+            }
+            Received::Dropped(_) => {
+                self.counters.refused += 1;
+                slot.stats.packets_dropped += 1;
+            }
+        }
+    }
+
+    /// Takes over what a transport wants sent and told.
+    pub(super) fn drain_transport(&mut self, index: u32) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        let transport = slot.key;
+        while let Some(output) = slot.transport.poll() {
+            let event = match output {
+                TransportOutput::Transmit { path, payload } => {
+                    self.control.push_back((path, payload));
+                    continue;
+                }
+                TransportOutput::Event(event) => event,
+            };
+            self.events.push_back(match event {
+                TransportEvent::State(state) => Event::Transport { transport, state },
+                TransportEvent::PathSelected(path) => Event::PathSelected { transport, path },
+                TransportEvent::ChannelOpen { label } => Event::ChannelOpen { transport, label },
+                TransportEvent::ChannelClosed { label } => {
+                    Event::ChannelClosed { transport, label }
+                }
+                TransportEvent::Data {
+                    label,
+                    payload,
+                    binary,
+                } => Event::Data {
+                    transport,
+                    label,
+                    payload,
+                    binary,
+                },
+            });
+        }
+        let deadline = slot.transport.deadline();
+        self.ticker.transport_due(deadline);
+    }
+
+    fn receive_rtp(&mut self, now: Instant, index: u32, packet: &mut [u8], replayed: bool) {
+        self.counters.rtp_in += 1;
+        self.ticker.media(now);
+        let Some(header) = RtpHeader::parse(packet) else {
+            self.counters.rtp_malformed += 1;
+            return;
+        };
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        let extensions = slot.receiver.extensions.read(&header, packet);
+        if let Some(sequence) = extensions.transport_cc {
+            slot.receiver.arrivals.record(now, sequence);
+            slot.media_ssrc = header.ssrc;
+        }
+        if replayed {
+            return;
+        }
+        let binding = slot.receiver.binding(header.ssrc).or_else(|| {
+            slot.receiver
+                .learn(&header, &extensions, packet, &self.tracks)
+        });
+        match binding {
+            Some(binding) => self.deliver(now, binding, header, &extensions, packet),
+            None => {
+                if !slot.receiver.parked.park(now, packet) {
+                    self.counters.rtp_unknown += 1;
+                }
+            }
+        }
+    }
+
+    /// Packets that waited for their section or track.
+    pub(super) fn deliver_parked(&mut self, now: Instant, index: u32) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        for (arrival, mut packet) in slot.receiver.parked.take(now) {
+            let Some(slot) = self.transports.get_mut(index) else {
+                return;
+            };
+            let Some(header) = RtpHeader::parse(&packet) else {
+                continue;
+            };
+            let extensions = slot.receiver.extensions.read(&header, &packet);
+            let binding = slot.receiver.binding(header.ssrc).or_else(|| {
+                slot.receiver
+                    .learn(&header, &extensions, &packet, &self.tracks)
+            });
+            match binding {
+                Some(binding) => self.deliver(now, binding, header, &extensions, &mut packet),
+                None => slot.receiver.parked.park_again(arrival, packet),
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        now: Instant,
+        binding: Binding,
+        header: RtpHeader,
+        extensions: &HeaderExtensions,
+        packet: &mut [u8],
+    ) {
+        let Some(track) = self.tracks.get_mut(binding.track) else {
+            return;
+        };
+        let mut header = header;
+        let mut start = 0;
+        if binding.repair {
+            let restored = track.layer(binding.layer).and_then(|layer| {
+                let pt = track.repaired_payload_type(header.payload_type)?.pt;
+                rtx::restore(packet, &header, layer.ssrc, pt)
+            });
+            let Some(restored) = restored else {
+                return; // a probe, or a repair of nothing we know
+            };
+            (start, header) = restored;
+        }
+        let packet = packet.get(start..).unwrap_or_default();
+        let Some((codec, nack)) = track
+            .payload_type(header.payload_type)
+            .map(|pt| (pt.codec, pt.nack))
+        else {
+            self.counters.rtp_dropped += 1;
+            return;
+        };
+        let (buffers, throttle) = (&self.config.packet_buffers, &self.config.key_frame_throttle);
+        let started = !binding.repair
+            && track.start_layer(now, binding.layer, header.ssrc, buffers, throttle);
+        if let (MediaKind::Audio, false, Some(level)) =
+            (track.config.kind, binding.repair, extensions.audio_level)
+        {
+            let settings = &self.config.audio_level;
+            track.level.observe(
+                now,
+                settings,
+                level,
+                header.timestamp,
+                codec.clock_rate_hz(),
+            );
+        }
+        let Some(layer) = track.layer_mut(binding.layer) else {
+            return;
+        };
+        let accepted = layer.receive(now, &header, extensions, codec, nack, packet);
+        let Accepted::Packet {
+            sequence,
+            key_frame,
+        } = accepted
+        else {
+            self.counters.rtp_dropped += 1;
+            return;
+        };
+        let woke = !std::mem::replace(&mut layer.active, true);
+        if started {
+            self.events.push_back(Event::TrackStarted {
+                track: track.key,
+                codec,
+                layer: binding.layer,
+                ssrc: header.ssrc,
+            });
+        }
+        if woke {
+            self.layer_changed(binding.track, binding.layer, true);
+        }
+        let routed = Routed {
+            layer: binding.layer,
+            sequence,
+            key_frame,
+        };
+        let Some(track) = self.tracks.get_mut(binding.track) else {
+            return;
+        };
+        route(
+            track,
+            routed,
+            &mut Ports {
+                down_tracks: &mut self.down_tracks,
+                transports: &mut self.transports,
+                ready: &mut self.ready,
+                events: &mut self.events,
+            },
+        );
+    }
+
+    /// A layer came alive or fell silent.
+    pub(super) fn layer_changed(&mut self, track_index: u32, layer: u8, active: bool) {
+        let Some(track) = self.tracks.get(track_index) else {
+            return;
+        };
+        if track.config.rids.len() > 1 {
+            self.events.push_back(Event::LayerActive {
+                track: track.key,
+                layer,
+                active,
+            });
+        }
+        self.retarget_track(track_index);
+    }
+}

@@ -1,0 +1,60 @@
+//! One transport with what the shard knows of it: the receiving and the sending side, figures.
+
+use std::time::Instant;
+
+use crate::bandwidth::ReceiveEstimate;
+use crate::downstream::sender::Sender;
+use crate::event::TransportStats;
+use crate::ids::{RoomKey, TransportKey};
+use crate::transport::Transport;
+use crate::upstream::receiver::Receiver;
+
+pub(crate) struct TransportSlot {
+    pub(crate) key: TransportKey,
+    pub(crate) room: RoomKey,
+    pub(crate) transport: Transport,
+    pub(crate) receiver: Receiver,
+    pub(crate) sender: Sender,
+    pub(crate) stats: TransportStats,
+    pub(crate) estimate: ReceiveEstimate,
+    /// `stats.bytes_in` at the last report.
+    pub(crate) bytes_reported: u64,
+    /// Sender SSRC of our RTCP.
+    pub(crate) feedback_ssrc: u32,
+    /// SSRC of the last media packet, which feedback about the whole transport names.
+    pub(crate) media_ssrc: u32,
+    /// Tracks published over this transport.
+    pub(crate) tracks: Vec<u32>,
+}
+
+impl TransportSlot {
+    pub(crate) fn new(
+        now: Instant,
+        key: TransportKey,
+        room: RoomKey,
+        transport: Transport,
+        feedback_ssrc: u32,
+    ) -> TransportSlot {
+        TransportSlot {
+            key,
+            room,
+            transport,
+            receiver: Receiver::new(now),
+            sender: Sender::default(),
+            stats: TransportStats::default(),
+            estimate: ReceiveEstimate::default(),
+            bytes_reported: 0,
+            feedback_ssrc,
+            media_ssrc: 0,
+            tracks: Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for TransportSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransportSlot")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}

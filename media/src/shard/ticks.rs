@@ -1,0 +1,244 @@
+//! Time: transport timers, the media tick (NACKs, key-frame requests, feedback, reports) and its pace.
+//! Reports of many peers are spread over the second, so that they do not leave as one burst.
+
+use std::time::Instant;
+
+use crate::event::Event;
+use crate::limits::{FEEDBACK_TICKS, MEDIA_IDLE_AFTER, MEDIA_TICK, MEDIA_TICK_IDLE, REPORT_TICKS};
+use crate::rtcp::write;
+use crate::shard::Shard;
+
+/// When the shard wants to be woken.
+#[derive(Debug, Default)]
+pub(super) struct Ticker {
+    transports: Option<Instant>,
+    next_tick: Option<Instant>,
+    last_media: Option<Instant>,
+    /// Start of tick 0.
+    origin: Option<Instant>,
+    /// Ticks whose spread-out work is done.
+    done: u64,
+}
+
+impl Ticker {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.transports, self.next_tick]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A transport's timer may be due earlier now.
+    pub(super) fn transport_due(&mut self, deadline: Option<Instant>) {
+        self.transports = [self.transports, deadline].into_iter().flatten().min();
+    }
+
+    /// There is something to tick for.
+    pub(super) fn watch(&mut self, now: Instant) {
+        self.next_tick.get_or_insert(now + MEDIA_TICK_IDLE);
+    }
+
+    /// Media or a wish for it: ticks are quick from now on.
+    pub(super) fn media(&mut self, now: Instant) {
+        self.last_media = Some(now);
+        let soon = now + MEDIA_TICK;
+        if self.next_tick.is_none_or(|next| next > soon) {
+            self.next_tick = Some(soon);
+        }
+    }
+
+    /// The ticks whose spread-out work is due: a range of counters, a second's worth at most.
+    fn advance(&mut self, now: Instant, busy: bool) -> std::ops::Range<u64> {
+        let origin = *self.origin.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(origin).as_millis() as u64;
+        let tick = elapsed / MEDIA_TICK.as_millis() as u64 + 1;
+        let from = self.done.max(tick.saturating_sub(REPORT_TICKS));
+        self.done = tick;
+        let idle = self
+            .last_media
+            .is_none_or(|last| now.saturating_duration_since(last) > MEDIA_IDLE_AFTER);
+        let pace = if idle { MEDIA_TICK_IDLE } else { MEDIA_TICK };
+        self.next_tick = busy.then(|| now + pace);
+        from..tick
+    }
+}
+
+impl Shard {
+    pub(super) fn timeout(&mut self, now: Instant) {
+        if self.ticker.transports.is_some_and(|due| due <= now) {
+            self.transport_timers(now);
+        }
+        if self.ticker.next_tick.is_some_and(|due| due <= now) {
+            self.tick(now);
+        }
+    }
+
+    fn transport_timers(&mut self, now: Instant) {
+        self.ticker.transports = None;
+        for index in 0..self.transports.end() {
+            let Some(slot) = self.transports.get_mut(index) else {
+                continue;
+            };
+            match slot.transport.deadline() {
+                Some(due) if due <= now => {
+                    slot.transport.handle_timeout(now);
+                    self.drain_transport(index);
+                }
+                deadline => self.ticker.transport_due(deadline),
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let busy = self.transports.iter().next().is_some();
+        let ticks = self.ticker.advance(now, busy);
+        self.ask_for_key_frames(now);
+        self.ask_publishers(now);
+        for tick in ticks {
+            let feedback = (tick % FEEDBACK_TICKS) as u32;
+            for index in (feedback..self.transports.end()).step_by(FEEDBACK_TICKS as usize) {
+                self.send_arrivals(index);
+            }
+            if tick % FEEDBACK_TICKS == 0 {
+                self.watch_layers(now);
+            }
+            let report = (tick % REPORT_TICKS) as u32;
+            for index in (report..self.transports.end()).step_by(REPORT_TICKS as usize) {
+                self.report(now, index);
+            }
+        }
+        self.tell_speakers(now);
+    }
+
+    /// Down tracks that miss a key frame ask their layer for one, again and again.
+    fn ask_for_key_frames(&mut self, now: Instant) {
+        let Shard {
+            awaiting,
+            down_tracks,
+            tracks,
+            transports,
+            ..
+        } = self;
+        awaiting.retain(|index| {
+            let Some(down) = down_tracks.get_mut(*index) else {
+                return false;
+            };
+            let sender = transports.get(down.transport).map(|slot| &slot.sender);
+            let rtt = sender.map_or(crate::limits::RTT_DEFAULT, |sender| sender.rtt_or_default());
+            if let Some(wanted) = down.key_frame_wish(now, rtt)
+                && let Some(layer) = tracks.get_mut(down.track).and_then(|t| t.layer_mut(wanted))
+                && layer.active
+            {
+                layer.key_frames.request();
+            }
+            down.selector.wanted_key_frame().is_some()
+        });
+    }
+
+    /// NACKs and key-frame requests of all layers, one compound per track.
+    fn ask_publishers(&mut self, now: Instant) {
+        for index in 0..self.tracks.end() {
+            let Some(track) = self.tracks.get_mut(index) else {
+                continue;
+            };
+            let Some(slot) = self.transports.get_mut(track.transport) else {
+                continue;
+            };
+            let rtt = slot.sender.rtt_or_default();
+            let (transport, sender_ssrc) = (track.transport, slot.feedback_ssrc);
+            self.rtcp.clear();
+            for (_, layer) in track.layers_mut() {
+                if !layer.nack.is_idle() {
+                    let asked = layer.nack.due(now, rtt);
+                    if !asked.is_empty() {
+                        slot.stats.nacks_out += 1;
+                        write::nack(&mut self.rtcp, sender_ssrc, layer.ssrc, &asked);
+                    }
+                }
+                if layer.key_frames.due(now) {
+                    slot.stats.plis_out += 1;
+                    write::picture_loss(&mut self.rtcp, sender_ssrc, layer.ssrc);
+                }
+            }
+            self.send_rtcp(transport);
+        }
+    }
+
+    /// Transport-wide feedback of one publisher.
+    fn send_arrivals(&mut self, index: u32) {
+        loop {
+            self.rtcp.clear();
+            let Some(slot) = self.transports.get_mut(index) else {
+                return;
+            };
+            let (sender, media) = (slot.feedback_ssrc, slot.media_ssrc);
+            if !slot.receiver.arrivals.write(&mut self.rtcp, sender, media) {
+                return;
+            }
+            self.send_rtcp(index);
+        }
+    }
+
+    /// Layers that fell silent.
+    fn watch_layers(&mut self, now: Instant) {
+        for index in 0..self.tracks.end() {
+            let Some(track) = self.tracks.get_mut(index) else {
+                continue;
+            };
+            let mut silent = 0u8;
+            for (number, layer) in track.layers_mut() {
+                if layer.active && !layer.is_live(now) {
+                    layer.active = false;
+                    silent |= 1 << number;
+                }
+            }
+            for number in (0..8).filter(|number| silent & 1 << number != 0) {
+                self.layer_changed(index, number, false);
+            }
+        }
+    }
+
+    fn tell_speakers(&mut self, now: Instant) {
+        let Shard {
+            rooms,
+            tracks,
+            events,
+            config,
+            ..
+        } = self;
+        let settings = &config.audio_level;
+        rooms.update(
+            now,
+            settings.update_interval,
+            |index| {
+                let track = tracks.get_mut(index)?;
+                Some((track.key, track.level.speaking(now, settings)?))
+            },
+            |room, levels| events.push_back(Event::Speakers { room, levels }),
+        );
+    }
+
+    /// Seals the compound under construction and queues it.
+    pub(super) fn send_rtcp(&mut self, index: u32) {
+        if self.rtcp.is_empty() {
+            return;
+        }
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        let Some(path) = slot.transport.selected_path() else {
+            return;
+        };
+        let len = self.rtcp.len();
+        self.rtcp
+            .resize(len + crate::transport::SRTCP_TAIL_BYTES, 0);
+        if let Some(sealed) = slot.transport.seal_rtcp(&mut self.rtcp, len)
+            && let Some(packet) = self.rtcp.get(..sealed)
+        {
+            slot.stats.bytes_out += sealed as u64;
+            self.control
+                .push_back((path, bytes::Bytes::copy_from_slice(packet)));
+        }
+        self.rtcp.clear();
+    }
+}
