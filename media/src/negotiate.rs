@@ -311,12 +311,17 @@ impl Negotiator {
         })?;
         let payload_types = payload_types(&section.send_payloads);
         let retransmits = payload_types.iter().any(|p| p.rtx_pt.is_some());
+        // What is numbered for the client's own media must not go on ours: a packet with a
+        // transport-wide number makes libwebrtc stop sending REMB.
+        let ours = header_extensions::sendable(sender.config.kind, self.extension_policy());
+        let extensions =
+            header_extensions::accept(&section.extensions, |extension| ours.contains(&extension));
         sender.live.then(|| SendSection {
             mid: section.mid.clone(),
             ssrc: sender.ssrc,
             rtx_ssrc: retransmits.then_some(sender.rtx_ssrc),
             payload_types,
-            extensions: header_extensions::numbers(&section.extensions),
+            extensions: header_extensions::numbers(&extensions),
         })
     }
 

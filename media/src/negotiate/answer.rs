@@ -79,10 +79,13 @@ impl Negotiator {
         };
         let (receivable, sendable) = (!receive_payloads.is_empty(), !send_payloads.is_empty());
         let policy = self.extension_policy();
-        let wanted: Vec<Extension> = match (remote.direction.sends(), self.config.role) {
-            (true, _) => header_extensions::receivable(kind, policy),
-            (false, _) => header_extensions::sendable(kind, policy),
-        };
+        // Chromium drops an extension from later sections when an answer left it out of earlier
+        // ones (seen in 156: no RID for a simulcast section), so a section's direction must not
+        // decide about them on a connection that carries both.
+        let mut wanted: Vec<Extension> = header_extensions::receivable(kind, policy);
+        if self.config.role == PeerRole::Single {
+            wanted.extend(header_extensions::sendable(kind, policy));
+        }
         let section = &mut self.sections[index];
         section.rejected = remote.rejected || !(receivable || sendable);
         let direction = LocalDirection {
@@ -93,11 +96,8 @@ impl Negotiator {
                 && section.sender.is_some(),
         };
         section.receiving = direction.receive;
-        section.extensions = header_extensions::accept(&remote.extensions, |extension| {
-            wanted.contains(&extension)
-                || (direction.send
-                    && header_extensions::sendable(kind, policy).contains(&extension))
-        });
+        section.extensions =
+            header_extensions::accept(&remote.extensions, |extension| wanted.contains(&extension));
         section.rids.clone_from(&remote.rids);
         section.ssrcs.clone_from(&remote.ssrcs);
         let preferences = section.receiver.as_ref().map(|r| r.preferences.clone());
@@ -126,9 +126,9 @@ impl Negotiator {
             codecs::accept(&remote.formats, enabled, way, self.config.retransmission);
         let single = self.config.role == PeerRole::Single;
         let known = codecs::feedback(kind, way, single, self.config.send_side_bandwidth);
+        let no_red = self.config.quirks.no_audio_red;
         payloads.retain(|payload| {
-            !disabled.contains(&payload.codec)
-                && !(payload.codec == Codec::Red && self.config.quirks.no_audio_red)
+            !disabled.contains(&payload.codec) && (payload.codec != Codec::Red || !no_red)
         });
         for payload in &mut payloads {
             let offered = &mut payload.format.feedback;

@@ -66,8 +66,12 @@ impl Format {
             Codec::Av1 => matches!(number("profile"), None | Some(Some(0))),
             Codec::H265 => matches!(number("profile-id"), None | Some(Some(1))),
             Codec::H264 => {
-                let high = h264_profile(&self.fmtp).is_some_and(|profile| profile == 0x64);
-                way == Way::Receive || !high
+                // Baseline, Main; High only where a publisher insists: not every decoder has it.
+                match h264_profile(&self.fmtp) {
+                    None | Some(0x42 | 0x4d) => true,
+                    Some(0x58 | 0x64) => way == Way::Receive,
+                    Some(_) => false,
+                }
             }
             _ => true,
         }
@@ -321,6 +325,12 @@ mod tests {
                 "H264",
                 90_000,
                 "packetization-mode=1;profile-level-id=640032",
+            ),
+            format(
+                41,
+                "H264",
+                90_000,
+                "packetization-mode=1;profile-level-id=f4001f",
             ),
         ];
         let received = accept(&formats, &all(), Way::Receive, true);

@@ -68,13 +68,10 @@ impl Negotiator {
             self.config.retransmission,
             self.config.send_side_bandwidth,
         );
+        let quirks = &self.config.quirks;
         payloads.retain(|payload| {
-            !self
-                .config
-                .quirks
-                .disabled_subscribe
-                .contains(&payload.codec)
-                && !(payload.codec == Codec::Red && self.config.quirks.no_audio_red)
+            !quirks.disabled_subscribe.contains(&payload.codec)
+                && (payload.codec != Codec::Red || !quirks.no_audio_red)
         });
         payloads
     }

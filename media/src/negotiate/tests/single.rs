@@ -158,6 +158,30 @@ fn a_section_the_client_takes_back_returns_its_track_to_the_queue() {
 }
 
 #[test]
+fn every_section_keeps_all_extensions_but_ours_carry_only_what_we_send() {
+    let mut negotiator = negotiator(PeerRole::Single);
+    negotiator.add_sender(sender(1, &[Codec::Vp8]));
+    let answer = round(&mut negotiator, CHROMIUM_SINGLE);
+    for part in split(&answer.sdp)
+        .iter()
+        .filter(|p| p[0].starts_with("m=video"))
+    {
+        let rid = "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+        assert!(
+            contains(part, rid),
+            "Chromium takes an absent one from later sections too"
+        );
+    }
+    let sent = negotiator.send_section(DownTrackKey(1)).unwrap().extensions;
+    assert_eq!((sent.abs_send_time, sent.mid), (Some(2), Some(4)));
+    assert_eq!((sent.transport_cc, sent.rid), (None, None));
+    assert_eq!(
+        negotiator.receive_sections()[0].extensions.transport_cc,
+        Some(3)
+    );
+}
+
+#[test]
 fn subscribed_and_published_codecs_differ_per_section() {
     let mut config = config(PeerRole::Single);
     config.quirks.disabled_publish = vec![Codec::H264];
@@ -175,7 +199,7 @@ fn subscribed_and_published_codecs_differ_per_section() {
             assert!(has("abs-send-time"), "for REMB");
         } else {
             assert!(has("H264/90000") && !has("AV1/90000"));
-            assert!(!has("transport-wide-cc"));
+            assert!(!has("a=rtcp-fb:96 transport-cc"));
         }
     }
 }
