@@ -15,6 +15,7 @@ use crate::types::{
 };
 
 mod channels;
+mod client_hello;
 mod dtls;
 mod guard;
 mod ice;
@@ -29,6 +30,7 @@ pub mod stun;
 pub mod tcp_framing;
 
 pub use channels::fuzz_dcep;
+pub use client_hello::fuzz_client_hello;
 pub use identity::{DtlsIdentity, IdentityError};
 pub use interface::{
     DropReason, Received, SRTCP_TAIL_BYTES, SRTP_TAIL_BYTES, SendOutcome, SnapshotError,

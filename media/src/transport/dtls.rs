@@ -12,6 +12,7 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_dtls::state::State;
 use rtc_shared::TransportProtocol;
 
+use super::client_hello::ClientHello;
 use super::guard::guarded;
 use super::identity::{DtlsIdentity, matches_fingerprint};
 use super::snapshot::DtlsSnapshot;
@@ -44,6 +45,8 @@ pub(super) struct Dtls {
     flight: Vec<Bytes>,
     flight_sent: Option<Instant>,
     repeats: usize,
+    /// The ClientHello and its datagrams, held until its SRTP profiles are known.
+    hello: Option<(ClientHello, Vec<BytesMut>)>,
     out: VecDeque<Bytes>,
     received: VecDeque<BytesMut>,
 }
@@ -59,6 +62,7 @@ impl Dtls {
             flight: Vec::new(),
             flight_sent: None,
             repeats: 0,
+            hello: Some((ClientHello::default(), Vec::new())),
             out: VecDeque::new(),
             received: VecDeque::new(),
         }
@@ -125,11 +129,45 @@ impl Dtls {
             BytesMut::from(datagram)
         };
         if records.is_empty() {
-            return false;
+            return true;
         }
+        if !self.is_client && self.hello.is_some() && self.phase != Phase::Done {
+            return self.read_hello(now, records);
+        }
+        let useful = self.read_records(now, records);
+        self.collect(now);
+        useful
+    }
+
+    /// Holds the first datagrams until the ClientHello tells which configuration suits it.
+    fn read_hello(&mut self, now: Instant, records: BytesMut) -> bool {
+        let Some((mut hello, mut held)) = self.hello.take() else {
+            return false;
+        };
+        let aead = hello.add(&records);
+        held.push(records);
+        match aead {
+            None if held.len() < DTLS_MAX_FLIGHT_DATAGRAMS => {
+                self.hello = Some((hello, held));
+                return true;
+            }
+            Some(true) => {
+                let config = Arc::clone(self.identity.aead_config());
+                self.endpoint.set_server_config(Some(config));
+            }
+            _ => {}
+        }
+        let mut useful = false;
+        for records in held {
+            useful |= self.read_records(now, records);
+        }
+        self.collect(now);
+        useful
+    }
+
+    fn read_records(&mut self, now: Instant, records: BytesMut) -> bool {
         let endpoint = &mut self.endpoint;
-        let result = guarded(|| endpoint.read(now, PEER, None, records));
-        let useful = match result {
+        match guarded(|| endpoint.read(now, PEER, None, records)) {
             Some(Ok(events)) => {
                 for event in events {
                     match event {
@@ -149,9 +187,7 @@ impl Dtls {
                 self.phase = Phase::Failed;
                 false
             }
-        };
-        self.collect(now);
-        useful
+        }
     }
 
     /// Queues application data; dropped before the handshake is done.

@@ -19,7 +19,7 @@ use crate::types::{IceCredentials, Path, Protocol, RemoteCandidate};
 mod checks;
 mod pair;
 
-pub(super) use pair::Pair;
+use pair::Pair;
 
 /// How the agent stands as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,11 +238,6 @@ impl Agent {
         self.nomination = value;
     }
 
-    #[cfg(test)]
-    pub(super) fn pairs(&self) -> &[Pair] {
-        &self.pairs
-    }
-
     /// Round-trip time of the selected pair's last check.
     pub(super) fn rtt(&self) -> Option<std::time::Duration> {
         let selected = self.selected?;
@@ -388,6 +383,3 @@ fn local_priority(protocol: Protocol) -> u32 {
     };
     (126 << 24) | (preference << 8) | 255
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,6 +13,9 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use crate::types::Fingerprint;
 
+const AEAD: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
+const CM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
+
 /// Why no identity could be made.
 #[derive(Debug, thiserror::Error)]
 #[error("DTLS identity: {0}")]
@@ -23,6 +26,8 @@ pub struct DtlsIdentity {
     fingerprint: Fingerprint,
     provider: Arc<dyn RTCCryptoProvider>,
     server: Arc<HandshakeConfig>,
+    /// For clients that offer AEAD, whatever they prefer.
+    server_aead: Arc<HandshakeConfig>,
     client: Arc<HandshakeConfig>,
 }
 
@@ -41,12 +46,15 @@ impl DtlsIdentity {
             algorithm: "sha-256".to_owned(),
             digest: sha256(der.as_ref()),
         };
-        let server = handshake_config(&certificate, &provider, false)?;
-        let client = handshake_config(&certificate, &provider, true)?;
+        let both = [AEAD, CM];
+        let server = handshake_config(&certificate, &provider, &both, false)?;
+        let server_aead = handshake_config(&certificate, &provider, &[AEAD], false)?;
+        let client = handshake_config(&certificate, &provider, &both, true)?;
         Ok(Arc::new(DtlsIdentity {
             fingerprint,
             provider,
             server,
+            server_aead,
             client,
         }))
     }
@@ -66,6 +74,10 @@ impl DtlsIdentity {
         } else {
             &self.server
         }
+    }
+
+    pub(super) fn aead_config(&self) -> &Arc<HandshakeConfig> {
+        &self.server_aead
     }
 }
 
@@ -95,6 +107,7 @@ fn sha256(data: &[u8]) -> Vec<u8> {
 fn handshake_config(
     certificate: &Certificate,
     provider: &Arc<dyn RTCCryptoProvider>,
+    profiles: &[SrtpProtectionProfile],
     is_client: bool,
 ) -> Result<Arc<HandshakeConfig>, IdentityError> {
     let config = ConfigBuilder::default()
@@ -105,10 +118,7 @@ fn handshake_config(
             CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
             CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_256_Cbc_Sha,
         ])
-        .with_srtp_protection_profiles(vec![
-            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-        ])
+        .with_srtp_protection_profiles(profiles.to_vec())
         // Every WebRTC client has it; without it the session is open to a triple handshake.
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
         .with_client_auth(ClientAuthType::RequireAnyClientCert)
