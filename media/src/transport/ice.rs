@@ -183,6 +183,7 @@ impl Agent {
             && old.expires.is_some_and(|at| at <= now)
         {
             self.old = None;
+            self.pairs.retain(|pair| !pair.old);
         }
         self.run_checks(now);
         self.update_state(now);
@@ -315,7 +316,10 @@ impl Agent {
             if let Some(old) = &mut self.old {
                 old.expires.get_or_insert(now + ICE_OLD_CREDENTIALS);
             }
-            self.pairs.retain(|pair| !pair.old);
+            // Old pairs stay until then: packets on them may still be on their way.
+            for pair in self.pairs.iter_mut().filter(|pair| pair.old) {
+                pair.next_check = None;
+            }
         }
         if self.selected != Some(path) {
             self.selected = Some(path);

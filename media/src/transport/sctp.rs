@@ -322,12 +322,10 @@ impl Sctp {
             self.pending = Some(pending);
             return;
         }
-        // Data may have come with the cookie: deliver it after the channels are back.
         if let Some(old) = self.current.replace(pending) {
             self.forget(old);
         }
         self.established(now);
-        self.read_all(now);
     }
 
     fn handle_event(&mut self, now: Instant, event: Event) {
@@ -366,6 +364,16 @@ impl Sctp {
             }
         }
         self.open_wanted(now);
+        // Data may have overtaken the end of the handshake; nothing could be answered before.
+        let mut ids = self
+            .current
+            .as_ref()
+            .map(|running| running.association.stream_ids())
+            .unwrap_or_default();
+        ids.sort_unstable();
+        for id in ids {
+            self.read(now, id);
+        }
     }
 
     fn open_wanted(&mut self, now: Instant) {
@@ -386,16 +394,9 @@ impl Sctp {
         }
     }
 
-    fn read_all(&mut self, now: Instant) {
-        let ids = self.current.as_ref().map(|r| r.association.stream_ids());
-        for id in ids.unwrap_or_default() {
-            self.read(now, id);
-        }
-    }
-
     fn read(&mut self, now: Instant, id: u16) {
         loop {
-            let Some(running) = &mut self.current else {
+            let Some(running) = self.current.as_mut().filter(|running| running.established) else {
                 return;
             };
             let Ok(mut stream) = running.association.stream(id) else {

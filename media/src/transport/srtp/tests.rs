@@ -22,7 +22,7 @@ const PROFILES: [(Profile, ProtectionProfile); 2] = [
 
 fn material(profile: Profile) -> Vec<u8> {
     (0..profile.material_bytes())
-        .map(|i| i as u8 * 7 + 3)
+        .map(|i| (i * 7 + 3) as u8)
         .collect()
 }
 
