@@ -13,6 +13,7 @@ pub mod demux;
 mod downstream;
 pub mod event;
 mod fast_hash;
+pub mod hostile;
 pub mod ids;
 pub mod limits;
 pub mod negotiate;
