@@ -257,13 +257,18 @@ impl Sctp {
         let replaced = match &self.current {
             None => self.current.replace(new),
             Some(current) if current.established => self.pending.replace(new),
-            // Both called at once. The peer answered our INIT already, so that one comes up.
-            Some(current) if current.cookie_echoed => Some(new),
+            // Both called at once. If the peer answered our INIT already, that one comes up;
+            // otherwise the DTLS client's does.
+            Some(current) if current.cookie_echoed || self.calls_first(current) => Some(new),
             Some(_) => self.current.replace(new),
         };
         if let Some(replaced) = replaced {
             self.forget(replaced);
         }
+    }
+
+    fn calls_first(&self, current: &Running) -> bool {
+        self.is_client && current.association.side() == Side::Client
     }
 
     fn forget(&mut self, running: Running) {
