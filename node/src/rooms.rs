@@ -38,6 +38,7 @@ impl Rooms {
             by_name: HashMap::new(),
             by_number: HashMap::new(),
             next_number: 0,
+            draining: false,
             stopping: false,
         };
         Self {
@@ -137,6 +138,11 @@ impl Rooms {
         });
     }
 
+    /// From now on no room is created; those that run go on.
+    pub fn drain(&self) {
+        self.registry.do_send(Drain);
+    }
+
     /// Tells everybody in every room to go; no room is created afterwards. Resolves when the rooms
     /// have been told.
     pub async fn stop(&self) {
@@ -205,6 +211,10 @@ pub(crate) struct Ended {
 
 #[derive(Message)]
 #[rtype(result = "()")]
+struct Drain;
+
+#[derive(Message)]
+#[rtype(result = "()")]
 struct Stop;
 
 /// Owns the table of rooms.
@@ -214,6 +224,9 @@ pub(crate) struct Registry {
     by_name: HashMap<String, (u32, Addr<RoomActor>)>,
     by_number: HashMap<u32, (String, Addr<RoomActor>)>,
     next_number: u32,
+    /// No new rooms.
+    draining: bool,
+    /// Nobody is let in.
     stopping: bool,
 }
 
@@ -264,6 +277,9 @@ impl Registry {
         if !self.services.config.auto_create && !may_create {
             return Err(AttachError::RoomNotFound);
         }
+        if self.draining {
+            return Err(AttachError::ShuttingDown);
+        }
         let options = RoomOptions::from_claims(&attach.room, &attach.claims, &self.services.config)
             .map_err(|error| AttachError::Invalid(error.to_string()))?;
         Ok(self.open(options, ctx))
@@ -280,7 +296,7 @@ impl Handler<Create> for Registry {
     fn handle(&mut self, Create { request, reply }: Create, ctx: &mut Self::Context) {
         let room = match self.room(&request.name) {
             Some(room) => room.clone(),
-            None if self.stopping => {
+            None if self.draining => {
                 let error = RoomError::Unavailable(AttachError::ShuttingDown.to_string());
                 let _ = reply.send(Err(error));
                 return;
@@ -333,7 +349,7 @@ impl Handler<Call> for Registry {
     ) {
         let create = matches!(request, RoomCall::CreateDispatch(_))
             && self.services.config.auto_create
-            && !self.stopping;
+            && !self.draining;
         let room = match self.room(&name) {
             Some(room) => room.clone(),
             None if create => {
@@ -445,10 +461,19 @@ impl Handler<Ended> for Registry {
     }
 }
 
+impl Handler<Drain> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.draining = true;
+    }
+}
+
 impl Handler<Stop> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
+        self.draining = true;
         self.stopping = true;
         for (_, room) in self.by_name.values() {
             room.do_send(ToRoom::Input(RoomInput::Stop));

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use media::types::LocalCandidate;
@@ -52,7 +52,7 @@ struct Running {
 #[derive(Debug)]
 pub struct Shards {
     workers: Vec<Running>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Makes the configuration of the shard with the given number.
@@ -106,11 +106,12 @@ impl Shards {
     }
 
     /// Ends the threads; blocks until they have.
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         for worker in &self.workers {
             worker.handle.order(Order::Stop);
         }
-        for thread in self.threads.drain(..) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");
             }
@@ -219,5 +220,8 @@ fn start_workers(
         let name = format!("shard-{index}");
         threads.push(std::thread::Builder::new().name(name).spawn(run)?);
     }
-    Ok(Shards { workers, threads })
+    Ok(Shards {
+        workers,
+        threads: Mutex::new(threads),
+    })
 }

@@ -1,0 +1,184 @@
+//! Puts the node together and takes it apart: telemetry, packet workers, rooms, HTTP; then waits
+//! for a signal. Decides nothing about media or rooms.
+
+pub mod compose;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_web::dev::ServerHandle;
+use media::transport::{DtlsIdentity, IdentityError};
+use socket2::{Domain, Socket, Type};
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::net::http;
+use crate::rooms::Rooms;
+use crate::shards::{Shards, StartError};
+use crate::telemetry::node_stats::NodeStats;
+use crate::telemetry::traffic::Traffic;
+use crate::telemetry::{logs, metrics};
+use crate::{page, shutdown, status};
+
+/// Why the node cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Shards(#[from] StartError),
+    #[error("listening on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("bind_addresses: `{0}` is not an IP address")]
+    BindAddress(String),
+    #[error("the operating system gives no randomness")]
+    NoEntropy,
+    #[error("room.room_configurations.{name}: {problem}")]
+    Preset { name: String, problem: String },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Connections waiting to be accepted; a burst of reconnecting clients fits.
+const BACKLOG: i32 = 1024;
+
+/// Runs a node until a signal ends it.
+pub fn run(config: Config) -> Result<(), RunError> {
+    logs::start(&config);
+    let config = Arc::new(config);
+    actix_rt::System::new().block_on(serve(config))
+}
+
+async fn serve(config: Arc<Config>) -> Result<(), RunError> {
+    let node_id = compose::node_id()?.to_string();
+    let prometheus = metrics::install(&node_id);
+    let stats = NodeStats::start(config.node_stats.stats_update_interval)?;
+    let identity = DtlsIdentity::generate()?;
+    let listeners = listen_all(&config.bind_addresses, config.port)?;
+
+    let shard_config = compose::shard_config(&config, &identity)?;
+    let (shards, events) = Shards::start(&config, &shard_config)?;
+    let shards = Arc::new(shards);
+    let node = compose::node(&config, &node_id, &identity, &shards)?;
+    actix_rt::spawn(forward_events(events, node.rooms.clone()));
+    actix_rt::spawn(compose::count_rooms(
+        node.rooms.clone(),
+        config.node_stats.stats_update_interval,
+    ));
+
+    let status = status::Status::new(&config, &node_id, node.rooms.clone(), stats.clone());
+    let server = http::serve(
+        listeners,
+        compose::http_settings(&config, stats),
+        node.routes(&status),
+    )?;
+    let mut handles = vec![server.handle()];
+    actix_rt::spawn(server);
+    if let (Some(handle), true) = (prometheus, config.prometheus.port != 0) {
+        for listener in listen_all(&config.bind_addresses, config.prometheus.port)? {
+            let server = metrics::serve(listener, handle.clone(), &config.prometheus)?;
+            handles.push(server.handle());
+            actix_rt::spawn(server);
+        }
+    }
+    announce(&config, &node_id, &shards)?;
+
+    shutdown::wait(&node.rooms, &status).await?;
+    stop(handles, shards).await;
+    Ok(())
+}
+
+/// Facts of the shards, on their way to the rooms.
+async fn forward_events(mut events: mpsc::Receiver<media::Event>, rooms: Rooms) {
+    let mut traffic = Traffic::default();
+    while let Some(event) = events.recv().await {
+        traffic.observe(&event);
+        rooms.shard_event(event);
+    }
+}
+
+async fn stop(handles: Vec<ServerHandle>, shards: Arc<Shards>) {
+    for handle in handles {
+        handle.stop(false).await;
+    }
+    // Workers answer within a turn; joining them here may block, nothing else runs any more.
+    shards.stop();
+    tracing::info!("stopped");
+}
+
+fn listen_all(addresses: &[String], port: u16) -> Result<Vec<TcpListener>, RunError> {
+    if addresses.iter().all(String::is_empty) {
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let mut listeners = vec![listen(v4)?];
+        // A host without IPv6 serves on IPv4 alone.
+        listeners.extend(listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).ok());
+        return Ok(listeners);
+    }
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for text in addresses {
+        let ip: IpAddr = text.parse().map_err(|_| RunError::BindAddress(text.clone()))?;
+        match listen(SocketAddr::new(ip, port)) {
+            Ok(listener) => listeners.push(listener),
+            // The development default names ::1 too, which not every machine has.
+            Err(error) if ip == IpAddr::V6(Ipv6Addr::LOCALHOST) && !listeners.is_empty() => {
+                tracing::debug!(%error, "serving on IPv4 only");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(listeners)
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    open().map_err(|source| RunError::Listen { address, source })
+}
+
+/// Says where the node is; in development also how to get in.
+fn announce(config: &Config, node_id: &str, shards: &Shards) -> Result<(), RunError> {
+    let candidates: Vec<String> = shards
+        .candidates()
+        .map(|candidate| format!("{:?} {}", candidate.protocol, candidate.address))
+        .collect();
+    tracing::info!(
+        node_id,
+        version = env!("CARGO_PKG_VERSION"),
+        port = config.port,
+        bind = ?config.bind_addresses,
+        shards = shards.count(),
+        ?candidates,
+        "serving"
+    );
+    if !config.redis.address.is_empty() || !config.redis.sentinel_addresses.is_empty() {
+        tracing::warn!("redis is configured; Skein needs none and does not connect to it");
+    }
+    if !config.development {
+        return Ok(());
+    }
+    let keys = compose::keys(config);
+    let url = format!("http://localhost:{}", config.port);
+    let mut out = io::stdout().lock();
+    writeln!(out, "server    ws://localhost:{}", config.port)?;
+    for (key, secret) in &config.keys {
+        writeln!(out, "API key   {key}\nsecret    {}", secret.expose())?;
+    }
+    match page::link(&keys, &url, "first", crate::auth::unix_seconds()) {
+        Ok(link) => writeln!(out, "room      {link}")?,
+        Err(error) => tracing::warn!(%error, "no invitation"),
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,92 @@
+//! What an operator asks a node over HTTP, beyond LiveKit's API: its own state, and everything about
+//! one room. Needs a token with `roomList`, or `roomAdmin` of the room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use actix_web::web::{self, Data, Path};
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use serde_json::json;
+
+use crate::auth::{Caller, PermissionDenied, refusal};
+use crate::config::Config;
+use crate::room::contract::{RoomCall, RoomError, RoomReply};
+use crate::rooms::Rooms;
+use crate::telemetry::node_stats::NodeStats;
+
+struct Inner {
+    node_id: String,
+    region: String,
+    started: Instant,
+    draining: AtomicBool,
+    rooms: Rooms,
+    stats: NodeStats,
+}
+
+/// The node's own state, shared.
+#[derive(Clone)]
+pub struct Status(Arc<Inner>);
+
+impl Status {
+    pub fn new(config: &Config, node_id: &str, rooms: Rooms, stats: NodeStats) -> Status {
+        Status(Arc::new(Inner {
+            node_id: node_id.to_owned(),
+            region: config.region.clone(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            rooms,
+            stats,
+        }))
+    }
+
+    pub fn set_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Mounts the paths.
+pub fn configure(config: &mut web::ServiceConfig, status: &Status) {
+    config
+        .app_data(Data::new(status.clone()))
+        .route("/skein/node", web::get().to(node))
+        .route("/skein/rooms/{room}", web::get().to(room));
+}
+
+async fn node(caller: Caller, status: Data<Status>) -> HttpResponse {
+    if let Err(denied) = caller.may_list_rooms() {
+        return refused(&denied);
+    }
+    let status = &status.0;
+    let rooms = status.rooms.list(&[]).await;
+    let participants: u32 = rooms.iter().map(|room| room.num_participants).sum();
+    let publishers: u32 = rooms.iter().map(|room| room.num_publishers).sum();
+    HttpResponse::Ok().json(json!({
+        "node_id": status.node_id,
+        "region": status.region,
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": if status.draining.load(Ordering::Relaxed) { "SHUTTING_DOWN" } else { "SERVING" },
+        "uptime_seconds": status.started.elapsed().as_secs(),
+        "rooms": rooms.len(),
+        "participants": participants,
+        "publishers": publishers,
+        "load": status.stats.load(),
+    }))
+}
+
+async fn room(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpResponse {
+    if let Err(denied) = caller.may_administer(&name) {
+        return refused(&denied);
+    }
+    match status.0.rooms.call(&name, RoomCall::Inspect).await {
+        Ok(RoomReply::Inspection(inspection)) => HttpResponse::Ok().json(inspection),
+        Err(RoomError::NotFound(text)) => refusal(StatusCode::NOT_FOUND, text),
+        Ok(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "unexpected answer of the room"),
+        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn refused(_: &PermissionDenied) -> HttpResponse {
+    refusal(StatusCode::UNAUTHORIZED, "permissions denied")
+}
