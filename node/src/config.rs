@@ -57,6 +57,7 @@ section! {
         /// Participants may publish data tracks.
         enable_data_tracks: bool = true,
         enable_participant_data_blob: bool = false,
+        storage: server::Storage = server::Storage::default(),
     }
 }
 

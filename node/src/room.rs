@@ -36,6 +36,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+pub(crate) use join_response::server_info;
 pub use contract::{
     Attach, AttachError, AttachKind, RoomCall, RoomError, RoomInput, RoomOutput, RoomReply,
     SessionId, SessionMessage, ToSession,

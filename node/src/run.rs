@@ -13,13 +13,14 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::limits::STOP_GRACE;
 use crate::net::http;
 use crate::rooms::Rooms;
 use crate::shards::{Shards, StartError};
 use crate::telemetry::node_stats::NodeStats;
 use crate::telemetry::traffic::Traffic;
 use crate::telemetry::{logs, metrics};
-use crate::{page, shutdown, status};
+use crate::{page, shutdown, status, webhook};
 
 /// Why the node cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,8 @@ pub enum RunError {
     NoEntropy,
     #[error("room.room_configurations.{name}: {problem}")]
     Preset { name: String, problem: String },
+    #[error(transparent)]
+    Webhooks(#[from] webhook::StartError),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -89,6 +92,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
 
     shutdown::wait(&node.rooms, &status).await?;
     stop(handles, shards).await;
+    node.webhooks.stop(STOP_GRACE).await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! upstream has for its Redis and message bus, which are accepted and mean nothing here.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -206,5 +207,22 @@ section! {
         #[serde(with = "go_duration")]
         max_check_interval: Duration = Duration::from_secs(300),
         enable_psrpc_for_get_list_participants: bool = false,
+    }
+}
+
+section! {
+    /// Ours: where the node keeps what must outlive it.
+    Storage {
+        /// Empty = `$STATE_DIRECTORY` (systemd), else nothing is kept.
+        directory: String = String::new(),
+    }
+}
+
+impl Storage {
+    pub fn directory(&self) -> Option<PathBuf> {
+        if !self.directory.is_empty() {
+            return Some(PathBuf::from(&self.directory));
+        }
+        std::env::var_os("STATE_DIRECTORY").filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 }

@@ -3,7 +3,7 @@
 
 use protocol::proto;
 
-use super::Room;
+use super::{Room, RoomsConfig};
 use super::client_quirks::Disabled;
 use super::member::Member;
 
@@ -33,7 +33,7 @@ impl Room {
             other_participants: others,
             server_version: COMPATIBLE_VERSION.to_owned(),
             server_region: config.region.clone(),
-            server_info: Some(self.server_info()),
+            server_info: Some(server_info(&self.services.config)),
             ice_servers: config.ice_servers.clone(),
             subscriber_primary: !member.single_peer_connection
                 && member.protocol() > 2
@@ -52,22 +52,22 @@ impl Room {
         proto::ReconnectResponse {
             ice_servers: self.services.config.ice_servers.clone(),
             client_configuration: Disabled::of(&member.client).configuration(),
-            server_info: Some(self.server_info()),
+            server_info: Some(server_info(&self.services.config)),
             last_message_seq: member.data.last_sequence,
         }
     }
+}
 
-    fn server_info(&self) -> proto::ServerInfo {
-        let config = &self.services.config;
-        proto::ServerInfo {
-            edition: proto::server_info::Edition::Standard.into(),
-            version: COMPATIBLE_VERSION.to_owned(),
-            protocol: SIGNAL_PROTOCOL,
-            region: config.region.clone(),
-            node_id: config.node_id.clone(),
-            debug_info: concat!("skein ", env!("CARGO_PKG_VERSION")).to_owned(),
-            agent_protocol: AGENT_PROTOCOL,
-        }
+/// What clients and workers are told about this server.
+pub(crate) fn server_info(config: &RoomsConfig) -> proto::ServerInfo {
+    proto::ServerInfo {
+        edition: proto::server_info::Edition::Standard.into(),
+        version: COMPATIBLE_VERSION.to_owned(),
+        protocol: SIGNAL_PROTOCOL,
+        region: config.region.clone(),
+        node_id: config.node_id.clone(),
+        debug_info: concat!("skein ", env!("CARGO_PKG_VERSION")).to_owned(),
+        agent_protocol: AGENT_PROTOCOL,
     }
 }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::LocalBoxFuture;
 use media::transport::DtlsIdentity;
 use media::{ShardConfig, shard};
 use metrics::gauge;
@@ -15,32 +14,37 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 
 use super::RunError;
+use crate::agent::{self, Agents};
+use crate::api::Api;
 use crate::config::Config;
 use crate::net::http::{HttpSettings, Routes};
-use crate::room::contract::{Attach, JobRequest, SessionId, ToSession};
-use crate::room::environment::{
-    Endpoint, EndpointOf, JobSink, RoomsConfig, Services, ShardSink, Sinks, WebhookSink,
-};
+use crate::page;
+use crate::room::environment::{Endpoint, EndpointOf, RoomsConfig, Services, ShardSink, Sinks};
+use crate::room::server_info;
 use crate::rooms::Rooms;
 use crate::shards::Shards;
-use crate::signal::{self, Gateway, GatewaySettings, Lobby};
+use crate::signal::{self, Gateway, GatewaySettings};
 use crate::status::{self, Status};
 use crate::telemetry::node_stats::NodeStats;
-use crate::page;
+use crate::webhook::{self, Webhooks};
 
 /// The running parts that others need.
 pub struct Node {
     pub rooms: Rooms,
+    pub webhooks: Webhooks,
     gateway: Arc<Gateway>,
+    api: Api,
+    agents: Agents,
 }
 
 impl Node {
     /// Everything that is mounted on the HTTP server.
     pub fn routes(&self, status: &Status) -> Vec<Routes> {
-        let gateway = Arc::clone(&self.gateway);
-        let status = status.clone();
+        let (api, agents, status) = (self.api.clone(), self.agents.clone(), status.clone());
         vec![
-            Arc::new(move |config| signal::configure(config, &gateway)),
+            signal::routes(Arc::clone(&self.gateway)),
+            Arc::new(move |config| api.configure(config)),
+            Arc::new(move |config| agents.configure(config)),
             Arc::new(page::configure),
             Arc::new(move |config| status::configure(config, &status)),
         ]
@@ -67,57 +71,50 @@ pub fn node(
         })
     };
     let settings = rooms_config(config, node_id, shards)?;
-    let services = Services::new(settings, endpoint, keys.clone());
+    let agents = Agents::start(agent::Settings {
+        keys: keys.clone(),
+        server_info: server_info(&settings),
+        target_load: config.agents.target_load,
+        seed: u64::from_le_bytes(entropy()?),
+    });
+    let webhooks = Webhooks::start(webhook_settings(config, &keys)?)?;
     let sinks = Sinks {
         shards: Arc::clone(shards) as Arc<dyn ShardSink>,
-        webhooks: Arc::new(Unheard),
-        jobs: Arc::new(Unheard),
+        webhooks: Arc::new(webhooks.clone()),
+        jobs: Arc::new(agents.clone()),
     };
+    let services = Services::new(settings, endpoint, keys.clone());
     let rooms = Rooms::start(Arc::new(services), sinks);
-    let settings = GatewaySettings {
-        keys,
-        auto_create: config.room.auto_create,
-        max_room_name_length: config.limit.max_room_name_length,
-        max_participant_identity_length: config.limit.max_participant_identity_length,
-        signal_message_bytes_max: config.limit.signal_message_size_limit,
-    };
-    let gateway = Arc::new(Gateway::new(settings, Arc::new(rooms.clone())));
-    Ok(Node { rooms, gateway })
+    agents.report_to(rooms.clone());
+    let gateway = Gateway::new(GatewaySettings::new(config, keys.clone()), Arc::new(rooms.clone()));
+    Ok(Node {
+        api: Api::new(rooms.clone(), keys),
+        gateway: Arc::new(gateway),
+        agents,
+        webhooks,
+        rooms,
+    })
+}
+
+fn webhook_settings(config: &Config, keys: &Keys) -> Result<webhook::Settings, RunError> {
+    let section = &config.webhook;
+    Ok(webhook::Settings {
+        urls: section.urls.clone(),
+        api_key: section.api_key.clone(),
+        keys: keys.clone(),
+        filter: webhook::Filter {
+            include_events: section.filter_params.include_events.clone(),
+            exclude_events: section.filter_params.exclude_events.clone(),
+        },
+        requests_per_url: section.url_notifier.num_workers as usize,
+        directory: config.storage.directory().map(|directory| directory.join("webhooks")),
+        seed: u64::from_le_bytes(entropy()?),
+    })
 }
 
 impl ShardSink for Shards {
     fn send(&self, room: media::RoomKey, command: media::Command) {
         Shards::send(self, room, command);
-    }
-}
-
-/// Stands in where nobody listens.
-struct Unheard;
-
-impl WebhookSink for Unheard {
-    fn publish(&self, _: proto::WebhookEvent) {}
-}
-
-impl JobSink for Unheard {
-    fn launch(&self, _: JobRequest) {}
-    fn terminate(&self, _: &str, _: &str) {}
-}
-
-impl Lobby for Rooms {
-    fn attach(&self, attach: Attach, recipient: actix::Recipient<ToSession>) {
-        Rooms::attach(self, attach, recipient);
-    }
-
-    fn signal(&self, room: &str, session: SessionId, message: proto::signal_request::Message) {
-        Rooms::signal(self, room, session, message);
-    }
-
-    fn session_closed(&self, room: &str, session: SessionId) {
-        Rooms::session_closed(self, room, session);
-    }
-
-    fn exists<'a>(&'a self, room: &'a str) -> LocalBoxFuture<'a, bool> {
-        Box::pin(async move { !self.list(&[room.to_owned()]).await.is_empty() })
     }
 }
 
@@ -175,12 +172,11 @@ pub fn shard_config(
         for (byte, salt) in seed.iter_mut().zip(index.to_le_bytes()) {
             *byte ^= salt;
         }
-        let _ = &identity;
         ShardConfig {
             audio_level,
             key_frame_throttle,
             packet_buffers,
-            ..ShardConfig::new(seed)
+            ..ShardConfig::new(seed, Arc::clone(&identity))
         }
     })
 }
