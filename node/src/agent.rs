@@ -51,9 +51,13 @@ pub struct Agents {
 impl Agents {
     /// Starts the service; must be called within a running actix system.
     pub fn start(settings: Settings) -> Self {
-        let server_info =
-            proto::ServerInfo { agent_protocol: AGENT_PROTOCOL, ..settings.server_info };
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let server_info = proto::ServerInfo {
+            agent_protocol: AGENT_PROTOCOL,
+            ..settings.server_info
+        };
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let config = Config {
             keys: settings.keys.clone(),
             server_info,
@@ -97,6 +101,8 @@ impl JobSink for Agents {
     }
 
     fn terminate(&self, _room: &str, job_id: &str) {
-        self.actor.do_send(Handle(Input::Terminate { job_id: job_id.to_owned() }));
+        self.actor.do_send(Handle(Input::Terminate {
+            job_id: job_id.to_owned(),
+        }));
     }
 }

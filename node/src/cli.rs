@@ -36,11 +36,31 @@ pub enum CliError {
 
 /// Flags with names of their own that set a key of the configuration.
 const SHORT_FLAGS: [(&str, &str, &str); 6] = [
-    ("node-ip", "rtc.node_ip", "address clients reach this node at"),
-    ("udp-port", "rtc.udp_port", "UDP port or range of ports for media"),
-    ("redis-host", "redis.address", "accepted for compatibility; Skein needs no Redis"),
-    ("redis-password", "redis.password", "accepted for compatibility"),
-    ("turn-cert", "turn.cert_file", "certificate of the TURN server"),
+    (
+        "node-ip",
+        "rtc.node_ip",
+        "address clients reach this node at",
+    ),
+    (
+        "udp-port",
+        "rtc.udp_port",
+        "UDP port or range of ports for media",
+    ),
+    (
+        "redis-host",
+        "redis.address",
+        "accepted for compatibility; Skein needs no Redis",
+    ),
+    (
+        "redis-password",
+        "redis.password",
+        "accepted for compatibility",
+    ),
+    (
+        "turn-cert",
+        "turn.cert_file",
+        "certificate of the TURN server",
+    ),
     ("turn-key", "turn.key_file", "key of that certificate"),
 ];
 
@@ -81,7 +101,9 @@ fn command() -> Command {
         command = command.arg(value_flag(flag, help));
     }
     for key in known_scalars() {
-        let taken = command.get_arguments().any(|arg| arg.get_id() == key.path.as_str());
+        let taken = command
+            .get_arguments()
+            .any(|arg| arg.get_id() == key.path.as_str());
         if !taken {
             command = command.arg(value_flag(&key.path, "").hide(true));
         }
@@ -97,13 +119,23 @@ fn value_flag(name: &str, help: &str) -> Arg {
 
 fn base_flags() -> Vec<Arg> {
     let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).help(help).global(true).action(ArgAction::SetTrue)
+        Arg::new(name)
+            .long(name)
+            .help(help)
+            .global(true)
+            .action(ArgAction::SetTrue)
     };
     vec![
         value_flag("config", "path of the configuration file").env("LIVEKIT_CONFIG_FILE"),
         value_flag("config-body", "configuration as YAML text").env("LIVEKIT_CONFIG"),
-        flag("dev", "development mode: key `devkey`, secret `secret`, loopback"),
-        flag("disable-strict-config", "ignore unknown keys of the configuration"),
+        flag(
+            "dev",
+            "development mode: key `devkey`, secret `secret`, loopback",
+        ),
+        flag(
+            "disable-strict-config",
+            "ignore unknown keys of the configuration",
+        ),
         value_flag("keys", "API keys, `key: secret` each").env("LIVEKIT_KEYS"),
         value_flag("key-file", "file of API keys, readable by its owner only")
             .env("LIVEKIT_KEY_FILE"),
@@ -163,7 +195,11 @@ fn ports(config: &Config) -> Result<(), CliError> {
     if udp.is_single() {
         line("UDP", &udp.start, "ICE/UDP")?;
     } else {
-        line("UDP", &format!("{}-{}", udp.start, udp.end), "ICE/UDP, one a shard")?;
+        line(
+            "UDP",
+            &format!("{}-{}", udp.start, udp.end),
+            "ICE/UDP, one a shard",
+        )?;
     }
     if config.prometheus.port != 0 {
         line("TCP", &config.prometheus.port, "metrics")?;

@@ -3,7 +3,6 @@
 //! none of them blocks, sleeps or reads a clock.
 
 mod calls;
-mod client_quirks;
 pub mod contract;
 mod data;
 mod dispatch;
@@ -36,7 +35,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-pub(crate) use join_response::server_info;
 pub use contract::{
     Attach, AttachError, AttachKind, RoomCall, RoomError, RoomInput, RoomOutput, RoomReply,
     SessionId, SessionMessage, ToSession,
@@ -45,6 +43,7 @@ pub use environment::{
     Endpoint, EndpointOf, JobSink, MediaCore, MediaFactory, RoomsConfig, Services, ShardSink,
     Sinks, WebhookSink,
 };
+pub(crate) use join_response::server_info;
 pub use options::RoomOptions;
 use protocol::proto;
 use protocol::proto::DisconnectReason;
@@ -137,10 +136,9 @@ impl Room {
             RoomInput::Shard(event) => self.shard_event(event),
             RoomInput::Job(update) => self.job_updated(update),
             RoomInput::Stop => self.end(DisconnectReason::ServerShutdown),
-            RoomInput::Timeout => {}
+            RoomInput::Timeout => self.timers(),
         }
         self.settle();
-        self.timers();
     }
 
     pub fn poll(&mut self) -> Option<RoomOutput> {

@@ -124,7 +124,9 @@ fn listen_all(addresses: &[String], port: u16) -> Result<Vec<TcpListener>, RunEr
     }
     let mut listeners = Vec::with_capacity(addresses.len());
     for text in addresses {
-        let ip: IpAddr = text.parse().map_err(|_| RunError::BindAddress(text.clone()))?;
+        let ip: IpAddr = text
+            .parse()
+            .map_err(|_| RunError::BindAddress(text.clone()))?;
         match listen(SocketAddr::new(ip, port)) {
             Ok(listener) => listeners.push(listener),
             // The development default names ::1 too, which not every machine has.

@@ -73,8 +73,15 @@ impl Shards {
         let ports = open_ports(&config.rtc, &reaches)?;
         let listeners = listen(&config.rtc, &reaches)?;
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
-        let shards = start_workers(&config.rtc, &reaches, ports, listeners, shard_config, &sender)
-            .map_err(StartError::Worker)?;
+        let shards = start_workers(
+            &config.rtc,
+            &reaches,
+            ports,
+            listeners,
+            shard_config,
+            &sender,
+        )
+        .map_err(StartError::Worker)?;
         Ok((shards, receiver))
     }
 
@@ -93,12 +100,20 @@ impl Shards {
     /// Candidates of the shard a room lives on, and the first character of its ufrags.
     pub fn endpoint(&self, room: RoomKey) -> (Arc<[LocalCandidate]>, char) {
         let index = self.index_of(room);
-        let candidates = self.workers.get(index).map(|worker| Arc::clone(&worker.candidates));
-        (candidates.unwrap_or_else(|| Arc::from([])), ufrag_prefix(index))
+        let candidates = self
+            .workers
+            .get(index)
+            .map(|worker| Arc::clone(&worker.candidates));
+        (
+            candidates.unwrap_or_else(|| Arc::from([])),
+            ufrag_prefix(index),
+        )
     }
 
     pub fn candidates(&self) -> impl Iterator<Item = &LocalCandidate> {
-        self.workers.iter().flat_map(|worker| worker.candidates.iter())
+        self.workers
+            .iter()
+            .flat_map(|worker| worker.candidates.iter())
     }
 
     pub fn count(&self) -> usize {
@@ -145,7 +160,10 @@ fn open_ports(rtc: &Rtc, reaches: &[Reach]) -> Result<Vec<PortSet>, StartError> 
         }
     }
     if sets.is_empty() {
-        return Err(StartError::PortsInUse { start: range.start, end: range.end });
+        return Err(StartError::PortsInUse {
+            start: range.start,
+            end: range.end,
+        });
     }
     Ok(sets)
 }
@@ -202,11 +220,16 @@ fn start_workers(
             events: events.clone(),
         })?;
         let candidates = gather::candidates(reaches, set.port, rtc.tcp_port, rtc);
-        workers.push(Running { handle, candidates: candidates.into() });
+        workers.push(Running {
+            handle,
+            candidates: candidates.into(),
+        });
         waiting.push(worker);
     }
     let peers: Vec<WorkerHandle> = workers.iter().map(|one| one.handle.clone()).collect();
-    let mut cores = core_affinity::get_core_ids().unwrap_or_default().into_iter();
+    let mut cores = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .into_iter();
     let mut threads = Vec::with_capacity(count);
     for (index, mut worker) in waiting.into_iter().enumerate() {
         worker.meet(peers.clone());

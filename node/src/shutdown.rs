@@ -37,7 +37,11 @@ pub async fn wait(rooms: &Rooms, status: &Status) -> io::Result<()> {
 }
 
 async fn nobody_left(rooms: &Rooms) -> bool {
-    rooms.list(&[]).await.iter().all(|room| room.num_participants == 0)
+    rooms
+        .list(&[])
+        .await
+        .iter()
+        .all(|room| room.num_participants == 0)
 }
 
 struct Signals {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use actix_web::web::{self, Data, Path};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::web::{self, Data, Path};
 use serde_json::json;
 
 use crate::auth::{Caller, PermissionDenied, refusal};
@@ -82,7 +82,10 @@ async fn room(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpR
     match status.0.rooms.call(&name, RoomCall::Inspect).await {
         Ok(RoomReply::Inspection(inspection)) => HttpResponse::Ok().json(inspection),
         Err(RoomError::NotFound(text)) => refusal(StatusCode::NOT_FOUND, text),
-        Ok(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "unexpected answer of the room"),
+        Ok(_) => refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "unexpected answer of the room",
+        ),
         Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }

@@ -75,12 +75,16 @@ impl Webhooks {
         }
         let (sender, receiver) = mpsc::channel(PUBLISHED_WAITING_MAX);
         dispatcher::start(settings, receiver)?;
-        Ok(Self { commands: Some(sender) })
+        Ok(Self {
+            commands: Some(sender),
+        })
     }
 
     /// Gives deliveries under way this long, then leaves the rest in the outbox.
     pub async fn stop(&self, within: Duration) {
-        let Some(commands) = &self.commands else { return };
+        let Some(commands) = &self.commands else {
+            return;
+        };
         let (done, stopped) = oneshot::channel();
         if commands.send(Command::Stop { within, done }).await.is_ok() {
             // The thread drops the sender when it ends, whichever way.
@@ -91,8 +95,13 @@ impl Webhooks {
 
 impl WebhookSink for Webhooks {
     fn publish(&self, event: proto::WebhookEvent) {
-        let Some(commands) = &self.commands else { return };
-        if commands.try_send(Command::Publish(Box::new(event))).is_err() {
+        let Some(commands) = &self.commands else {
+            return;
+        };
+        if commands
+            .try_send(Command::Publish(Box::new(event)))
+            .is_err()
+        {
             counter!(dispatcher::DISPATCH_TOTAL, "status" => "drop", "reason" => "overflow")
                 .increment(1);
         }

@@ -24,7 +24,9 @@ impl<'a> Client<'a> {
             };
             format!("http://{host}:{}", config.port)
         });
-        let url = url.replacen("ws://", "http://", 1).replacen("wss://", "https://", 1);
+        let url = url
+            .replacen("ws://", "http://", 1)
+            .replacen("wss://", "https://", 1);
         Client {
             config,
             url: url.trim_end_matches('/').to_owned(),
@@ -58,7 +60,10 @@ impl<'a> Client<'a> {
         let status = response.status();
         let body = response.text().await?;
         if !status.is_success() {
-            return Err(CliError::Refused { status: status.as_u16(), body });
+            return Err(CliError::Refused {
+                status: status.as_u16(),
+                body,
+            });
         }
         Ok(serde_json::from_str(&body)?)
     }

@@ -17,7 +17,11 @@ pub(super) fn room_command() -> Command {
         .about("Rooms of a running server")
         .subcommand_required(true)
         .subcommand(Command::new("list").about("List the rooms"))
-        .subcommand(Command::new("inspect").about("Everything about one room").arg(name()))
+        .subcommand(
+            Command::new("inspect")
+                .about("Everything about one room")
+                .arg(name()),
+        )
         .subcommand(Command::new("delete").about("End a room").arg(name()))
 }
 
@@ -35,7 +39,10 @@ pub(super) fn list_nodes_command() -> Command {
 fn asking(name: &'static str) -> Command {
     let url = Arg::new("url").long("url").global(true).env("LIVEKIT_URL");
     let url = url.help("server to ask; default: where the configuration says it listens");
-    let json = Arg::new("json").long("json").global(true).action(ArgAction::SetTrue);
+    let json = Arg::new("json")
+        .long("json")
+        .global(true)
+        .action(ArgAction::SetTrue);
     Command::new(name).arg(url).arg(json.help("print JSON"))
 }
 
@@ -49,7 +56,9 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
     let as_json = inner.get_flag("json");
     let answer = match (name, what) {
         ("room", "list") => {
-            let answer = client.room_service("ListRooms", listing(), &json!({})).await?;
+            let answer = client
+                .room_service("ListRooms", listing(), &json!({}))
+                .await?;
             if !as_json {
                 return print_rooms(&answer);
             }
@@ -63,7 +72,10 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
         ("room", "delete") => {
             let room = text(inner, "room");
             let body = json!({ "room": room });
-            let grant = VideoGrant { room_create: true, ..administering(room) };
+            let grant = VideoGrant {
+                room_create: true,
+                ..administering(room)
+            };
             client.room_service("DeleteRoom", grant, &body).await?
         }
         _ => {
@@ -79,11 +91,18 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
 }
 
 fn listing() -> VideoGrant {
-    VideoGrant { room_list: true, ..VideoGrant::default() }
+    VideoGrant {
+        room_list: true,
+        ..VideoGrant::default()
+    }
 }
 
 fn administering(room: String) -> VideoGrant {
-    VideoGrant { room_admin: true, room, ..VideoGrant::default() }
+    VideoGrant {
+        room_admin: true,
+        room,
+        ..VideoGrant::default()
+    }
 }
 
 /// Percent-encodes what may not stand in a path segment.
@@ -101,16 +120,26 @@ fn encoded(segment: &str) -> String {
 
 fn print_rooms(answer: &Value) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{:<32} {:<18} {:>12} {:>10}", "NAME", "SID", "PARTICIPANTS", "PUBLISHERS")?;
+    writeln!(
+        out,
+        "{:<32} {:<18} {:>12} {:>10}",
+        "NAME", "SID", "PARTICIPANTS", "PUBLISHERS"
+    )?;
     for room in answer["rooms"].as_array().into_iter().flatten() {
         let field = |name: &str| room[name].as_str().unwrap_or_default().to_owned();
         let number = |snake: &str, camel: &str| {
-            room[snake].as_u64().or_else(|| room[camel].as_u64()).unwrap_or(0)
+            room[snake]
+                .as_u64()
+                .or_else(|| room[camel].as_u64())
+                .unwrap_or(0)
         };
         let participants = number("num_participants", "numParticipants");
         let publishers = number("num_publishers", "numPublishers");
         let (name, sid) = (field("name"), field("sid"));
-        writeln!(out, "{name:<32} {sid:<18} {participants:>12} {publishers:>10}")?;
+        writeln!(
+            out,
+            "{name:<32} {sid:<18} {participants:>12} {publishers:>10}"
+        )?;
     }
     Ok(())
 }

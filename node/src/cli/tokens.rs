@@ -18,12 +18,20 @@ pub(super) fn join_command() -> Command {
         .about("Make a token that lets an identity into a room")
         .arg(Arg::new("room").long("room").required(true))
         .arg(Arg::new("identity").long("identity").required(true))
-        .arg(Arg::new("recorder").long("recorder").action(ArgAction::SetTrue).hide(true))
+        .arg(
+            Arg::new("recorder")
+                .long("recorder")
+                .action(ArgAction::SetTrue)
+                .hide(true),
+        )
 }
 
 pub(super) fn token_command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
+        Arg::new(name)
+            .long(name)
+            .help(help)
+            .action(ArgAction::SetTrue)
     };
     let value = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
     let create = Command::new("create")
@@ -56,7 +64,12 @@ pub(super) fn join(config: &Config, given: &ArgMatches) -> Result<(), CliError> 
         room: text(given, "room"),
         ..VideoGrant::default()
     };
-    let claims = claims(config, text(given, "identity"), video, token::DEFAULT_SECONDS);
+    let claims = claims(
+        config,
+        text(given, "identity"),
+        video,
+        token::DEFAULT_SECONDS,
+    );
     let signed = sign(config, &claims)?;
     writeln!(io::stdout(), "Token:  {signed}")?;
     Ok(())

@@ -223,6 +223,8 @@ impl Storage {
         if !self.directory.is_empty() {
             return Some(PathBuf::from(&self.directory));
         }
-        std::env::var_os("STATE_DIRECTORY").filter(|path| !path.is_empty()).map(PathBuf::from)
+        std::env::var_os("STATE_DIRECTORY")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
     }
 }

@@ -3,9 +3,9 @@
 
 use protocol::proto;
 
-use super::{Room, RoomsConfig};
-use super::client_quirks::Disabled;
 use super::member::Member;
+use super::{Room, RoomsConfig};
+use crate::participant::quirks;
 
 /// The LiveKit release whose behaviour this server follows. SDKs switch features by this version
 /// (RPC needs 1.8.0), so it is what `version` tells; our own is in `debug_info`.
@@ -26,7 +26,6 @@ impl Room {
             .map(|other| other.info.clone())
             .collect();
         let config = &self.services.config;
-        let disabled = Disabled::of(&member.client);
         proto::JoinResponse {
             room: Some(self.room_info()),
             participant: Some(member.info.clone()),
@@ -38,11 +37,14 @@ impl Room {
             subscriber_primary: !member.single_peer_connection
                 && member.protocol() > 2
                 && member.permission().can_subscribe,
-            client_configuration: disabled.configuration(),
+            client_configuration: quirks::client_configuration(&member.client),
             ping_timeout: PING_TIMEOUT_S,
             ping_interval: PING_INTERVAL_S,
             sif_trailer: self.facts.sif_trailer.clone(),
-            enabled_publish_codecs: publish_codecs(&self.facts.room.enabled_codecs, &disabled),
+            enabled_publish_codecs: quirks::enabled_publish_codecs(
+                &self.facts.room.enabled_codecs,
+                &member.client,
+            ),
             fast_publish: member.permission().can_publish,
             ..Default::default()
         }
@@ -51,7 +53,7 @@ impl Room {
     pub(super) fn reconnect_response(&self, member: &Member) -> proto::ReconnectResponse {
         proto::ReconnectResponse {
             ice_servers: self.services.config.ice_servers.clone(),
-            client_configuration: Disabled::of(&member.client).configuration(),
+            client_configuration: quirks::client_configuration(&member.client),
             server_info: Some(server_info(&self.services.config)),
             last_message_seq: member.data.last_sequence,
         }
@@ -69,22 +71,4 @@ pub(crate) fn server_info(config: &RoomsConfig) -> proto::ServerInfo {
         debug_info: concat!("skein ", env!("CARGO_PKG_VERSION")).to_owned(),
         agent_protocol: AGENT_PROTOCOL,
     }
-}
-
-/// Codecs a client may publish: VP8 and H264 first, because the first video codec is its default;
-/// video before audio; no retransmission formats.
-fn publish_codecs(enabled: &[proto::Codec], disabled: &Disabled) -> Vec<proto::Codec> {
-    let mut codecs: Vec<proto::Codec> = enabled
-        .iter()
-        .filter(|codec| !codec.mime.to_ascii_lowercase().ends_with("/rtx"))
-        .filter(|codec| !disabled.for_publishing(&codec.mime))
-        .cloned()
-        .collect();
-    codecs.sort_by_key(|codec| match codec.mime.to_ascii_lowercase().as_str() {
-        "video/vp8" => 0,
-        "video/h264" => 1,
-        mime if mime.starts_with("video/") => 2,
-        _ => 3,
-    });
-    codecs
 }

@@ -10,7 +10,6 @@ use protocol::proto::participant_info::State;
 use protocol::proto::signal_response::Message;
 use rand::RngExt;
 
-use super::client_quirks::Disabled;
 use super::contract::{Attach, AttachError, AttachKind, RoomOutput, SessionId};
 use super::limits::{JOIN_TIMEOUT, TOKEN_REFRESH_INTERVAL};
 use super::member::{Member, MemberData};
@@ -110,7 +109,6 @@ impl Room {
             capabilities: attach.client.capabilities.clone(),
             ..Default::default()
         };
-        let enabled = self.facts.room.enabled_codecs.clone();
         let settings = ParticipantSettings {
             sid: sid.clone(),
             identity: info.identity.clone(),
@@ -120,7 +118,7 @@ impl Room {
             adaptive_stream: attach.adaptive_stream,
             allow_pause: attach.subscriber_allow_pause.unwrap_or(config.allow_pause),
             permission: info.permission.clone().unwrap_or_default(),
-            enabled_codecs: codecs_for(enabled, &attach.client),
+            enabled_codecs: self.facts.room.enabled_codecs.clone(),
             sif_trailer: self.facts.sif_trailer.clone(),
             subscription_limit_video: config.subscription_limit_video,
             subscription_limit_audio: config.subscription_limit_audio,
@@ -227,13 +225,4 @@ impl Room {
             Err(error) => tracing::warn!(%error, "cannot refresh a token"),
         }
     }
-}
-
-/// What the media core may negotiate with this client at all.
-fn codecs_for(enabled: Vec<proto::Codec>, client: &proto::ClientInfo) -> Vec<proto::Codec> {
-    let disabled = Disabled::of(client);
-    enabled
-        .into_iter()
-        .filter(|codec| !disabled.both_ways(&codec.mime))
-        .collect()
 }

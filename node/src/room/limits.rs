@@ -15,6 +15,8 @@ pub(crate) const TOKEN_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a participant with a failed transport may take to come back.
 pub(crate) const RECONNECT_GRACE: Duration = Duration::from_secs(5);
+/// How long a client that is back may take to restart ICE: SDKs give up after 15 s.
+pub(crate) const RESUME_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Reliable packets kept for those who resume.
 pub(crate) const REPLAY_AGE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const REPLAY_BYTES_MAX: usize = 100_000;

@@ -14,7 +14,7 @@ use protocol::proto::participant_info::{Kind, State};
 
 use super::contract::SessionId;
 use super::environment::MediaCore;
-use crate::participant::Published;
+use crate::participant::{Published, quirks};
 
 pub(super) struct Member {
     /// Its part of every key it issues.
@@ -128,7 +128,7 @@ impl Member {
     /// Whether this client can decode `track_subscribed` and `request_response`: the Rust SDK with
     /// a protocol below 10 stops at messages it does not know (`rtc/clientinfo.go`).
     pub(super) fn reads_request_response(&self) -> bool {
-        self.client.sdk() != proto::client_info::Sdk::Rust || self.protocol() >= 10
+        quirks::knows_late_messages(&self.client)
     }
 
     /// Something others see has changed.

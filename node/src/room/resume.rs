@@ -5,6 +5,7 @@ use protocol::proto;
 use protocol::proto::signal_response::Message;
 
 use super::contract::{Attach, RoomOutput, SessionId, SessionMessage};
+use super::limits::RESUME_CONNECT_TIMEOUT;
 use super::member::DropOnResume;
 use super::updates::update;
 use super::{Room, leave};
@@ -27,9 +28,9 @@ impl Room {
             return;
         };
         let since = member.absent_since.take();
-        if !member.transport_failed {
-            member.close_at = None;
-        }
+        member.close_at = member
+            .transport_failed
+            .then_some(self.now + RESUME_CONNECT_TIMEOUT);
         let simulated = member.drop_on_resume.take();
         if simulated == Some(DropOnResume::BeforeAnything) {
             self.drop_again(number, attach.session);

@@ -86,7 +86,10 @@ pub fn node(
     let services = Services::new(settings, endpoint, keys.clone());
     let rooms = Rooms::start(Arc::new(services), sinks);
     agents.report_to(rooms.clone());
-    let gateway = Gateway::new(GatewaySettings::new(config, keys.clone()), Arc::new(rooms.clone()));
+    let gateway = Gateway::new(
+        GatewaySettings::new(config, keys.clone()),
+        Arc::new(rooms.clone()),
+    );
     Ok(Node {
         api: Api::new(rooms.clone(), keys),
         gateway: Arc::new(gateway),
@@ -107,7 +110,10 @@ fn webhook_settings(config: &Config, keys: &Keys) -> Result<webhook::Settings, R
             exclude_events: section.filter_params.exclude_events.clone(),
         },
         requests_per_url: section.url_notifier.num_workers as usize,
-        directory: config.storage.directory().map(|directory| directory.join("webhooks")),
+        directory: config
+            .storage
+            .directory()
+            .map(|directory| directory.join("webhooks")),
         seed: u64::from_le_bytes(entropy()?),
     })
 }
@@ -181,11 +187,7 @@ pub fn shard_config(
     })
 }
 
-fn rooms_config(
-    config: &Config,
-    node_id: &str,
-    shards: &Shards,
-) -> Result<RoomsConfig, RunError> {
+fn rooms_config(config: &Config, node_id: &str, shards: &Shards) -> Result<RoomsConfig, RunError> {
     let (room, limit) = (&config.room, &config.limit);
     let codecs = room.enabled_codecs.iter().map(|codec| proto::Codec {
         mime: codec.mime.clone(),
@@ -194,11 +196,9 @@ fn rooms_config(
     let mut presets = std::collections::BTreeMap::new();
     for (name, value) in &room.room_configurations {
         let preset = serde_json::to_value(value).and_then(serde_json::from_value);
-        let preset = preset.map_err(|error| {
-            RunError::Preset {
-                name: name.clone(),
-                problem: error.to_string(),
-            }
+        let preset = preset.map_err(|error| RunError::Preset {
+            name: name.clone(),
+            problem: error.to_string(),
         })?;
         presets.insert(name.clone(), preset);
     }

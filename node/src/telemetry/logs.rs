@@ -8,7 +8,10 @@ use crate::config::Config;
 /// Starts logging; later calls (tests) change nothing.
 pub fn start(config: &Config) {
     let filter = EnvFilter::new(directives(config));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(true);
     // A subscriber that is set already stays.
     let _ = if config.logging.json {
         builder.json().flatten_event(true).try_init()
@@ -33,8 +36,13 @@ fn directives(config: &Config) -> String {
     for (component, level) in &config.logging.component_levels {
         // Upstream's names (sfu, transport, pub…) that are modules of ours work; others are inert.
         let name = component.replace('.', "::");
-        if name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')) {
-            text.push_str(&format!(",skein_node::{name}={level},skein_media::{name}={level}"));
+        if name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
+        {
+            text.push_str(&format!(
+                ",skein_node::{name}={level},skein_media::{name}={level}"
+            ));
         }
     }
     text
@@ -48,7 +56,10 @@ mod tests {
     fn component_levels_become_modules() {
         let mut config = Config::default();
         config.logging.level = "warn".into();
-        config.logging.component_levels.insert("transport".into(), "debug".into());
+        config
+            .logging
+            .component_levels
+            .insert("transport".into(), "debug".into());
         let text = directives(&config);
         assert!(text.starts_with("warn,skein_node=warn"));
         assert!(text.ends_with("skein_media::transport=debug"));

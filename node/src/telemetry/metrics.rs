@@ -56,7 +56,10 @@ pub fn serve(
             }),
         )
     };
-    let server = HttpServer::new(factory).workers(1).disable_signals().listen(listener)?;
+    let server = HttpServer::new(factory)
+        .workers(1)
+        .disable_signals()
+        .listen(listener)?;
     Ok(server.run())
 }
 

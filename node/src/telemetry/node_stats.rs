@@ -61,12 +61,20 @@ impl NodeStats {
                 std::thread::sleep(interval);
             }
         };
-        std::thread::Builder::new().name("node-stats".into()).spawn(measure)?;
-        Ok(NodeStats { latest, stale_after: interval * 2 })
+        std::thread::Builder::new()
+            .name("node-stats".into())
+            .spawn(measure)?;
+        Ok(NodeStats {
+            latest,
+            stale_after: interval * 2,
+        })
     }
 
     pub fn load(&self) -> Load {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).load
+        self.latest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .load
     }
 
     /// Whether the figures are fresh enough to trust this node with clients.

@@ -1,0 +1,166 @@
+//! Coming back: resumes, interrupted signals, failed transports, simulated trouble.
+
+use super::*;
+
+#[test]
+fn an_unknown_participant_is_sent_to_reconnect_first() {
+    let mut house = House::new();
+    let ghost = house.resume("ghost");
+    assert!(house.is_closed(ghost));
+    let leave = leave_of(&house.heard(ghost));
+    assert_eq!(leave.action(), Action::Reconnect);
+    assert_eq!(leave.reason(), DisconnectReason::StateMismatch);
+    let old = house.attach("old", |a| {
+        a.kind = AttachKind::Resume {
+            participant_sid: String::new(),
+            reason: 0,
+        };
+        a.client.protocol = 12;
+    });
+    assert!(leave_of(&house.heard(old)).can_reconnect);
+}
+
+#[test]
+fn a_resume_tells_reconnect_then_everybody_then_the_room_then_a_token() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    let sid = house.sid("alice");
+    house.join("bob");
+    house.input(RoomInput::SessionClosed(alice));
+    let again = house.resume("alice");
+    let heard = house.heard(again);
+    assert_eq!(
+        kinds(&heard),
+        ["reconnect", "update", "room_update", "refresh_token"]
+    );
+    let Message::Update(update) = &heard[1] else {
+        panic!()
+    };
+    let seen: Vec<_> = update
+        .participants
+        .iter()
+        .map(|p| p.identity.as_str())
+        .collect();
+    assert_eq!(seen, ["alice", "bob"]);
+    assert_eq!(house.sid("alice"), sid);
+    let script = house.script("alice");
+    assert!(matches!(
+        script.lock().unwrap().heard.last(),
+        Some(MediaInput::Resumed)
+    ));
+    assert_eq!(house.events(), ["room_started", "participant_joined"]);
+}
+
+#[test]
+fn a_live_session_that_is_resumed_elsewhere_is_closed_without_a_leave() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    house.heard(alice);
+    house.resume("alice");
+    assert!(house.is_closed(alice));
+    assert!(house.heard(alice).is_empty());
+    house.input(RoomInput::SessionClosed(alice));
+    assert_eq!(
+        house.room.roster.iter().count(),
+        1,
+        "the old socket's end means nothing"
+    );
+}
+
+#[test]
+fn who_left_meanwhile_is_told_of_on_resume() {
+    let mut house = House::new();
+    house.enter("bob");
+    let alice = house.enter("alice");
+    house.input(RoomInput::SessionClosed(alice));
+    house.wait(S);
+    house
+        .call(RoomCall::RemoveParticipant {
+            identity: "bob".into(),
+        })
+        .unwrap();
+    house.wait(5 * S);
+    let again = house.resume("alice");
+    let infos = house.infos(again, "bob");
+    assert_eq!(infos[0].state(), State::Disconnected);
+}
+
+#[test]
+fn a_participant_without_media_goes_with_its_signal_and_one_with_media_stays() {
+    let mut house = House::new();
+    let alice = house.join("alice");
+    let bob = house.enter("bob");
+    house.input(RoomInput::SessionClosed(alice));
+    house.input(RoomInput::SessionClosed(bob));
+    house.wait(10 * S);
+    assert!(house.room.roster.of_identity("alice").is_none());
+    assert!(house.room.roster.of_identity("bob").is_some());
+}
+
+#[test]
+fn a_failed_transport_asks_for_a_resume_and_ends_the_session_after_five_seconds() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    house.media("alice", MediaOutput::TransportFailed);
+    assert!(house.is_closed(alice));
+    let leave = leave_of(&house.heard(alice));
+    assert_eq!(leave.action(), Action::Resume);
+    house.wait(4 * S);
+    assert!(house.room.roster.of_identity("alice").is_some());
+    house.wait(2 * S);
+    assert!(house.room.roster.of_identity("alice").is_none());
+    let left = house.webhooks.last().unwrap();
+    assert_eq!(
+        left.participant.as_ref().unwrap().disconnect_reason(),
+        DisconnectReason::ConnectionTimeout
+    );
+}
+
+#[test]
+fn a_transport_that_comes_back_keeps_the_session() {
+    let mut house = House::new();
+    house.enter("alice");
+    house.media("alice", MediaOutput::TransportFailed);
+    house.resume("alice");
+    let number = house.member("alice").number;
+    let transport = KeySpace::new(3, number).allocator().transport();
+    let state = media::event::TransportState::Connected;
+    house.input(RoomInput::Shard(media::Event::Transport {
+        transport,
+        state,
+    }));
+    house.wait(20 * S);
+    assert!(house.room.roster.of_identity("alice").is_some());
+}
+
+#[test]
+fn a_state_that_does_not_fit_demands_a_full_reconnect() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    house.heard(alice);
+    house.media("alice", MediaOutput::FullReconnect);
+    assert!(house.is_closed(alice));
+    let leave = leave_of(&house.heard(alice));
+    assert_eq!(
+        (leave.action(), leave.reason()),
+        (Action::Reconnect, DisconnectReason::StateMismatch)
+    );
+    assert!(house.room.roster.of_identity("alice").is_none());
+}
+
+#[test]
+fn simulated_loss_on_resume_closes_the_new_socket_once() {
+    use proto::simulate_scenario::Scenario;
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    let scenario = Some(Scenario::DisconnectSignalOnResume(true));
+    house.signal(
+        alice,
+        SignalRequest::Simulate(proto::SimulateScenario { scenario }),
+    );
+    let second = house.resume("alice");
+    assert!(house.is_closed(second));
+    assert_eq!(kinds(&house.heard(second)), ["reconnect"]);
+    let third = house.resume("alice");
+    assert!(!house.is_closed(third));
+}
