@@ -31,11 +31,19 @@ pub const ICE_OLD_CREDENTIALS: Duration = Duration::from_secs(5);
 
 /// Time a DTLS handshake may take (LiveKit: 60 s).
 pub const DTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Verbatim repeats of an unanswered flight before the library's own timer of 1 s.
-pub const DTLS_EARLY_REPEATS: [Duration; 3] = [
+/// The library's retransmission timer as a server. It gives up after seven, so this sets how long
+/// a client may be silent in the middle of a handshake (half a minute); losses are mended earlier
+/// by verbatim repeats and by the client's own timer.
+pub const DTLS_SERVER_FLIGHT_INTERVAL: Duration = Duration::from_secs(4);
+/// The same as a client: the server answers to these, so they have to come sooner.
+pub const DTLS_CLIENT_FLIGHT_INTERVAL: Duration = Duration::from_secs(1);
+/// Verbatim repeats of an unanswered flight ahead of the library's timer.
+pub const DTLS_EARLY_REPEATS: [Duration; 5] = [
     Duration::from_millis(150),
     Duration::from_millis(350),
     Duration::from_millis(650),
+    Duration::from_millis(1_300),
+    Duration::from_millis(2_300),
 ];
 /// DTLS datagrams of one handshake flight kept for early repeats.
 pub const DTLS_MAX_FLIGHT_DATAGRAMS: usize = 16;

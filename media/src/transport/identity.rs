@@ -11,6 +11,7 @@ use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, 
 use rtc_dtls::crypto::Certificate;
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
+use crate::limits::{DTLS_CLIENT_FLIGHT_INTERVAL, DTLS_SERVER_FLIGHT_INTERVAL};
 use crate::types::Fingerprint;
 
 const AEAD: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
@@ -119,6 +120,11 @@ fn handshake_config(
             CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_256_Cbc_Sha,
         ])
         .with_srtp_protection_profiles(profiles.to_vec())
+        .with_flight_interval(if is_client {
+            DTLS_CLIENT_FLIGHT_INTERVAL
+        } else {
+            DTLS_SERVER_FLIGHT_INTERVAL
+        })
         // Every WebRTC client has it; without it the session is open to a triple handshake.
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
         .with_client_auth(ClientAuthType::RequireAnyClientCert)
