@@ -179,7 +179,6 @@ impl DownTrack {
             timestamp: mapped.timestamp,
             layer: cached.layer,
             generation: info.generation,
-            payload_type: target.pt,
             repeats: 0,
             vp8,
             at: stamp.now,
@@ -340,6 +339,3 @@ fn put_payload(
     }
     Some(end)
 }
-
-#[cfg(test)]
-mod tests;

@@ -198,6 +198,3 @@ impl Shard {
         now
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -49,12 +49,6 @@ impl<T> Slab<T> {
             .filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
-        (0..)
-            .zip(&mut self.slots)
-            .filter_map(|(index, slot)| Some((index, slot.as_mut()?)))
-    }
-
     /// One past the highest index in use.
     pub(crate) fn end(&self) -> u32 {
         self.slots.len() as u32

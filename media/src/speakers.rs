@@ -140,10 +140,6 @@ impl Rooms {
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.rooms.values().map(|room| room.due).min()
-    }
-
     /// Calls `tell(room, levels)` for each room whose interval is over and that has news. `level`
     /// gives the loudness of a track by index, if it is speaking.
     pub(crate) fn update<K>(

@@ -17,7 +17,6 @@ pub(crate) struct Sent {
     pub(crate) timestamp: u32,
     pub(crate) layer: u8,
     pub(crate) generation: u8,
-    pub(crate) payload_type: u8,
     pub(crate) repeats: u8,
     pub(crate) vp8: Vp8Values,
     /// First sending, or the last repeat.
@@ -98,7 +97,6 @@ mod tests {
             timestamp: 0,
             layer: 0,
             generation: 0,
-            payload_type: 96,
             repeats: 0,
             vp8: Vp8Values::default(),
             at,

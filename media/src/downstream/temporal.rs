@@ -39,14 +39,11 @@ mod tests {
     use crate::rtp::vp8::Vp8Descriptor;
 
     fn frame(temporal: u8, layer_sync: bool, key_frame: bool) -> FrameInfo {
+        let tid = temporal << 6 | u8::from(layer_sync) << 5;
         FrameInfo {
             key_frame,
             temporal,
-            vp8: Some(Vp8Descriptor {
-                frame_start: true,
-                layer_sync,
-                ..Vp8Descriptor::default()
-            }),
+            vp8: Vp8Descriptor::parse(&[0x90, 0x20, tid, 1]),
         }
     }
 

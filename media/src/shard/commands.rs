@@ -26,9 +26,9 @@ impl Shard {
         match command {
             Command::AddTransport {
                 transport,
-                room,
+                room: _,
                 local,
-            } => self.add_transport(now, transport, room, local),
+            } => self.add_transport(now, transport, local),
             Command::SetRemote { transport, remote } => {
                 self.on_transport(transport, |t| t.set_remote(now, remote))
             }
@@ -76,9 +76,9 @@ impl Shard {
             Command::Freeze { transport } => self.freeze(now, transport),
             Command::Thaw {
                 transport,
-                room,
+                room: _,
                 snapshot,
-            } => self.thaw(now, transport, room, &snapshot),
+            } => self.thaw(now, transport, &snapshot),
             other => self.carry_out_subscription(now, other),
         }
     }
@@ -99,7 +99,6 @@ impl Shard {
         &mut self,
         now: Instant,
         key: TransportKey,
-        room: RoomKey,
         local: IceCredentials,
     ) -> Option<()> {
         if self.transport_index.contains_key(&key) || self.ufrags.contains_key(&local.ufrag) {
@@ -109,7 +108,7 @@ impl Shard {
         let seed = self.rng.random();
         let options = TransportOptions::default();
         let transport = Transport::new(now, local, &self.config.identity, options, seed);
-        self.insert_transport(now, key, room, ufrag, transport);
+        self.insert_transport(now, key, ufrag, transport);
         Some(())
     }
 
@@ -117,13 +116,12 @@ impl Shard {
         &mut self,
         now: Instant,
         key: TransportKey,
-        room: RoomKey,
         ufrag: String,
         transport: Transport,
     ) {
         // 1 is what libwebrtc uses itself before it sends media; anything but 0 will do.
         let feedback_ssrc = self.rng.random_range(1..=u32::MAX);
-        let slot = TransportSlot::new(now, key, room, transport, feedback_ssrc);
+        let slot = TransportSlot::new(now, key, transport, feedback_ssrc);
         let index = self.transports.insert(slot);
         self.transport_index.insert(key, index);
         self.ufrags.insert(ufrag, index);
@@ -281,13 +279,7 @@ impl Shard {
         Some(())
     }
 
-    fn thaw(
-        &mut self,
-        now: Instant,
-        key: TransportKey,
-        room: RoomKey,
-        snapshot: &Bytes,
-    ) -> Option<()> {
+    fn thaw(&mut self, now: Instant, key: TransportKey, snapshot: &Bytes) -> Option<()> {
         if self.transport_index.contains_key(&key) {
             return None;
         }
@@ -296,7 +288,7 @@ impl Shard {
         match Transport::thaw(now, snapshot, identity, options, seed) {
             Ok(transport) => {
                 let ufrag = transport.local_ufrag().to_string();
-                self.insert_transport(now, key, room, ufrag, transport);
+                self.insert_transport(now, key, ufrag, transport);
             }
             Err(error) => {
                 tracing::warn!(%error, "a frozen transport cannot go on here");

@@ -5,13 +5,12 @@ use std::time::Instant;
 use crate::bandwidth::ReceiveEstimate;
 use crate::downstream::sender::Sender;
 use crate::event::TransportStats;
-use crate::ids::{RoomKey, TransportKey};
+use crate::ids::TransportKey;
 use crate::transport::Transport;
 use crate::upstream::receiver::Receiver;
 
 pub(crate) struct TransportSlot {
     pub(crate) key: TransportKey,
-    pub(crate) room: RoomKey,
     pub(crate) transport: Transport,
     pub(crate) receiver: Receiver,
     pub(crate) sender: Sender,
@@ -31,13 +30,11 @@ impl TransportSlot {
     pub(crate) fn new(
         now: Instant,
         key: TransportKey,
-        room: RoomKey,
         transport: Transport,
         feedback_ssrc: u32,
     ) -> TransportSlot {
         TransportSlot {
             key,
-            room,
             transport,
             receiver: Receiver::new(now),
             sender: Sender::default(),

@@ -28,10 +28,6 @@ impl RequestThrottle {
         self.wanted = false;
     }
 
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted
-    }
-
     /// True when a request is to be sent now.
     pub(crate) fn due(&mut self, now: Instant) -> bool {
         let rested = self

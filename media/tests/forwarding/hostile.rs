@@ -1,0 +1,157 @@
+//! Bytes of strangers and of clients that misbehave: dropped, counted, and nobody else notices.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use skein_media::command::Command;
+use skein_media::ids::{DownTrackKey, TrackKey, TransportKey};
+use skein_media::shard::Input;
+use skein_media::types::{LayerLimit, MediaKind, Path, Protocol};
+
+use crate::publisher::Video;
+use crate::subscriber::Stream;
+use crate::world::{ROOM, World, config, send_section, server_address, video_section};
+
+const TRACK: TrackKey = TrackKey(1);
+const SSRC: u32 = 7000;
+
+fn call(seed: u64) -> (World, Video, usize) {
+    let mut world = World::new(seed);
+    let publisher = world.connect();
+    let subscriber = world.connect();
+    world.publish(
+        publisher,
+        TRACK,
+        video_section(TRACK, &[]),
+        config(MediaKind::Video, &[]),
+    );
+    world.subscribe(subscriber, TRACK, send_section(MediaKind::Video, SSRC));
+    let video = Video::new(&world, publisher, &[]);
+    (world, video, subscriber)
+}
+
+fn junk(rng: &mut ChaCha12Rng, len_max: u32) -> Vec<u8> {
+    let mut bytes = vec![0; (rng.next_u32() % len_max) as usize];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+#[test]
+fn noise_from_strangers_and_from_a_clients_address_is_counted() {
+    let (mut world, mut video, subscriber) = call(60);
+    let mut rng = ChaCha12Rng::seed_from_u64(60);
+    for round in 0..3_000u32 {
+        let mut bytes = junk(&mut rng, 1_500);
+        if let Some(first) = bytes.first_mut() {
+            *first = [0, 22, 0x80, 0x90, 0xb1][round as usize % 5];
+        }
+        let remote = match round % 2 {
+            0 => "192.0.2.9:4242".parse().unwrap(),
+            _ => world.clients[video.client].address,
+        };
+        let path = Path {
+            protocol: Protocol::Udp,
+            local: server_address(),
+            remote,
+        };
+        world.shard.handle(
+            world.now,
+            Input::Datagram {
+                path,
+                payload: &mut bytes,
+            },
+        );
+    }
+    video.frames(&mut world, 30);
+    Stream::of(&world, subscriber, SSRC).assert_decodable();
+    let counters = world.shard.counters();
+    assert!(
+        counters.unknown_path > 1_000 && counters.refused > 1_000,
+        "{counters:?}"
+    );
+}
+
+#[test]
+fn authenticated_nonsense_harms_only_its_sender() {
+    let (mut world, mut video, subscriber) = call(61);
+    let other = world.connect();
+    video.frames(&mut world, 10);
+    let mut rng = ChaCha12Rng::seed_from_u64(61);
+    for round in 0..4_000u32 {
+        // RTP with valid framing and random everything else, and random RTCP.
+        let mut bytes = junk(&mut rng, 300);
+        bytes.resize(bytes.len().max(24), 0);
+        bytes[0] = 0x80 | (bytes[0] & 0x3f);
+        let client = if round % 2 == 0 { other } else { subscriber };
+        if round % 4 < 2 {
+            bytes[1] &= 0x7f;
+            if (64..96).contains(&bytes[1]) {
+                bytes[1] = 96;
+            }
+            world.send_rtp(client, &bytes);
+        } else {
+            bytes[1] = 200 + bytes[1] % 8;
+            bytes[2] = 0;
+            bytes[3] %= 6;
+            world.send_rtcp(client, &bytes);
+        }
+        if round % 100 == 0 {
+            video.frames(&mut world, 1);
+        }
+    }
+    world.run(Duration::from_millis(200));
+    let before = world.clients[subscriber].of(SSRC).len();
+    video.frames(&mut world, 30);
+    assert!(world.clients[subscriber].of(SSRC).len() >= before + 85);
+}
+
+#[test]
+fn commands_for_what_is_gone_are_counted_and_harmless() {
+    let (mut world, mut video, subscriber) = call(62);
+    let gone = (TrackKey(99), DownTrackKey(99), TransportKey(99));
+    let limit = LayerLimit::HIGHEST;
+    for command in [
+        Command::RemoveTrack { track: gone.0 },
+        Command::SetTrackMuted {
+            track: gone.0,
+            muted: true,
+        },
+        Command::RequestKeyFrame { track: gone.0 },
+        Command::RemoveDownTrack { down_track: gone.1 },
+        Command::UpdateDownTrack {
+            down_track: gone.1,
+            limit,
+            paused: true,
+        },
+        Command::SwitchDownTrack {
+            down_track: gone.1,
+            track: gone.0,
+        },
+        Command::CloseTransport { transport: gone.2 },
+        Command::Freeze { transport: gone.2 },
+        Command::SetReceive {
+            transport: gone.2,
+            sections: Vec::new(),
+        },
+        Command::AddTrack {
+            track: TRACK,
+            room: ROOM,
+            transport: world.clients[subscriber].key,
+            config: config(MediaKind::Video, &[]),
+        },
+        Command::AddDownTrack {
+            down_track: DownTrackKey(5),
+            track: gone.0,
+            transport: gone.2,
+            section: send_section(MediaKind::Video, 1),
+            limit,
+            paused: false,
+        },
+    ] {
+        world.command(command);
+    }
+    assert_eq!(world.shard.counters().commands_ignored, 11);
+    video.frames(&mut world, 30);
+    Stream::of(&world, subscriber, SSRC).assert_decodable();
+}

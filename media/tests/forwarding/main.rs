@@ -1,0 +1,11 @@
+//! Forwarding seen from outside a shard: real client transports publish and subscribe over an
+//! in-memory network in virtual time. Seeds are printed by the assertions that fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod audio;
+mod hostile;
+mod layers;
+mod loss;
+mod publisher;
+mod subscriber;
+mod world;

@@ -1,0 +1,448 @@
+//! A shard and its clients on an in-memory network in virtual time: every client is a real transport
+//! of this crate (ICE, DTLS, SRTP), every run follows from its seed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use skein_media::command::Command;
+use skein_media::event::Event;
+use skein_media::ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
+use skein_media::rtp::RtpHeader;
+use skein_media::shard::{Input, Output, Shard, ShardConfig};
+use skein_media::transport::{
+    DtlsIdentity, Received, SRTCP_TAIL_BYTES, SRTP_TAIL_BYTES, Transport, TransportOptions,
+    TransportOutput,
+};
+use skein_media::types::{
+    Codec, DtlsRole, Extensions, IceCredentials, LayerLimit, LayerMode, MediaKind, Path,
+    PayloadType, Protocol, ReceiveSection, RemoteCandidate, RemoteTransport, SendSection,
+    TrackConfig,
+};
+
+pub(crate) const ROOM: RoomKey = RoomKey(1);
+pub(crate) const MID: u8 = 4;
+pub(crate) const RID: u8 = 10;
+pub(crate) const REPAIRED_RID: u8 = 11;
+pub(crate) const AUDIO_LEVEL: u8 = 1;
+pub(crate) const TRANSPORT_CC: u8 = 3;
+pub(crate) const ABS_SEND_TIME: u8 = 2;
+
+/// One certificate of the node and one of all clients: making them is slow.
+pub(crate) fn identity(index: usize) -> &'static Arc<DtlsIdentity> {
+    static IDENTITIES: [OnceLock<Arc<DtlsIdentity>>; 2] = [OnceLock::new(), OnceLock::new()];
+    IDENTITIES[index].get_or_init(|| DtlsIdentity::generate().unwrap())
+}
+
+pub(crate) fn server_address() -> SocketAddr {
+    "10.0.0.1:7882".parse().unwrap()
+}
+
+fn credentials(name: &str) -> IceCredentials {
+    IceCredentials {
+        ufrag: format!("{name}ufrag"),
+        pwd: format!("{name}-password-of-enough-length"),
+    }
+}
+
+/// An RTP packet as a client saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
+    pub(crate) header: RtpHeader,
+    pub(crate) packet: Vec<u8>,
+}
+
+impl Seen {
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.header.payload.of(&self.packet)
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) key: TransportKey,
+    pub(crate) transport: Transport,
+    pub(crate) address: SocketAddr,
+    pub(crate) rtp: Vec<Seen>,
+    pub(crate) rtcp: Vec<(Instant, Vec<u8>)>,
+    /// Loss on the way to and from this client, percent.
+    pub(crate) loss: u32,
+}
+
+impl Client {
+    /// Packets of one SSRC in the order of arrival.
+    pub(crate) fn of(&self, ssrc: u32) -> Vec<&Seen> {
+        self.rtp
+            .iter()
+            .filter(|seen| seen.header.ssrc == ssrc)
+            .collect()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) shard: Shard,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) jitter_ms: u32,
+    pub(crate) delay_ms: u64,
+    /// Segments of every run the shard sent.
+    pub(crate) runs: Vec<usize>,
+    rng: ChaCha12Rng,
+    /// Datagrams under way: `None` = to the shard, else to that client.
+    flying: BTreeMap<(Instant, u64), (Option<usize>, Path, Vec<u8>)>,
+    count: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> World {
+        let now = Instant::now();
+        let mut rng = ChaCha12Rng::seed_from_u64(seed);
+        let mut key = [0u8; 32];
+        rng.fill_bytes(&mut key);
+        World {
+            now,
+            shard: Shard::new(ShardConfig::new(key, Arc::clone(identity(0)))),
+            clients: Vec::new(),
+            events: Vec::new(),
+            jitter_ms: 0,
+            delay_ms: 10,
+            runs: Vec::new(),
+            rng,
+            flying: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
+        self.shard.handle(self.now, Input::Command(command));
+        self.drain_shard();
+    }
+
+    /// Adds a client and connects it.
+    pub(crate) fn connect(&mut self) -> usize {
+        let index = self.clients.len();
+        let key = TransportKey(100 + index as u64);
+        let name = format!("client{index}");
+        let server_name = format!("server{index}");
+        let address: SocketAddr = format!("10.0.1.{}:{}", index % 250, 5000 + index)
+            .parse()
+            .unwrap();
+        let options = TransportOptions {
+            controlling: true,
+            tie_breaker: 7,
+            local_addresses: [(Protocol::Udp, address)].into_iter().collect(),
+        };
+        let mut seed = [0u8; 32];
+        self.rng.fill_bytes(&mut seed);
+        let mut transport =
+            Transport::new(self.now, credentials(&name), identity(1), options, seed);
+        self.command(Command::AddTransport {
+            transport: key,
+            room: ROOM,
+            local: credentials(&server_name),
+        });
+        let remote = |ice, identity: &DtlsIdentity, role, address| RemoteTransport {
+            ice,
+            fingerprint: identity.fingerprint().clone(),
+            role,
+            sctp: None,
+            candidates: vec![RemoteCandidate {
+                protocol: Protocol::Udp,
+                address,
+                priority: 2_130_706_431,
+            }],
+        };
+        self.command(Command::SetRemote {
+            transport: key,
+            remote: remote(credentials(&name), identity(1), DtlsRole::Server, address),
+        });
+        transport.set_remote(
+            self.now,
+            remote(
+                credentials(&server_name),
+                identity(0),
+                DtlsRole::Client,
+                server_address(),
+            ),
+        );
+        self.clients.push(Client {
+            key,
+            transport,
+            address,
+            rtp: Vec::new(),
+            rtcp: Vec::new(),
+            loss: 0,
+        });
+        for _ in 0..2000 {
+            if self.clients[index].transport.is_connected() {
+                // The shard learns of it a flight later.
+                self.run(Duration::from_millis(60));
+                return index;
+            }
+            self.run(Duration::from_millis(5));
+        }
+        panic!("client {index} did not connect");
+    }
+
+    /// Seals and sends a plain RTP packet of a client.
+    pub(crate) fn send_rtp(&mut self, client: usize, plain: &[u8]) {
+        let mut buf = plain.to_vec();
+        buf.resize(plain.len() + SRTP_TAIL_BYTES, 0);
+        let sealed = self.clients[client]
+            .transport
+            .seal_rtp(&mut buf, plain.len());
+        if let Some(len) = sealed {
+            self.send(client, &buf[..len]);
+        }
+    }
+
+    pub(crate) fn send_rtcp(&mut self, client: usize, plain: &[u8]) {
+        let mut buf = plain.to_vec();
+        buf.resize(plain.len() + SRTCP_TAIL_BYTES, 0);
+        let len = self.clients[client]
+            .transport
+            .seal_rtcp(&mut buf, plain.len())
+            .unwrap();
+        self.send(client, &buf[..len]);
+    }
+
+    /// Puts a datagram of a client on the wire.
+    pub(crate) fn send(&mut self, client: usize, datagram: &[u8]) {
+        let path = Path {
+            protocol: Protocol::Udp,
+            local: server_address(),
+            remote: self.clients[client].address,
+        };
+        let loss = self.clients[client].loss;
+        self.fly(loss, None, path, datagram);
+    }
+
+    fn fly(&mut self, loss: u32, to: Option<usize>, path: Path, datagram: &[u8]) {
+        if self.rng.next_u32() % 100 < loss {
+            return;
+        }
+        let jitter = match self.jitter_ms {
+            0 => 0,
+            jitter => self.rng.next_u32() % jitter,
+        };
+        let at = self.now + Duration::from_millis(self.delay_ms + u64::from(jitter));
+        self.count += 1;
+        self.flying
+            .insert((at, self.count), (to, path, datagram.to_vec()));
+    }
+
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            self.drain_clients();
+            self.drain_shard();
+            let arrival = self.flying.first_key_value().map(|(key, _)| key.0);
+            let timers = self
+                .clients
+                .iter()
+                .filter_map(|client| client.transport.deadline());
+            let next = timers.chain(arrival).chain(self.shard.deadline()).min();
+            match next {
+                Some(at) if at <= end => self.now = self.now.max(at),
+                _ => break,
+            }
+            self.deliver();
+            if self.shard.deadline().is_some_and(|at| at <= self.now) {
+                self.shard.handle(self.now, Input::Timeout);
+            }
+            for client in &mut self.clients {
+                if client.transport.deadline().is_some_and(|at| at <= self.now) {
+                    client.transport.handle_timeout(self.now);
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self) {
+        while let Some(entry) = self.flying.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let (to, path, mut datagram) = entry.remove();
+            let Some(to) = to else {
+                let payload = &mut datagram;
+                self.shard
+                    .handle(self.now, Input::Datagram { path, payload });
+                continue;
+            };
+            let (now, client) = (self.now, &mut self.clients[to]);
+            match client.transport.handle_datagram(now, path, &mut datagram) {
+                Received::Rtp { packet, .. } => {
+                    let header = RtpHeader::parse(packet).expect("what we send is RTP");
+                    client.rtp.push(Seen {
+                        at: now,
+                        header,
+                        packet: packet.to_vec(),
+                    });
+                }
+                Received::Rtcp { packet } => client.rtcp.push((now, packet.to_vec())),
+                Received::Consumed | Received::Dropped(_) => {}
+            }
+        }
+        self.shard.flush(self.now);
+    }
+
+    fn drain_shard(&mut self) {
+        let mut sent = Vec::new();
+        while let Some(output) = self.shard.poll() {
+            match output {
+                Output::Event(event) => self.events.push(event),
+                Output::Transmit(transmit) => {
+                    let before = sent.len();
+                    sent.extend(transmit.segments().map(|s| (transmit.path, s.to_vec())));
+                    self.runs.push(sent.len() - before);
+                }
+            }
+        }
+        for (path, datagram) in sent {
+            let to = self
+                .clients
+                .iter()
+                .position(|client| client.address == path.remote);
+            let Some(to) = to else { continue };
+            let reverse = Path {
+                protocol: path.protocol,
+                local: path.remote,
+                remote: path.local,
+            };
+            let loss = self.clients[to].loss;
+            self.fly(loss, Some(to), reverse, &datagram);
+        }
+    }
+
+    fn drain_clients(&mut self) {
+        for index in 0..self.clients.len() {
+            while let Some(output) = self.clients[index].transport.poll() {
+                if let TransportOutput::Transmit { payload, .. } = output {
+                    self.send(index, &payload);
+                }
+            }
+        }
+    }
+
+    /// A track of `client` on a section of its own.
+    pub(crate) fn publish(
+        &mut self,
+        client: usize,
+        track: TrackKey,
+        section: ReceiveSection,
+        config: TrackConfig,
+    ) {
+        let transport = self.clients[client].key;
+        self.command(Command::SetReceive {
+            transport,
+            sections: vec![section],
+        });
+        self.command(Command::AddTrack {
+            track,
+            room: ROOM,
+            transport,
+            config,
+        });
+    }
+
+    pub(crate) fn subscribe(
+        &mut self,
+        client: usize,
+        track: TrackKey,
+        section: SendSection,
+    ) -> DownTrackKey {
+        let down_track = DownTrackKey(track.0 * 1000 + client as u64);
+        self.command(Command::AddDownTrack {
+            down_track,
+            track,
+            transport: self.clients[client].key,
+            section,
+            limit: LayerLimit::HIGHEST,
+            paused: false,
+        });
+        down_track
+    }
+}
+
+pub(crate) fn payload_type(codec: Codec, pt: u8, rtx_pt: Option<u8>) -> PayloadType {
+    PayloadType {
+        codec,
+        pt,
+        rtx_pt,
+        fmtp: String::new(),
+        nack: true,
+    }
+}
+
+pub(crate) fn publisher_extensions() -> Extensions {
+    Extensions {
+        mid: Some(MID),
+        rid: Some(RID),
+        repaired_rid: Some(REPAIRED_RID),
+        audio_level: Some(AUDIO_LEVEL),
+        transport_cc: Some(TRANSPORT_CC),
+        ..Extensions::default()
+    }
+}
+
+pub(crate) fn video_section(track: TrackKey, rids: &[&str]) -> ReceiveSection {
+    ReceiveSection {
+        mid: "1".into(),
+        kind: MediaKind::Video,
+        payload_types: vec![payload_type(Codec::Vp8, 96, Some(97))],
+        extensions: publisher_extensions(),
+        rids: rids.iter().map(|rid| rid.to_string()).collect(),
+        ssrcs: Vec::new(),
+        track: Some(track),
+    }
+}
+
+pub(crate) fn audio_section(track: TrackKey) -> ReceiveSection {
+    ReceiveSection {
+        mid: "0".into(),
+        kind: MediaKind::Audio,
+        payload_types: vec![
+            payload_type(Codec::Red, 63, None),
+            payload_type(Codec::Opus, 111, None),
+        ],
+        extensions: publisher_extensions(),
+        rids: Vec::new(),
+        ssrcs: Vec::new(),
+        track: Some(track),
+    }
+}
+
+pub(crate) fn config(kind: MediaKind, rids: &[&str]) -> TrackConfig {
+    TrackConfig {
+        kind,
+        layer_mode: LayerMode::OneStreamPerLayer,
+        rids: rids.iter().map(|rid| rid.to_string()).collect(),
+        encrypted: false,
+        screen_share: false,
+    }
+}
+
+/// What a subscriber negotiated: other numbers than the publisher's everywhere.
+pub(crate) fn send_section(kind: MediaKind, ssrc: u32) -> SendSection {
+    let payload_types = match kind {
+        MediaKind::Video => vec![payload_type(Codec::Vp8, 120, Some(121))],
+        MediaKind::Audio => vec![payload_type(Codec::Opus, 109, None)],
+    };
+    SendSection {
+        mid: "7".into(),
+        ssrc,
+        rtx_ssrc: (kind == MediaKind::Video).then_some(ssrc + 1),
+        payload_types,
+        extensions: Extensions {
+            mid: Some(9),
+            abs_send_time: Some(ABS_SEND_TIME),
+            ..Extensions::default()
+        },
+    }
+}
