@@ -122,6 +122,7 @@ fn config(role: PeerRole) -> NegotiatorConfig {
         },
         candidates: Vec::new(),
         quirks: ClientQuirks::default(),
+        ufrag_prefix: None,
         seed: 7,
     }
 }

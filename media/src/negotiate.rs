@@ -369,8 +369,12 @@ impl Negotiator {
     /// RFC 8839 §5.4 asks for 24 and 128 bits; a longer fragment also keeps the fragments of all
     /// transports of a shard apart, which share one socket.
     fn fresh_ice(&mut self) -> IceCredentials {
+        let mut ufrag = self.fresh_text(16);
+        if let Some(prefix) = self.config.ufrag_prefix {
+            ufrag.insert(0, prefix);
+        }
         IceCredentials {
-            ufrag: self.fresh_text(16),
+            ufrag,
             pwd: self.fresh_text(32),
         }
     }

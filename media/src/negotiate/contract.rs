@@ -52,6 +52,8 @@ pub struct NegotiatorConfig {
     /// Written into every description; [`super::Negotiator::set_candidates`] replaces them.
     pub candidates: Vec<LocalCandidate>,
     pub quirks: ClientQuirks,
+    /// First character of every local username fragment: names the shard to the workers.
+    pub ufrag_prefix: Option<char>,
     /// Seed of ICE credentials, the session id and SSRCs.
     pub seed: u64,
 }

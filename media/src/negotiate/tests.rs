@@ -56,6 +56,7 @@ fn config(role: PeerRole) -> NegotiatorConfig {
             },
         ],
         quirks: ClientQuirks::default(),
+        ufrag_prefix: None,
         seed: 7,
     }
 }

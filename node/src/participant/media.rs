@@ -1,82 +1,489 @@
 //! `ParticipantMedia`: the core the room drives for each participant. Routes inputs to connections,
-//! publications and subscriptions; decides nothing itself that concerns only one of them.
+//! publications and subscriptions, which decide; keeps the session's milestones.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+use media::Event;
+use media::event::TransportState;
+use media::types::Codec;
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
+use protocol::proto::request_response::{Reason, Request};
+use protocol::proto::signal_response::Message;
+use rand::SeedableRng;
+use rand_chacha::ChaCha12Rng;
 
-use super::contract::{Environment, MediaInput, MediaOutput, ParticipantSettings, Published};
+use super::add_track;
+use super::codecs;
+use super::connection::Connection;
+use super::contract::{Environment, MediaInput, MediaOutput, ParticipantSettings};
+use super::data_channels::DataChannels;
+use super::dynacast::Dynacast;
+use super::offer_pacing::OfferPacing;
+use super::outputs::Outputs;
+use super::permission;
+use super::publications::Publications;
 use super::quirks;
+use super::section_requests::SectionRequests;
+use super::subscriptions::{Rules, Subscriptions};
+use super::track_info;
+use super::track_settings::TrackSettings;
 
 /// One participant's media. Created with the participant, fed until `MediaInput::Close`.
 #[derive(Debug)]
 pub struct ParticipantMedia {
-    settings: ParticipantSettings,
-    environment: Environment,
-    outputs: VecDeque<MediaOutput>,
+    pub(super) settings: ParticipantSettings,
+    pub(super) environment: Environment,
+    pub(super) rng: ChaCha12Rng,
+    /// Codecs this client may publish here.
+    publishable: Vec<Codec>,
+    /// The connection the client offers: all of `/rtc/v1`, publishing of `/rtc`.
+    pub(super) publisher: Option<Connection>,
+    /// The connection we offer (`/rtc` only).
+    pub(super) subscriber: Option<Connection>,
+    pub(super) offers: OfferPacing,
+    pub(super) sections: SectionRequests,
+    pub(super) publications: Publications,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) channels: DataChannels,
+    dynacast: Dynacast,
+    pub(super) milestones: Milestones,
+    pub(super) out: Outputs,
+}
+
+/// What happened once and is told once.
+#[derive(Debug, Default)]
+pub(super) struct Milestones {
+    /// The subscriber connection comes first: fixed when the session begins.
+    pub(super) subscriber_primary: bool,
+    pub(super) joined: bool,
+    connected: bool,
+    data_ready: bool,
+    /// The client's first offer had no application section: there will be no data channels.
+    pub(super) without_data: bool,
+    closed: bool,
 }
 
 impl ParticipantMedia {
     pub fn new(settings: ParticipantSettings, environment: Environment) -> Self {
+        let mut rng = ChaCha12Rng::seed_from_u64(settings.seed);
+        let first_offer_id = rand::RngExt::random_range(&mut rng, 1..1_000_000_000);
+        let rules = Rules {
+            auto_subscribe: settings.auto_subscribe,
+            adaptive_stream: settings.adaptive_stream,
+            can_subscribe: settings.permission.can_subscribe,
+            limit_audio: settings.subscription_limit_audio,
+            limit_video: settings.subscription_limit_video,
+        };
         Self {
+            rng,
+            publishable: codecs::publishable(&settings),
+            publisher: None,
+            subscriber: None,
+            offers: OfferPacing::new(first_offer_id),
+            sections: SectionRequests::default(),
+            publications: Publications::default(),
+            subscriptions: Subscriptions::new(rules),
+            channels: DataChannels::default(),
+            dynacast: Dynacast::new(quirks::knows_late_messages(&settings.client)),
+            milestones: Milestones {
+                subscriber_primary: quirks::subscriber_primary(&settings),
+                ..Milestones::default()
+            },
+            out: Outputs::default(),
             settings,
             environment,
-            outputs: VecDeque::new(),
         }
     }
 
     pub fn handle(&mut self, now: Instant, input: MediaInput) {
-        let _ = (now, input, &self.environment);
+        if self.milestones.closed {
+            return;
+        }
+        match input {
+            MediaInput::Joined => self.joined(now),
+            MediaInput::Offer(offer) => self.client_offered(now, offer),
+            MediaInput::Answer(answer) => self.client_answered(now, answer),
+            MediaInput::Trickle(trickle) => self.client_trickled(trickle),
+            MediaInput::AddTrack(request) => self.add_track(now, request),
+            MediaInput::Mute {
+                track,
+                muted,
+                from_admin,
+            } => {
+                self.mute(now, track, muted, from_admin);
+            }
+            MediaInput::UpdateAudioTrack(request) => self.update_audio(now, request),
+            MediaInput::UpdateVideoTrack(request) => self.update_video(now, request),
+            MediaInput::SourceChanged(source) => {
+                let sid = self.subscriptions.source_changed(source);
+                self.reconcile(now, &[sid]);
+            }
+            MediaInput::SourceRemoved(track) => self.source_removed(now, &track),
+            MediaInput::Subscribe {
+                track, subscribed, ..
+            } => {
+                self.subscriptions.wish(now, track.clone(), subscribed);
+                self.reconcile(now, &[track]);
+            }
+            MediaInput::TrackSetting(request) => self.track_setting(now, &request),
+            MediaInput::Subscriber {
+                track,
+                subscriber,
+                codec,
+                quality,
+            } => {
+                self.subscriber_changed(now, &track, subscriber, codec.zip(quality));
+            }
+            MediaInput::Permission(permission) => self.permit(now, permission),
+            MediaInput::Resumed => self.resumed(now),
+            MediaInput::SyncState(state) => self.sync_state(now, state),
+            MediaInput::SendData { label, payload } => self.send_data(label, payload),
+            MediaInput::SwitchCandidateProtocol(protocol) => self.switch_protocol(now, protocol),
+            MediaInput::Shard(event) => self.shard_event(now, event),
+            MediaInput::Close => self.close(),
+            MediaInput::Timeout => {}
+        }
+        self.run_timers(now);
     }
 
     /// Drained after every `handle`.
     pub fn poll(&mut self) -> Option<MediaOutput> {
-        self.outputs.pop_front()
+        self.out.pop()
     }
 
     /// When to call `handle(now, MediaInput::Timeout)`.
     pub fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    /// What is published now, in the order it was: `ParticipantInfo.tracks` and the sources of
-    /// everybody who joins later.
-    pub fn published(&self) -> Vec<Published> {
-        Vec::new()
+        let connected = self
+            .subscriber
+            .as_ref()
+            .is_some_and(Connection::is_connected);
+        let offers = self
+            .subscriber
+            .as_ref()
+            .and(self.offers.deadline(connected));
+        let others = [
+            self.sections.deadline(),
+            self.subscriptions.deadline(),
+            self.dynacast.deadline(),
+        ];
+        others.into_iter().flatten().chain(offers).min()
     }
 
     /// The current TrackInfo of a published or a pending track.
     pub fn track(&self, sid: &TrackSid) -> Option<Arc<proto::TrackInfo>> {
-        let _ = sid;
-        None
+        self.publications.info(sid.as_str()).cloned().map(Arc::new)
     }
 
-    /// Tracks this participant receives now (bound ones).
+    /// Tracks this participant receives now.
     pub fn subscribed_tracks(&self) -> Vec<TrackSid> {
-        Vec::new()
+        self.subscriptions.bound().cloned().collect()
     }
 
     /// Receives at least one track of that publisher: speaker and quality updates go to it.
     pub fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
-        let _ = publisher;
-        false
-    }
-
-    /// The event is about a transport, a track or a down track of this participant.
-    pub fn concerns(&self, event: &media::Event) -> bool {
-        let _ = event;
-        false
-    }
-
-    /// `JoinResponse.subscriber_primary`: `/rtc` with the right to subscribe.
-    pub fn subscriber_primary(&self) -> bool {
-        quirks::subscriber_primary(&self.settings)
+        self.subscriptions.subscribes_to(publisher)
     }
 
     pub fn permission(&self) -> &proto::ParticipantPermission {
         &self.settings.permission
+    }
+
+    /// Unix time of `now`, in microseconds.
+    pub(super) fn micros(&self, now: Instant) -> i64 {
+        self.environment.clock.unix_micros_at(now)
+    }
+
+    /// The connection whose state and channels the session stands for.
+    pub(super) fn primary(&self) -> Option<&Connection> {
+        if self.milestones.subscriber_primary {
+            self.subscriber.as_ref()
+        } else {
+            self.publisher.as_ref()
+        }
+    }
+
+    fn joined(&mut self, now: Instant) {
+        self.milestones.joined = true;
+        if self.milestones.subscriber_primary {
+            self.open_subscriber(now);
+        }
+    }
+
+    fn add_track(&mut self, now: Instant, request: proto::AddTrackRequest) {
+        add_track::add_track(
+            &mut self.publications,
+            request,
+            &self.settings.permission,
+            &self.publishable,
+            &mut self.rng,
+            &mut self.out,
+        );
+        self.claim_sections(now);
+    }
+
+    /// Requests that waited for a cid to become free.
+    pub(super) fn add_queued_tracks(&mut self, now: Instant) {
+        while let Some(request) = self.publications.unqueue() {
+            self.add_track(now, request);
+        }
+    }
+
+    fn mute(&mut self, now: Instant, track: TrackSid, muted: bool, from_admin: bool) {
+        let micros = self.micros(now);
+        let request = proto::MuteTrackRequest {
+            sid: track.0,
+            muted,
+        };
+        if from_admin {
+            self.out.signal(Message::Mute(request.clone()));
+        }
+        if !self
+            .publications
+            .set_muted(&request.sid, muted, micros, &mut self.out)
+            && !from_admin
+        {
+            self.not_found(Request::Mute(request));
+        }
+    }
+
+    fn update_audio(&mut self, now: Instant, request: proto::UpdateLocalAudioTrack) {
+        let (micros, features) = (self.micros(now), request.features.clone());
+        let change = |info: &mut proto::TrackInfo| track_info::set_audio_features(info, features);
+        if !self
+            .publications
+            .update(&request.track_sid, micros, &mut self.out, change)
+        {
+            self.not_found(Request::UpdateAudioTrack(request));
+        }
+    }
+
+    fn update_video(&mut self, now: Instant, request: proto::UpdateLocalVideoTrack) {
+        let (micros, width, height) = (self.micros(now), request.width, request.height);
+        let change = |info: &mut proto::TrackInfo| (info.width, info.height) = (width, height);
+        if !self
+            .publications
+            .update(&request.track_sid, micros, &mut self.out, change)
+        {
+            self.not_found(Request::UpdateVideoTrack(request));
+        }
+    }
+
+    fn not_found(&mut self, request: Request) {
+        self.out.respond(Reason::NotFound, String::new(), request);
+    }
+
+    fn track_setting(&mut self, now: Instant, request: &proto::UpdateTrackSettings) {
+        let settings = TrackSettings::from_request(request);
+        for sid in &request.track_sids {
+            let sid = TrackSid(sid.clone());
+            self.subscriptions.set_settings(sid.clone(), settings);
+            self.reconcile(now, &[sid]);
+        }
+    }
+
+    fn subscriber_changed(
+        &mut self,
+        now: Instant,
+        track: &TrackSid,
+        subscriber: ParticipantSid,
+        wanted: Option<(Codec, proto::VideoQuality)>,
+    ) {
+        let Some(publication) = self.publications.get(track.as_str()) else {
+            return;
+        };
+        let kind = publication.kind;
+        self.dynacast
+            .subscriber(now, track, kind, subscriber, wanted, &mut self.out);
+    }
+
+    /// Tracks that may no longer be published end; subscriptions end or come back.
+    fn permit(&mut self, now: Instant, permission: proto::ParticipantPermission) {
+        let may = |source: i32| permission::may_publish(&permission, source);
+        let (mids, sids) = self
+            .publications
+            .end(|track| !may(track.info.source), &mut self.out);
+        self.publications
+            .pending
+            .retain(|track| match &track.awaited {
+                super::pending_tracks::Awaited::Track(info) => may(info.source),
+                super::pending_tracks::Awaited::Codec { .. } => true,
+            });
+        self.publications
+            .pending
+            .retain_queued(|request| may(request.source));
+        if let Some(publisher) = self.publisher.as_mut() {
+            for mid in &mids {
+                publisher.negotiator.unbind_receive(mid);
+            }
+            publisher.apply_receive(&mut self.out);
+        }
+        for sid in &sids {
+            self.dynacast.remove(sid);
+            self.tell_unpublished(sid);
+        }
+        self.subscriptions.rules.can_subscribe = permission.can_subscribe;
+        self.settings.permission = permission;
+        self.reconcile(now, &self.subscriptions.sids());
+    }
+
+    fn tell_unpublished(&mut self, sid: &TrackSid) {
+        let track_sid = sid.0.clone();
+        self.out
+            .signal(if quirks::knows_track_unpublished(&self.settings.client) {
+                Message::TrackUnpublished(proto::TrackUnpublishedResponse { track_sid })
+            } else {
+                Message::Mute(proto::MuteTrackRequest {
+                    sid: track_sid,
+                    muted: true,
+                })
+            });
+    }
+
+    fn resumed(&mut self, now: Instant) {
+        self.restart_subscriber(now);
+        self.dynacast.tell_again(&mut self.out);
+    }
+
+    fn sync_state(&mut self, now: Instant, state: proto::SyncState) {
+        let known = |track: &proto::TrackPublishedResponse| {
+            track
+                .track
+                .as_ref()
+                .is_none_or(|info| self.publications.info(&info.sid).is_some())
+        };
+        if !state.publish_tracks.iter().all(known) {
+            self.out.push(MediaOutput::FullReconnect);
+            return;
+        }
+        for sid in state.track_sids_disabled {
+            self.subscriptions.disable(TrackSid(sid));
+        }
+        if let Some(subscription) = state.subscription {
+            let of_participants = subscription
+                .participant_tracks
+                .into_iter()
+                .flat_map(|tracks| tracks.track_sids);
+            for sid in subscription.track_sids.into_iter().chain(of_participants) {
+                self.subscriptions
+                    .wish(now, TrackSid(sid), subscription.subscribe);
+            }
+        }
+        self.reconcile(now, &self.subscriptions.sids());
+    }
+
+    fn send_data(&mut self, label: &'static str, payload: Bytes) {
+        let transport = self.primary().map(|connection| connection.key);
+        self.channels.send(transport, label, payload, &mut self.out);
+    }
+
+    fn shard_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Transport { transport, state } => self.transport_changed(now, transport, state),
+            Event::ChannelOpen { transport, label } => {
+                if self
+                    .primary()
+                    .is_some_and(|primary| primary.key == transport)
+                {
+                    self.channels.opened(transport, &label, &mut self.out);
+                    self.reach_milestones();
+                }
+            }
+            Event::ChannelClosed { transport, label } => {
+                if self
+                    .primary()
+                    .is_some_and(|primary| primary.key == transport)
+                {
+                    self.channels.closed(&label);
+                }
+            }
+            Event::Data { label, payload, .. } => {
+                self.out.push(MediaOutput::Data { label, payload });
+            }
+            Event::TrackStarted { track, codec, .. } => {
+                let micros = self.micros(now);
+                self.publications
+                    .started(track, codec, micros, &mut self.out);
+            }
+            _ => {}
+        }
+    }
+
+    fn transport_changed(
+        &mut self,
+        now: Instant,
+        transport: media::TransportKey,
+        state: TransportState,
+    ) {
+        let micros = self.micros(now);
+        if let Some(publisher) = self.publisher.as_mut().filter(|c| c.key == transport) {
+            publisher.set_state(state);
+            if publisher.was_connected() {
+                self.publications.show(micros, &mut self.out);
+            }
+        } else if let Some(subscriber) = self.subscriber.as_mut().filter(|c| c.key == transport) {
+            subscriber.set_state(state);
+        } else {
+            return;
+        }
+        if state == TransportState::Failed {
+            self.out.push(MediaOutput::TransportFailed);
+        }
+        self.reach_milestones();
+    }
+
+    fn reach_milestones(&mut self) {
+        if !self.milestones.connected && self.primary().is_some_and(Connection::was_connected) {
+            self.milestones.connected = true;
+            self.out.push(MediaOutput::Connected);
+        }
+        let channels = self.milestones.without_data || self.channels.ready();
+        if !self.milestones.data_ready && self.milestones.connected && channels {
+            self.milestones.data_ready = true;
+            self.out.push(MediaOutput::DataReady);
+        }
+    }
+
+    fn close(&mut self) {
+        self.milestones.closed = true;
+        self.subscriptions.rules.can_subscribe = false;
+        for sid in self.subscriptions.sids() {
+            self.stop_subscription(&sid);
+        }
+        for track in self.publications.iter().flat_map(|track| &track.codecs) {
+            self.out
+                .command(media::Command::RemoveTrack { track: track.key });
+        }
+        for connection in self.publisher.iter().chain(&self.subscriber) {
+            connection.close(&mut self.out);
+        }
+        self.offers = OfferPacing::new(1);
+        self.sections = SectionRequests::default();
+        self.dynacast = Dynacast::new(false);
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        if self.milestones.closed {
+            return;
+        }
+        self.offer_when_due(now);
+        self.request_sections_when_due(now);
+        self.subscriptions.expire(now, &mut self.out);
+        self.dynacast.timeout(now, &mut self.out);
+    }
+
+    /// The publisher's client ended these tracks.
+    pub(super) fn forget_publications(&mut self) {
+        let gone: Vec<TrackSid> = self
+            .dynacast
+            .sids()
+            .filter(|sid| self.publications.get(sid.as_str()).is_none())
+            .cloned()
+            .collect();
+        for sid in gone {
+            self.dynacast.remove(&sid);
+        }
     }
 }

@@ -1,30 +1,39 @@
-//! What the server does differently for certain clients: browsers that announce codecs they cannot
-//! really send or decode, old protocols. The one place that looks at `ClientInfo`. The table is
-//! LiveKit's (`rtc/clientinfo.go`, `clientconfiguration/conf.go`).
+//! What is done differently for certain clients as far as their media is concerned: old protocols,
+//! and what `media::negotiate` knows of browsers. Pure functions of `ClientInfo`.
 
+use media::negotiate::{Client, ClientQuirks};
 use media::types::{Codec, MediaKind};
 use protocol::proto;
 use protocol::proto::client_info::Sdk;
 
 use super::contract::ParticipantSettings;
 
+/// What the descriptions of this client have to respect.
+pub(crate) fn of_descriptions(client: &proto::ClientInfo) -> ClientQuirks {
+    ClientQuirks::of(&Client {
+        sdk: sdk_name(client.sdk),
+        browser: &client.browser,
+        browser_version: &client.browser_version,
+        os: &client.os,
+        device_model: &client.device_model,
+    })
+}
+
 /// `JoinResponse.client_configuration`; `None` for the common case.
 pub fn client_configuration(client: &proto::ClientInfo) -> Option<proto::ClientConfiguration> {
-    let mut disabled = proto::DisabledCodecs::default();
-    if is_safari(client) {
-        disabled.codecs.push(codec("video/av1"));
-        if newer_than(&client.browser_version, 18, 3) {
-            disabled.publish.push(codec("video/vp9"));
-        }
-    }
-    if cannot_publish_h264(client) {
-        disabled.publish.push(codec("video/h264"));
-    }
-    if disabled.codecs.is_empty() && disabled.publish.is_empty() {
+    let quirks = of_descriptions(client);
+    let both_ways = |codec: &&Codec| quirks.disabled_subscribe.contains(codec);
+    let (both, publish): (Vec<&Codec>, Vec<&Codec>) =
+        quirks.disabled_publish.iter().partition(both_ways);
+    if both.is_empty() && publish.is_empty() {
         return None;
     }
+    let named = |codecs: Vec<&Codec>| codecs.into_iter().map(named_codec).collect();
     Some(proto::ClientConfiguration {
-        disabled_codecs: Some(disabled),
+        disabled_codecs: Some(proto::DisabledCodecs {
+            codecs: named(both),
+            publish: named(publish),
+        }),
         ..Default::default()
     })
 }
@@ -35,9 +44,10 @@ pub fn enabled_publish_codecs(
     enabled: &[proto::Codec],
     client: &proto::ClientInfo,
 ) -> Vec<proto::Codec> {
+    let disabled = of_descriptions(client).disabled_publish;
     let mut codecs: Vec<proto::Codec> = enabled
         .iter()
-        .filter(|c| Codec::from_mime(&c.mime).is_some_and(|c| !publish_disabled(client, c)))
+        .filter(|c| Codec::from_mime(&c.mime).is_some_and(|c| !disabled.contains(&c)))
         .cloned()
         .collect();
     codecs.sort_by_key(|c| match Codec::from_mime(&c.mime) {
@@ -49,42 +59,12 @@ pub fn enabled_publish_codecs(
     codecs
 }
 
-/// This client's SDKs or browser cannot publish the codec.
-pub(crate) fn publish_disabled(client: &proto::ClientInfo, codec: Codec) -> bool {
-    match codec {
-        Codec::Av1 => is_safari(client),
-        Codec::Vp9 => is_safari(client) && newer_than(&client.browser_version, 18, 3),
-        Codec::H264 => cannot_publish_h264(client),
-        _ => false,
-    }
-}
-
-/// This client cannot decode the codec although its SDP may say so.
-pub(crate) fn subscribe_disabled(client: &proto::ClientInfo, codec: Codec) -> bool {
-    match codec {
-        Codec::Av1 => is_safari(client),
-        Codec::Red => is_safari(client) || is_firefox(client),
-        _ => false,
-    }
-}
-
 /// `/rtc` with the right to subscribe: the connection the server offers is what makes a participant
 /// ACTIVE. Protocol 2 and older know only publisher-first.
-pub fn subscriber_primary(settings: &ParticipantSettings) -> bool {
+pub(crate) fn subscriber_primary(settings: &ParticipantSettings) -> bool {
     !settings.single_peer_connection
         && settings.client.protocol > 2
         && settings.permission.can_subscribe
-}
-
-/// Sections of ended subscriptions may carry later ones.
-pub(crate) fn reuses_sections(client: &proto::ClientInfo) -> bool {
-    client.protocol > 3 && !is_safari(client)
-}
-
-/// Ignores the order of codecs in an answer, so only the wanted one may be left in it.
-pub(crate) fn ignores_codec_order(client: &proto::ClientInfo) -> bool {
-    let os = client.os.to_ascii_lowercase();
-    is_firefox(client) && (os == "linux" || os == "android")
 }
 
 /// Understands `track_unpublished`; older ones are muted instead.
@@ -97,31 +77,21 @@ pub(crate) fn knows_late_messages(client: &proto::ClientInfo) -> bool {
     client.sdk != Sdk::Rust as i32 || client.protocol >= 10
 }
 
-fn cannot_publish_h264(client: &proto::ClientInfo) -> bool {
-    let os = client.os.to_ascii_lowercase();
-    let xiaomi = client.device_model.eq_ignore_ascii_case("xiaomi 2201117ti") && os == "android";
-    xiaomi || ignores_codec_order(client)
+fn sdk_name(sdk: i32) -> &'static str {
+    match Sdk::try_from(sdk) {
+        Ok(Sdk::Js) => "js",
+        Ok(Sdk::Swift) => "swift",
+        Ok(Sdk::Android) => "android",
+        Ok(Sdk::Go) => "go",
+        Ok(Sdk::Rust) => "rust",
+        Ok(Sdk::Python) => "python",
+        _ => "",
+    }
 }
 
-fn is_firefox(client: &proto::ClientInfo) -> bool {
-    let browser = client.browser.to_ascii_lowercase();
-    browser == "firefox" || browser == "firefox mobile"
-}
-
-fn is_safari(client: &proto::ClientInfo) -> bool {
-    client.browser.eq_ignore_ascii_case("safari")
-}
-
-fn newer_than(version: &str, major: u32, minor: u32) -> bool {
-    let mut parts = version
-        .split('.')
-        .map(|part| part.parse::<u32>().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) > (major, minor)
-}
-
-fn codec(mime: &str) -> proto::Codec {
+fn named_codec(codec: &Codec) -> proto::Codec {
     proto::Codec {
-        mime: mime.to_owned(),
+        mime: codec.mime().to_ascii_lowercase(),
         fmtp_line: String::new(),
     }
 }
@@ -150,6 +120,10 @@ mod tests {
             "video/AV1",
             "video/rtx",
         ];
+        let codec = |mime: &str| proto::Codec {
+            mime: mime.to_owned(),
+            fmtp_line: String::new(),
+        };
         let room: Vec<proto::Codec> = room.into_iter().map(codec).collect();
         let codecs = enabled_publish_codecs(&room, client);
         codecs.into_iter().map(|c| c.mime).collect()
@@ -174,17 +148,16 @@ mod tests {
     #[test]
     fn firefox_on_linux_does_not_publish_h264() {
         let firefox = client("Firefox", "140.0", "Linux");
-        let disabled = client_configuration(&firefox)
-            .unwrap()
-            .disabled_codecs
-            .unwrap();
-        assert_eq!(disabled.publish, [codec("video/h264")]);
+        let configuration = client_configuration(&firefox).unwrap();
+        let disabled = configuration.disabled_codecs.unwrap();
+        assert_eq!(disabled.publish[0].mime, "video/h264");
         assert!(!publishable(&firefox).contains(&"video/H264".to_owned()));
     }
 
     #[test]
     fn safari_publishes_no_av1_and_late_versions_no_vp9() {
-        assert!(publishable(&client("Safari", "17.0", "macOS")).contains(&"video/VP9".to_owned()));
+        let old = client("Safari", "17.0", "macOS");
+        assert!(publishable(&old).contains(&"video/VP9".to_owned()));
         let late = publishable(&client("Safari", "18.4", "macOS"));
         assert!(!late.contains(&"video/VP9".to_owned()));
         assert!(!late.contains(&"video/AV1".to_owned()));

@@ -1,0 +1,174 @@
+//! One peer connection as the control plane sees it: its descriptions, its trickled candidates, the
+//! state of its transport. `publisher_connection` and `subscriber_connection` drive it; it knows
+//! neither publications nor subscriptions.
+
+use media::Command;
+use media::TransportKey;
+use media::event::TransportState;
+use media::negotiate::{Negotiator, NegotiatorConfig};
+use media::types::{IceCredentials, Protocol, ReceiveSection, RemoteCandidate, RemoteTransport};
+use protocol::proto;
+use protocol::proto::signal_response::Message;
+
+use super::candidates;
+use super::contract::Environment;
+use super::limits::EARLY_CANDIDATES_MAX;
+use super::outputs::Outputs;
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) key: TransportKey,
+    pub(crate) target: proto::SignalTarget,
+    pub(crate) negotiator: Negotiator,
+    state: Option<TransportState>,
+    /// ICE and DTLS were done at least once.
+    was_connected: bool,
+    /// Credentials the client has been told candidates of.
+    trickled: Option<IceCredentials>,
+    /// What the shard was told last.
+    remote: Option<RemoteTransport>,
+    receive: Vec<ReceiveSection>,
+    /// Candidates that came before the description they belong to, with their ufrag.
+    early: Vec<(RemoteCandidate, Option<String>)>,
+    /// The next offer of ours restarts ICE.
+    restart_wanted: bool,
+}
+
+impl Connection {
+    /// Makes the connection and its transport.
+    pub(crate) fn open(
+        target: proto::SignalTarget,
+        config: NegotiatorConfig,
+        environment: &Environment,
+        out: &mut Outputs,
+    ) -> Self {
+        let negotiator = Negotiator::new(config);
+        let key = environment.keys.transport();
+        out.command(Command::AddTransport {
+            transport: key,
+            room: environment.room,
+            local: negotiator.local_ice().clone(),
+        });
+        Self {
+            key,
+            target,
+            negotiator,
+            state: None,
+            was_connected: false,
+            trickled: None,
+            remote: None,
+            receive: Vec::new(),
+            early: Vec::new(),
+            restart_wanted: false,
+        }
+    }
+
+    pub(crate) fn close(&self, out: &mut Outputs) {
+        out.command(Command::CloseTransport {
+            transport: self.key,
+        });
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state == Some(TransportState::Connected)
+    }
+
+    /// Media has flowed or could have: what is negotiated now is real.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.was_connected
+    }
+
+    pub(crate) fn set_state(&mut self, state: TransportState) {
+        self.state = Some(state);
+        self.was_connected |= state == TransportState::Connected;
+    }
+
+    /// The client was told a description: our candidates follow, once for each ICE generation.
+    pub(crate) fn trickle_out(&mut self, out: &mut Outputs) {
+        let local = self.negotiator.local_ice();
+        if self.trickled.as_ref() == Some(local) {
+            return;
+        }
+        self.trickled = Some(local.clone());
+        let lines = self.negotiator.trickle_candidates();
+        for trickle in candidates::trickles(&lines, self.negotiator.first_mid(), self.target) {
+            out.signal(Message::Trickle(trickle));
+        }
+    }
+
+    /// A candidate of the client. It waits while the description of its generation is unknown.
+    pub(crate) fn trickle_in(
+        &mut self,
+        candidate: RemoteCandidate,
+        ufrag: Option<String>,
+        out: &mut Outputs,
+    ) {
+        let current = self.remote.as_ref().map(|remote| remote.ice.ufrag.as_str());
+        let known = current.is_some_and(|current| ufrag.as_deref().is_none_or(|u| u == current));
+        if known {
+            out.command(Command::AddRemoteCandidate {
+                transport: self.key,
+                candidate,
+            });
+        } else if self.early.len() < EARLY_CANDIDATES_MAX {
+            self.early.push((candidate, ufrag));
+        }
+    }
+
+    /// The client may have lost what it was told: offer anew, with new credentials if it knew any.
+    pub(crate) fn want_restart(&mut self) {
+        self.restart_wanted = self.remote.is_some();
+        self.trickled = None;
+    }
+
+    pub(crate) fn take_restart(&mut self) -> bool {
+        std::mem::take(&mut self.restart_wanted)
+    }
+
+    /// Our credentials changed: answer for the new ones too.
+    pub(crate) fn restart_ice(&self, out: &mut Outputs) {
+        out.command(Command::RestartIce {
+            transport: self.key,
+            local: self.negotiator.local_ice().clone(),
+        });
+    }
+
+    /// A description of the client was accepted.
+    pub(crate) fn apply_remote(&mut self, remote: RemoteTransport, out: &mut Outputs) {
+        if self.remote.as_ref() != Some(&remote) {
+            out.command(Command::SetRemote {
+                transport: self.key,
+                remote: remote.clone(),
+            });
+        }
+        for (candidate, ufrag) in std::mem::take(&mut self.early) {
+            if ufrag.is_none_or(|ufrag| ufrag == remote.ice.ufrag) {
+                out.command(Command::AddRemoteCandidate {
+                    transport: self.key,
+                    candidate,
+                });
+            }
+        }
+        self.remote = Some(remote);
+    }
+
+    /// Tells the shard the receiving sections when they changed.
+    pub(crate) fn apply_receive(&mut self, out: &mut Outputs) {
+        let sections = self.negotiator.receive_sections();
+        if sections != self.receive {
+            self.receive.clone_from(&sections);
+            out.command(Command::SetReceive {
+                transport: self.key,
+                sections,
+            });
+        }
+    }
+
+    /// Only candidates of this protocol from now on; the client learns them with the next
+    /// generation.
+    pub(crate) fn restrict_candidates(&mut self, protocol: Protocol, environment: &Environment) {
+        let all = environment.candidates.iter();
+        let left = all.filter(|candidate| candidate.protocol == protocol);
+        self.negotiator.set_candidates(left.cloned().collect());
+    }
+}

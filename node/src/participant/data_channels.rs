@@ -1,0 +1,129 @@
+//! Data channels of the connection the client reads from: which are open, and what waits for them.
+//! Bounded: the oldest waiting messages go first.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use media::{Command, TransportKey};
+
+use super::limits::{WAITING_DATA_BYTES_MAX, WAITING_DATA_MESSAGES_MAX};
+use super::outputs::Outputs;
+
+pub(crate) const RELIABLE: &str = "_reliable";
+pub(crate) const LOSSY: &str = "_lossy";
+pub(crate) const DATA_TRACK: &str = "_data_track";
+
+#[derive(Debug, Default)]
+pub(crate) struct DataChannels {
+    open: BTreeSet<String>,
+    waiting: VecDeque<(&'static str, Bytes)>,
+    waiting_bytes: usize,
+}
+
+impl DataChannels {
+    /// Both channels packets travel on are open.
+    pub(crate) fn ready(&self) -> bool {
+        self.open.contains(RELIABLE) && self.open.contains(LOSSY)
+    }
+
+    pub(crate) fn opened(&mut self, transport: TransportKey, label: &str, out: &mut Outputs) {
+        // A client may open channels under any label; only ours are written to.
+        if ![RELIABLE, LOSSY, DATA_TRACK].contains(&label) {
+            return;
+        }
+        self.open.insert(label.to_owned());
+        let waiting = std::mem::take(&mut self.waiting);
+        for (channel, payload) in waiting {
+            if channel == label {
+                self.waiting_bytes -= payload.len();
+                send(transport, channel, payload, out);
+            } else {
+                self.waiting.push_back((channel, payload));
+            }
+        }
+    }
+
+    pub(crate) fn closed(&mut self, label: &str) {
+        self.open.remove(label);
+    }
+
+    /// Sends, or keeps until the channel opens.
+    pub(crate) fn send(
+        &mut self,
+        transport: Option<TransportKey>,
+        label: &'static str,
+        payload: Bytes,
+        out: &mut Outputs,
+    ) {
+        if let Some(transport) = transport.filter(|_| self.open.contains(label)) {
+            send(transport, label, payload, out);
+            return;
+        }
+        self.waiting_bytes += payload.len();
+        self.waiting.push_back((label, payload));
+        while self.waiting.len() > WAITING_DATA_MESSAGES_MAX
+            || self.waiting_bytes > WAITING_DATA_BYTES_MAX
+        {
+            let Some((_, dropped)) = self.waiting.pop_front() else {
+                break;
+            };
+            self.waiting_bytes -= dropped.len();
+        }
+    }
+}
+
+fn send(transport: TransportKey, label: &str, payload: Bytes, out: &mut Outputs) {
+    out.command(Command::SendData {
+        transport,
+        label: label.to_owned(),
+        payload,
+        binary: true,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::participant::contract::MediaOutput;
+
+    const TRANSPORT: TransportKey = TransportKey(1);
+
+    fn sent(out: &mut Outputs) -> Vec<(String, Bytes)> {
+        let mut sent = Vec::new();
+        while let Some(output) = out.pop() {
+            if let MediaOutput::Shard(Command::SendData { label, payload, .. }) = output {
+                sent.push((label, payload));
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn messages_wait_in_order_for_their_channel() {
+        let (mut channels, mut out) = (DataChannels::default(), Outputs::default());
+        for (label, text) in [(RELIABLE, "1"), (LOSSY, "2"), (RELIABLE, "3")] {
+            channels.send(None, label, Bytes::from(text), &mut out);
+        }
+        assert!(sent(&mut out).is_empty());
+        channels.opened(TRANSPORT, RELIABLE, &mut out);
+        let texts: Vec<_> = sent(&mut out).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["1", "3"]);
+        assert!(!channels.ready());
+        channels.opened(TRANSPORT, LOSSY, &mut out);
+        assert!(channels.ready());
+        assert_eq!(sent(&mut out).len(), 1);
+    }
+
+    #[test]
+    fn the_oldest_go_when_too_much_waits() {
+        let (mut channels, mut out) = (DataChannels::default(), Outputs::default());
+        for number in 0..WAITING_DATA_MESSAGES_MAX + 5 {
+            channels.send(None, RELIABLE, Bytes::from(number.to_string()), &mut out);
+        }
+        let half = Bytes::from(vec![0; WAITING_DATA_BYTES_MAX / 2 + 1]);
+        channels.send(None, RELIABLE, half.clone(), &mut out);
+        channels.send(None, RELIABLE, half, &mut out);
+        channels.opened(TRANSPORT, RELIABLE, &mut out);
+        assert_eq!(sent(&mut out).len(), 1);
+    }
+}

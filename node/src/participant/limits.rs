@@ -1,0 +1,43 @@
+//! Bounds of one participant's media state. Every one exists because a client can fill what it
+//! names; the unit is in the name.
+
+use std::time::Duration;
+
+/// AddTrack requests that wait for their media. Upstream has no limit; real clients publish a
+/// handful, and thirty at once must pass.
+pub(crate) const PENDING_TRACKS_MAX: usize = 256;
+/// AddTrack requests that wait for an earlier track with the same cid.
+pub(crate) const QUEUED_TRACKS_MAX: usize = 64;
+/// Codecs of one AddTrack request; the surface knows nine.
+pub(crate) const CODECS_PER_TRACK_MAX: usize = 8;
+/// Layers of one codec; clients send up to three.
+pub(crate) const LAYERS_PER_CODEC_MAX: usize = 8;
+/// Published tracks of one participant.
+pub(crate) const PUBLICATIONS_MAX: usize = 256;
+/// Subscriptions and stored wishes of one participant: rooms are large, wishes are cheap.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// Subscribers of one track whose quality is remembered for its publisher.
+pub(crate) const SUBSCRIBERS_PER_TRACK_MAX: usize = 20_000;
+/// Remote candidates kept before their description arrives; a host has a few dozen addresses.
+pub(crate) const EARLY_CANDIDATES_MAX: usize = 64;
+/// Length of one `candidateInit`: an SDP line in JSON.
+pub(crate) const CANDIDATE_INIT_BYTES_MAX: usize = 4 * 1024;
+/// Length of one client SDP: an offer with hundreds of sections stays below.
+pub(crate) const SDP_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Messages for the client that wait for its data channels to open.
+pub(crate) const WAITING_DATA_MESSAGES_MAX: usize = 1_024;
+/// The same in bytes: the oldest go first.
+pub(crate) const WAITING_DATA_BYTES_MAX: usize = 1024 * 1024;
+
+/// Least time between two offers: many subscriptions of one moment share one.
+pub(crate) const OFFER_INTERVAL: Duration = Duration::from_millis(150);
+/// How long the first change after a quiet time is held back for company.
+pub(crate) const OFFER_DELAY: Duration = Duration::from_millis(10);
+/// A connected client that has not answered an offer by then never will: upstream's
+/// `negotiationFailedTimeout`.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A wish for a track nobody publishes is given up then: upstream's `notFoundTimeout`.
+pub(crate) const NOT_FOUND_TIMEOUT: Duration = Duration::from_secs(60);
+/// A layer no subscriber wants is switched off after this long: upstream's
+/// `dynacast_pause_delay`. Wanting more takes effect at once.
+pub(crate) const DYNACAST_PAUSE_DELAY: Duration = Duration::from_secs(5);

@@ -1,0 +1,42 @@
+//! The queue of what a participant's media core wants done, in order. Shared by its parts; drained
+//! by `ParticipantMedia::poll`.
+
+use std::collections::VecDeque;
+
+use media::Command;
+use protocol::proto;
+use protocol::proto::request_response::{Reason, Request};
+use protocol::proto::signal_response::Message;
+
+use super::contract::MediaOutput;
+
+#[derive(Debug, Default)]
+pub(crate) struct Outputs(VecDeque<MediaOutput>);
+
+impl Outputs {
+    pub(crate) fn push(&mut self, output: MediaOutput) {
+        self.0.push_back(output);
+    }
+
+    pub(crate) fn signal(&mut self, message: Message) {
+        self.push(MediaOutput::Signal(message));
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
+        self.push(MediaOutput::Shard(command));
+    }
+
+    /// Tells the client how a request of its went.
+    pub(crate) fn respond(&mut self, reason: Reason, message: String, request: Request) {
+        self.signal(Message::RequestResponse(proto::RequestResponse {
+            request_id: 0,
+            reason: reason as i32,
+            message,
+            request: Some(request),
+        }));
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<MediaOutput> {
+        self.0.pop_front()
+    }
+}
