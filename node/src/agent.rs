@@ -8,6 +8,9 @@ mod websocket;
 pub(crate) mod worker;
 mod worker_actor;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

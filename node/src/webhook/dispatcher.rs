@@ -308,3 +308,6 @@ fn report_disk(done: Option<std::io::Result<()>>) {
         tracing::error!(%error, "the webhook outbox cannot be written");
     }
 }
+
+#[cfg(test)]
+mod tests;
