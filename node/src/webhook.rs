@@ -39,10 +39,19 @@ pub struct Settings {
     pub filter: Filter,
     /// `webhook.url_notifier.num_workers`: requests to one URL at a time.
     pub requests_per_url: usize,
-    /// Where undelivered events outlive the process; one process per directory. `None` = nowhere.
-    pub directory: Option<PathBuf>,
+    pub storage: Storage,
     /// Seed of the jitter; from the operating system outside of simulations.
     pub seed: u64,
+}
+
+/// Where undelivered events outlive the process. A directory belongs to one process at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    Nowhere,
+    /// Chosen by the operator: without it the server does not start.
+    Required(PathBuf),
+    /// A default: without it events live in memory, and the log says so.
+    BestEffort(PathBuf),
 }
 
 /// Webhooks cannot start.

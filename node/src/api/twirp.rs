@@ -52,7 +52,7 @@ async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -
     });
     match answer {
         Ok(body) => {
-            count(&method.service(), method.name(), "200");
+            count(&method.service(), method.name(), StatusCode::OK, "");
             HttpResponse::Ok()
                 .content_type(encoding.content_type())
                 .body(body)
@@ -112,18 +112,20 @@ fn too_large() -> HttpResponse {
 fn failed(service: &str, method: &str, error: &Error) -> HttpResponse {
     let status = StatusCode::from_u16(error.code.status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    count(service, method, status.as_str());
+    count(service, method, status, error.code.name());
     HttpResponse::build(status)
         .content_type("application/json")
         .body(error.body())
 }
 
-/// Labels are names of known methods only, so their number is bounded.
-fn count(service: &str, method: &str, status: &str) {
+/// Labels are names of known methods and codes only, so their number is bounded.
+fn count(service: &str, method: &str, status: StatusCode, code: &'static str) {
+    let family = format!("{}xx", status.as_u16() / 100);
     let labels = [
         ("service", service.to_owned()),
         ("method", method.to_owned()),
-        ("status", status.to_owned()),
+        ("status", family),
+        ("code", code.to_owned()),
     ];
-    counter!("livekit_twirp_request_status_total", &labels).increment(1);
+    counter!("livekit_node_twirp_request_status", &labels).increment(1);
 }

@@ -213,12 +213,13 @@ section! {
 section! {
     /// Ours: where the node keeps what must outlive it.
     Storage {
-        /// Empty = `$STATE_DIRECTORY` (systemd), else nothing is kept.
+        /// Empty = `$STATE_DIRECTORY` (systemd), else a folder of the user.
         directory: String = String::new(),
     }
 }
 
 impl Storage {
+    /// What the operator chose.
     pub fn directory(&self) -> Option<PathBuf> {
         if !self.directory.is_empty() {
             return Some(PathBuf::from(&self.directory));
@@ -226,5 +227,13 @@ impl Storage {
         std::env::var_os("STATE_DIRECTORY")
             .filter(|path| !path.is_empty())
             .map(PathBuf::from)
+    }
+
+    /// Where a server on that port keeps things when nobody chose (XDG base directories).
+    pub fn default_directory(port: u16) -> Option<PathBuf> {
+        let variable = |name| std::env::var_os(name).filter(|path| !path.is_empty());
+        let state = variable("XDG_STATE_HOME").map(PathBuf::from);
+        let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+        Some(state.or_else(home)?.join("skein").join(port.to_string()))
     }
 }

@@ -17,6 +17,7 @@ use super::RunError;
 use crate::agent::{self, Agents};
 use crate::api::Api;
 use crate::config::Config;
+use crate::config::server::Storage;
 use crate::net::http::{HttpSettings, Routes};
 use crate::page;
 use crate::room::environment::{Endpoint, EndpointOf, RoomsConfig, Services, ShardSink, Sinks};
@@ -110,10 +111,14 @@ fn webhook_settings(config: &Config, keys: &Keys) -> Result<webhook::Settings, R
             exclude_events: section.filter_params.exclude_events.clone(),
         },
         requests_per_url: section.url_notifier.num_workers as usize,
-        directory: config
-            .storage
-            .directory()
-            .map(|directory| directory.join("webhooks")),
+        storage: match (
+            config.storage.directory(),
+            Storage::default_directory(config.port),
+        ) {
+            (Some(chosen), _) => webhook::Storage::Required(chosen.join("webhooks")),
+            (None, Some(default)) => webhook::Storage::BestEffort(default.join("webhooks")),
+            (None, None) => webhook::Storage::Nowhere,
+        },
         seed: u64::from_le_bytes(entropy()?),
     })
 }

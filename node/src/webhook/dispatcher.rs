@@ -18,9 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::{Delivery, Input, Outcome, Output, Target, Verdict};
 use super::limits::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, REQUESTS_PER_URL_MAX, SYNC_INTERVAL};
-use super::outbox::{Outbox, Restored};
+use super::outbox::{Outbox, OutboxError, Restored};
 use super::queue::Entry;
-use super::{Settings, StartError, signature};
+use super::{Settings, StartError, Storage, signature};
 use crate::auth::unix_seconds;
 
 pub(super) const DISPATCH_TOTAL: &str = "livekit_webhook_dispatch_total";
@@ -67,13 +67,7 @@ pub(super) fn start(
             receivers.push(receiver(url)?);
         }
     }
-    let (outbox, restored) = match &settings.directory {
-        Some(directory) => {
-            let (outbox, restored) = Outbox::open(directory)?;
-            (Some(outbox), restored)
-        }
-        None => (None, Vec::new()),
-    };
+    let (outbox, restored) = open(&settings.storage)?;
     let next_sequence = outbox.as_ref().map_or(0, Outbox::next_sequence);
     let requests = settings.requests_per_url.clamp(1, REQUESTS_PER_URL_MAX);
     let core = Delivery::new(
@@ -100,6 +94,22 @@ pub(super) fn start(
         .spawn(move || runtime.block_on(dispatcher.run(commands, restored)))
         .map_err(StartError::Thread)?;
     Ok(())
+}
+
+fn open(storage: &Storage) -> Result<(Option<Outbox>, Vec<Restored>), OutboxError> {
+    let opened = match storage {
+        Storage::Nowhere => return Ok((None, Vec::new())),
+        Storage::Required(directory) => Outbox::open(directory)?,
+        Storage::BestEffort(directory) => match Outbox::open(directory) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%error, "undelivered webhooks will not outlive this process");
+                return Ok((None, Vec::new()));
+            }
+        },
+    };
+    let (outbox, restored) = opened;
+    Ok((Some(outbox), restored))
 }
 
 fn receiver(text: &str) -> Result<Receiver, StartError> {

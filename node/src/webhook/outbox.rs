@@ -49,6 +49,8 @@ struct Record {
 struct Pending {
     entry: Arc<Entry>,
     urls: Vec<String>,
+    /// Length of its record in the file.
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -126,8 +128,10 @@ impl Outbox {
 
     pub(crate) fn store(&mut self, entry: Arc<Entry>, urls: Vec<String>) -> io::Result<()> {
         let record = record_of(&entry, &urls);
-        self.pending.insert(entry.sequence, Pending { entry, urls });
-        self.needed += record.len() as u64;
+        let bytes = record.len() as u64;
+        self.pending
+            .insert(entry.sequence, Pending { entry, urls, bytes });
+        self.needed += bytes;
         self.append(&record)
     }
 
@@ -138,8 +142,7 @@ impl Outbox {
         };
         pending.urls.retain(|waiting| waiting != url);
         if pending.urls.is_empty() {
-            let size = record_of(&pending.entry, &[]).len() as u64;
-            self.needed = self.needed.saturating_sub(size);
+            self.needed = self.needed.saturating_sub(pending.bytes);
             self.pending.remove(&sequence);
         }
         let done = Record {
@@ -193,7 +196,7 @@ fn rewrite(directory: &Path, pending: &BTreeMap<u64, Pending>) -> io::Result<(Fi
     let mut file = open_private(&new)?;
     let mut length = MAGIC.len() as u64;
     file.write_all(MAGIC)?;
-    for Pending { entry, urls } in pending.values() {
+    for Pending { entry, urls, .. } in pending.values() {
         let record = record_of(entry, urls);
         file.write_all(&record)?;
         length += record.len() as u64;
@@ -237,6 +240,7 @@ fn replay(bytes: &[u8]) -> BTreeMap<u64, Pending> {
     let mut pending = BTreeMap::new();
     let mut rest = bytes.get(MAGIC.len()..).unwrap_or_default();
     while let Some((record, after)) = next_record(rest) {
+        let bytes = (rest.len() - after.len()) as u64;
         rest = after;
         let Record {
             sequence,
@@ -250,7 +254,7 @@ fn replay(bytes: &[u8]) -> BTreeMap<u64, Pending> {
                     bytes: event.encoded_len(),
                     event,
                 });
-                pending.insert(sequence, Pending { entry, urls });
+                pending.insert(sequence, Pending { entry, urls, bytes });
             }
             None => {
                 let Some(known) = pending.get_mut(&sequence) else {

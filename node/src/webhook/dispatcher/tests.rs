@@ -28,7 +28,7 @@ fn settings(urls: Vec<String>, directory: Option<&Path>) -> Settings {
         keys: keys(),
         filter: Filter::default(),
         requests_per_url: 10,
-        directory: directory.map(Path::to_owned),
+        storage: directory.map_or(Storage::Nowhere, |path| Storage::Required(path.to_owned())),
         seed: 1,
     }
 }
@@ -162,6 +162,26 @@ fn what_a_dead_receiver_missed_is_delivered_after_a_restart() {
     assert!(
         requests.try_recv().is_err(),
         "delivered once where it was taken"
+    );
+}
+
+#[test]
+fn a_directory_in_use_stops_the_start_only_where_the_operator_chose_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_held, _) = Outbox::open(folder.path()).unwrap();
+    let urls = vec!["http://127.0.0.1:9/".to_owned()];
+    let chosen = settings(urls.clone(), Some(folder.path()));
+    assert!(matches!(
+        Webhooks::start(chosen),
+        Err(StartError::Outbox(_))
+    ));
+    let storage = Storage::BestEffort(folder.path().to_owned());
+    assert!(
+        Webhooks::start(Settings {
+            storage,
+            ..settings(urls, None)
+        })
+        .is_ok()
     );
 }
 
