@@ -219,6 +219,10 @@ impl Agent {
                     || left
                     || current.is_doubtful());
         if follow {
+            // What the peer wished before is void, or its old pair would win on the next check.
+            for other in self.pairs.iter_mut().filter(|pair| pair.path != path) {
+                other.nominated_by_peer = None;
+            }
             self.select(now, path);
         }
     }

@@ -145,3 +145,28 @@ fn the_client_may_move_to_another_address() {
     let mut sequence = 0;
     assert_eq!(media_for(&mut network, 100, &mut sequence), (10, 10));
 }
+
+#[test]
+fn a_client_that_changes_its_mind_is_not_overruled_by_its_old_choice() {
+    let mut network = Network::new(24);
+    network.connect();
+    let first = network.hosts[CLIENT].transport.selected_path().unwrap();
+    let second = Path {
+        remote: address("10.0.0.1:7999"),
+        ..first
+    };
+    network.hosts[SERVER].addresses.push(second.remote);
+    for path in [second, first, second] {
+        let now = network.now;
+        network.hosts[CLIENT].transport.nominate(now, path);
+        network.run(Duration::from_millis(500));
+        network.hosts[SERVER].events.clear();
+        network.run(Duration::from_secs(40));
+        let server = &network.hosts[SERVER];
+        assert_eq!(
+            server.transport.selected_path().map(|p| p.local),
+            Some(path.remote)
+        );
+        assert_eq!(server.events, []);
+    }
+}
