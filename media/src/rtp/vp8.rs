@@ -15,9 +15,9 @@ pub struct Vp8Descriptor {
     /// Depends on the base layer only: a decoder may step up to this temporal layer here.
     pub layer_sync: bool,
     pub key_index: Option<u8>,
-    picture_id_at: u8,
-    tl0_at: u8,
-    tid_key_at: u8,
+    pub(crate) picture_id_at: u8,
+    pub(crate) tl0_at: u8,
+    pub(crate) tid_key_at: u8,
     pub len: u8,
 }
 
