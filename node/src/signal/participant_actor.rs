@@ -84,7 +84,7 @@ impl ParticipantActor {
         match output {
             SessionOutput::Write(frame) => self.write(frame, ctx),
             SessionOutput::Request(request) => {
-                count("signal_request");
+                count("signal_request", "incoming");
                 self.rooms.signal(&self.room, self.id, *request);
             }
             SessionOutput::Ended { by_room, cause } => {
@@ -105,7 +105,7 @@ impl ParticipantActor {
             return;
         };
         if matches!(frame, SocketFrame::Data(_)) {
-            count("signal_response");
+            count("signal_response", "outgoing");
         }
         let written = wrap_future::<_, Self>(send(sender, frame));
         ctx.spawn(written.map(|(sender, result), actor, ctx| {
@@ -269,8 +269,13 @@ fn failure_of(error: &ProtocolError) -> SessionInput {
     SessionInput::SocketFailed(close)
 }
 
-fn count(kind: &'static str) {
-    counter!("livekit_node_messages", "type" => kind, "status" => "success").increment(1);
+fn count(kind: &'static str, direction: &'static str) {
+    let labels = [
+        ("type", kind),
+        ("status", "success"),
+        ("direction", direction),
+    ];
+    counter!("livekit_node_messages", &labels).increment(1);
 }
 
 fn unix_ms() -> i64 {
