@@ -244,7 +244,7 @@ fn input_of(message: AggregatedMessage) -> SessionInput {
         }
         AggregatedMessage::Ping(payload) => SessionInput::Ping(payload),
         AggregatedMessage::Pong(_) => SessionInput::Pong,
-        AggregatedMessage::Close(_) => SessionInput::SocketFailed(Close::Normal),
+        AggregatedMessage::Close(_) => SessionInput::Closing(Close::Normal),
     }
 }
 
@@ -266,7 +266,7 @@ fn failure_of(error: &ProtocolError) -> SessionInput {
         }
         _ => Close::Protocol,
     };
-    SessionInput::SocketFailed(close)
+    SessionInput::Closing(close)
 }
 
 fn count(kind: &'static str, direction: &'static str) {

@@ -27,8 +27,9 @@ pub(super) enum SessionInput {
     Pong,
     /// The client closed the WebSocket, or the line is dead.
     SocketClosed,
-    /// The socket refused what came: a message too large, or no WebSocket frame at all.
-    SocketFailed(Close),
+    /// The client closes the WebSocket, or what came is no message: too large, or no frame at all.
+    /// Answered with this code.
+    Closing(Close),
     Room(SessionMessage),
     /// The socket took the frame it was given last; it can take another.
     Written,
@@ -176,11 +177,11 @@ impl Session {
             SessionInput::Written => self.writable = true,
             SessionInput::SocketClosed => self.socket_closed(),
             SessionInput::Timeout => self.timeout(now),
-            SessionInput::Room(message) => self.from_room(now, message),
-            from_client => {
+            SessionInput::Room(message) => self.room_said(now, message),
+            said => {
                 self.idle_deadline = now + SOCKET_IDLE_TIMEOUT;
                 if self.state == State::Open {
-                    self.from_client(now, from_client);
+                    self.client_said(now, said);
                 }
             }
         }
@@ -223,7 +224,7 @@ impl Session {
         self.state != State::Ended && self.allowance.empty_until().is_none()
     }
 
-    fn from_client(&mut self, now: Instant, input: SessionInput) {
+    fn client_said(&mut self, now: Instant, input: SessionInput) {
         match input {
             SessionInput::Frame(frame) => {
                 self.allowance.take(now);
@@ -238,7 +239,7 @@ impl Session {
                 self.allowance.take(now);
                 self.enqueue(SocketFrame::Pong(payload));
             }
-            SessionInput::SocketFailed(close) => self.close(now, close, false),
+            SessionInput::Closing(close) => self.close(now, close, false),
             _ => {}
         }
     }
@@ -262,7 +263,7 @@ impl Session {
         }
     }
 
-    fn from_room(&mut self, now: Instant, message: SessionMessage) {
+    fn room_said(&mut self, now: Instant, message: SessionMessage) {
         if self.state != State::Open {
             return;
         }

@@ -254,7 +254,7 @@ fn a_flood_is_read_more_slowly_and_nothing_of_it_is_lost() {
 #[test]
 fn messages_too_large_close_with_their_own_code() {
     let mut world = World::new();
-    world.tell(SessionInput::SocketFailed(Close::TooLarge));
+    world.tell(SessionInput::Closing(Close::TooLarge));
     let expected = [close(Close::TooLarge), ended(false, EndCause::TooLarge)];
     assert_eq!(world.drain(), expected);
 }
