@@ -23,6 +23,9 @@ mod subscriptions;
 mod track_info;
 mod track_settings;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::contract::{
     Environment, KeyAllocator, KeySpace, MediaInput, MediaOutput, ParticipantSettings, Published,
     Source, WallClock,

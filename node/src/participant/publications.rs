@@ -212,18 +212,24 @@ impl Publications {
         bound
     }
 
-    /// The answer is written: now the codec of each new section is known. Tells the packet plane.
+    /// The answer is written: now the codec of each new section is known. Tells the packet plane,
+    /// and others when a track they know got one more codec.
     pub(crate) fn negotiated(
         &mut self,
         transport: TransportKey,
         room: RoomKey,
         sections: &[ReceiveSection],
+        unix_micros: i64,
         out: &mut Outputs,
     ) {
         for track in &mut self.tracks {
+            let new = track.codecs.iter().filter(|codec| !codec.added).count();
             for index in 0..track.codecs.len() {
                 settle_codec(track, index, sections);
                 add_to_packet_plane(track, index, transport, room, out);
+            }
+            if new > 0 && track.visible {
+                changed(track, unix_micros, out);
             }
         }
     }

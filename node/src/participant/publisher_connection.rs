@@ -110,7 +110,7 @@ impl ParticipantMedia {
         let sections = publisher.negotiator.receive_sections();
         let room = self.environment.room;
         self.publications
-            .negotiated(publisher.key, room, &sections, &mut self.out);
+            .negotiated(publisher.key, room, &sections, micros, &mut self.out);
         publisher.apply_receive(&mut self.out);
         if publisher.was_connected() {
             self.publications.show(micros, &mut self.out);

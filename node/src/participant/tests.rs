@@ -1,0 +1,8 @@
+//! Behaviours of `ParticipantMedia` with scripted clients: what it says and what it tells the packet
+//! plane. `stage` has the harness and the descriptions.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, deprecated)]
+
+mod publishing;
+mod resuming;
+mod stage;
+mod subscribing;
