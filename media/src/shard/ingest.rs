@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use crate::demux::stun_local_ufrag;
 use crate::event::Event;
+use crate::limits::ICE_MAX_PAIRS;
 use crate::router::{Ports, Routed, route};
 use crate::rtp::{HeaderExtensions, RtpHeader};
 use crate::shard::Shard;
 use crate::transport::{Received, TransportEvent, TransportOutput};
-use crate::types::{MediaKind, Path};
+use crate::types::{LayerMode, MediaKind, Path};
 use crate::upstream::layer::Accepted;
 use crate::upstream::receiver::Binding;
 use crate::upstream::rtx;
@@ -39,6 +40,13 @@ impl Shard {
             Received::Rtcp { packet } => self.receive_rtcp(now, index, packet),
             Received::Consumed => {
                 if known != Some(index) && slot.transport.knows_path(&path) {
+                    slot.paths += 1;
+                    if slot.paths > ICE_MAX_PAIRS {
+                        let transport = &slot.transport;
+                        self.paths
+                            .retain(|path, i| *i != index || transport.knows_path(path));
+                        slot.paths = 1 + self.paths.values().filter(|i| **i == index).count();
+                    }
                     self.paths.insert(path, index);
                 }
                 self.drain_transport(index);
@@ -177,8 +185,9 @@ impl Shard {
         let (buffers, throttle) = (&self.config.packet_buffers, &self.config.key_frame_throttle);
         let started = !binding.repair
             && track.start_layer(now, binding.layer, header.ssrc, buffers, throttle);
+        let silent = binding.repair || track.muted;
         if let (MediaKind::Audio, false, Some(level)) =
-            (track.config.kind, binding.repair, extensions.audio_level)
+            (track.config.kind, silent, extensions.audio_level)
         {
             let settings = &self.config.audio_level;
             track.level.observe(
@@ -238,7 +247,8 @@ impl Shard {
         let Some(track) = self.tracks.get(track_index) else {
             return;
         };
-        if track.config.rids.len() > 1 {
+        let separate = track.config.layer_mode == LayerMode::OneStreamPerLayer;
+        if separate && track.config.rids.len() > 1 {
             self.events.push_back(Event::LayerActive {
                 track: track.key,
                 layer,

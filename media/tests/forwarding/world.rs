@@ -82,6 +82,9 @@ impl Client {
     }
 }
 
+/// A datagram under way: `None` = to the shard, else to that client.
+type Flying = (Option<usize>, Path, Vec<u8>);
+
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) shard: Shard,
@@ -92,8 +95,7 @@ pub(crate) struct World {
     /// Segments of every run the shard sent.
     pub(crate) runs: Vec<usize>,
     rng: ChaCha12Rng,
-    /// Datagrams under way: `None` = to the shard, else to that client.
-    flying: BTreeMap<(Instant, u64), (Option<usize>, Path, Vec<u8>)>,
+    flying: BTreeMap<(Instant, u64), Flying>,
     count: u64,
 }
 
