@@ -343,13 +343,12 @@ impl Agent {
                 self.state = IceState::Disconnected;
             }
             IceState::Disconnected if silent >= ICE_DISCONNECTED + ICE_FAILED => self.fail(),
-            IceState::Checking => {
+            IceState::Checking
                 if self
                     .started
-                    .is_some_and(|at| now >= at + ICE_CONNECT_TIMEOUT)
-                {
-                    self.fail();
-                }
+                    .is_some_and(|at| now >= at + ICE_CONNECT_TIMEOUT) =>
+            {
+                self.fail();
             }
             _ => {}
         }

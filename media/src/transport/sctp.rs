@@ -10,8 +10,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use rtc_sctp::{
     Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig,
-    EndpointEvent, Event, Payload, PayloadProtocolIdentifier as Ppid, ReliabilityType,
-    ServerConfig, Side, StreamEvent, TimerConfig, TransportConfig,
+    EndpointEvent, Event, PayloadProtocolIdentifier as Ppid, ServerConfig, Side, StreamEvent,
+    TimerConfig, TransportConfig,
 };
 use rtc_shared::TransportProtocol;
 
@@ -23,18 +23,12 @@ use crate::limits::{
     SCTP_MAX_RELIABLE_BUFFERED_BYTES, SCTP_RECEIVE_WINDOW_BYTES,
 };
 
+mod running;
+
+use running::Running;
+
 /// The library keys associations by address; ours has one peer (RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5000);
-const COOKIE_ECHO: u8 = 10;
-const COMMON_HEADER_BYTES: usize = 12;
-
-struct Running {
-    handle: AssociationHandle,
-    association: Association,
-    established: bool,
-    /// We initiated it and hold the peer's cookie: it will come up, whoever else calls.
-    cookie_echoed: bool,
-}
 
 pub(super) struct Sctp {
     endpoint: Endpoint,
@@ -478,60 +472,6 @@ impl Sctp {
             self.events.push_back(TransportEvent::ChannelOpen {
                 label: channel.label.clone(),
             });
-        }
-    }
-}
-
-impl Running {
-    fn new(handle: AssociationHandle, association: Association) -> Running {
-        Running {
-            handle,
-            association,
-            established: false,
-            cookie_echoed: false,
-        }
-    }
-
-    fn transmit(&mut self, now: Instant, out: &mut VecDeque<Bytes>) {
-        while let Some(transmit) = self.association.poll_transmit(now) {
-            let Payload::RawEncode(packets) = transmit.message else {
-                continue;
-            };
-            for packet in packets {
-                self.cookie_echoed |= self.association.side() == Side::Client
-                    && packet.get(COMMON_HEADER_BYTES) == Some(&COOKIE_ECHO);
-                out.push_back(packet);
-            }
-        }
-    }
-
-    fn open_stream(&mut self, channel: &Channel) {
-        let _ = self.association.open_stream(channel.stream, Ppid::Binary);
-        self.set_delivery(channel);
-    }
-
-    fn set_delivery(&mut self, channel: &Channel) {
-        let (kind, value) = match channel.delivery.limit {
-            Limit::Never => (ReliabilityType::Reliable, 0),
-            Limit::Retransmissions(count) => (ReliabilityType::Rexmit, count),
-            Limit::Milliseconds(time) => (ReliabilityType::Timed, time),
-        };
-        if let Ok(mut stream) = self.association.stream(channel.stream) {
-            let _ = stream.set_reliability_params(!channel.delivery.ordered, kind, value);
-        }
-    }
-
-    fn send_open(&mut self, now: Instant, channel: &Channel) {
-        let open = Dcep::Open {
-            label: channel.label.clone(),
-            delivery: channel.delivery,
-        };
-        self.write_dcep(now, channel.stream, &open);
-    }
-
-    fn write_dcep(&mut self, now: Instant, stream: u16, message: &Dcep) {
-        if let Ok(mut stream) = self.association.stream(stream) {
-            let _ = stream.write_chunk_with_ppi(now, &message.encode(), Ppid::Dcep);
         }
     }
 }

@@ -171,14 +171,17 @@ impl Agent {
             let find = |path| agent.pairs.iter().find(|pair| pair.path == path);
             match (find(path), find(current)) {
                 (Some(new), Some(old)) => {
-                    old.old || !old.valid || new.priority(true) > old.priority(true)
+                    old.old
+                        || !old.valid
+                        || old.is_doubtful()
+                        || new.priority(true) > old.priority(true)
                 }
                 (found, _) => found.is_some(),
             }
         };
         match self.nominee {
             Some(current) if current == path => {}
-            Some(_) if self.nominee_forced => return,
+            Some(current) if self.nominee_forced && !self.is_lost(current) => return,
             Some(current) if !better(self, current) => return,
             _ => {
                 self.nomination = self.nomination.wrapping_add(1).max(1);
@@ -299,8 +302,22 @@ impl Agent {
             old,
         });
         let selected = self.selected == Some(path);
+        let was_doubtful = self.pairs[index].is_doubtful();
         self.pairs[index].check_sent(now, selected);
         self.out.push_back((path, request));
+        if selected && !was_doubtful && self.pairs[index].is_doubtful() {
+            // The selected pair may be gone: see at once which other one still works.
+            for pair in self.pairs.iter_mut().filter(|pair| pair.path != path) {
+                pair.check_soon(now);
+            }
+        }
+    }
+
+    /// A pair that worked has stopped to.
+    fn is_lost(&self, path: Path) -> bool {
+        self.pairs
+            .iter()
+            .any(|pair| pair.path == path && pair.valid && pair.is_doubtful())
     }
 
     fn local_credentials(&self, ufrag: &str) -> Option<(&Credentials, bool)> {

@@ -82,6 +82,8 @@ pub(super) struct Network {
     pub(super) hosts: Vec<Host>,
     pub(super) loss_percent: u32,
     pub(super) jitter_ms: u32,
+    /// Addresses nothing reaches or leaves any more.
+    pub(super) dead: Vec<SocketAddr>,
     rng: ChaCha12Rng,
     flying: BTreeMap<(Instant, u64), (usize, Path, Vec<u8>)>,
     count: u64,
@@ -90,6 +92,11 @@ pub(super) struct Network {
 impl Network {
     /// A server on 10.0.0.1:7882 and a controlling client on 10.0.0.2:5000, not yet introduced.
     pub(super) fn new(seed: u64) -> Network {
+        Network::with_client_at(seed, &["10.0.0.2:5000"])
+    }
+
+    /// The same with a client that has several addresses.
+    pub(super) fn with_client_at(seed: u64, addresses: &[&str]) -> Network {
         let now = Instant::now();
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         let mut key = [0u8; 32];
@@ -102,21 +109,22 @@ impl Network {
             key,
         );
         rng.fill_bytes(&mut key);
-        let client_address = address("10.0.0.2:5000");
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|text| address(text)).collect();
         let options = TransportOptions {
             controlling: true,
             tie_breaker: 7,
-            local_addresses: [(Protocol::Udp, client_address)].into_iter().collect(),
+            local_addresses: addresses.iter().map(|a| (Protocol::Udp, *a)).collect(),
         };
         let client = Transport::new(now, credentials("client"), identity(CLIENT), options, key);
         Network {
             now,
             hosts: vec![
                 Host::new(server, vec![address("10.0.0.1:7882")]),
-                Host::new(client, vec![client_address]),
+                Host::new(client, addresses),
             ],
             loss_percent: 0,
             jitter_ms: 0,
+            dead: Vec::new(),
             rng,
             flying: BTreeMap::new(),
             count: 0,
@@ -235,7 +243,8 @@ impl Network {
         self.hosts[from]
             .sent
             .push((path, Bytes::copy_from_slice(datagram)));
-        if self.rng.next_u32() % 100 < self.loss_percent {
+        let dead = self.dead.contains(&path.local) || self.dead.contains(&path.remote);
+        if dead || self.rng.next_u32() % 100 < self.loss_percent {
             return;
         }
         let to = self

@@ -170,3 +170,25 @@ fn a_client_that_changes_its_mind_is_not_overruled_by_its_old_choice() {
         assert_eq!(server.events, []);
     }
 }
+
+#[test]
+fn a_pair_that_dies_is_left_for_one_that_works() {
+    for (seed, server_controls) in [(25, false), (26, true)] {
+        let mut network = Network::with_client_at(seed, &["10.0.0.2:5000", "10.0.0.3:5000"]);
+        network.connect();
+        network.run(Duration::from_secs(3));
+        if server_controls {
+            let (now, server) = (network.now, &mut network.hosts[SERVER].transport);
+            let path = server.selected_path().unwrap();
+            server.nominate(now, path);
+            network.run(Duration::from_secs(1));
+        }
+        let used = network.hosts[SERVER].transport.selected_path().unwrap();
+        network.dead.push(used.remote);
+        network.run(Duration::from_secs(7));
+        let now_used = network.hosts[SERVER].transport.selected_path().unwrap();
+        assert_ne!(now_used.remote, used.remote);
+        let mut sequence = 0;
+        assert_eq!(media_for(&mut network, 100, &mut sequence), (10, 10));
+    }
+}

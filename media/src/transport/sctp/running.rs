@@ -1,0 +1,77 @@
+//! One SCTP association of the library with what we need to know about it.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rtc_sctp::{
+    Association, AssociationHandle, Payload, PayloadProtocolIdentifier as Ppid, ReliabilityType,
+    Side,
+};
+
+use crate::transport::channels::{Channel, Dcep, Limit};
+
+const COOKIE_ECHO: u8 = 10;
+const COMMON_HEADER_BYTES: usize = 12;
+
+pub(super) struct Running {
+    pub(super) handle: AssociationHandle,
+    pub(super) association: Association,
+    pub(super) established: bool,
+    /// We initiated it and hold the peer's cookie: it will come up, whoever else calls.
+    pub(super) cookie_echoed: bool,
+}
+
+impl Running {
+    pub(super) fn new(handle: AssociationHandle, association: Association) -> Running {
+        Running {
+            handle,
+            association,
+            established: false,
+            cookie_echoed: false,
+        }
+    }
+
+    pub(super) fn transmit(&mut self, now: Instant, out: &mut VecDeque<Bytes>) {
+        while let Some(transmit) = self.association.poll_transmit(now) {
+            let Payload::RawEncode(packets) = transmit.message else {
+                continue;
+            };
+            for packet in packets {
+                self.cookie_echoed |= self.association.side() == Side::Client
+                    && packet.get(COMMON_HEADER_BYTES) == Some(&COOKIE_ECHO);
+                out.push_back(packet);
+            }
+        }
+    }
+
+    pub(super) fn open_stream(&mut self, channel: &Channel) {
+        let _ = self.association.open_stream(channel.stream, Ppid::Binary);
+        self.set_delivery(channel);
+    }
+
+    pub(super) fn set_delivery(&mut self, channel: &Channel) {
+        let (kind, value) = match channel.delivery.limit {
+            Limit::Never => (ReliabilityType::Reliable, 0),
+            Limit::Retransmissions(count) => (ReliabilityType::Rexmit, count),
+            Limit::Milliseconds(time) => (ReliabilityType::Timed, time),
+        };
+        if let Ok(mut stream) = self.association.stream(channel.stream) {
+            let _ = stream.set_reliability_params(!channel.delivery.ordered, kind, value);
+        }
+    }
+
+    pub(super) fn send_open(&mut self, now: Instant, channel: &Channel) {
+        let open = Dcep::Open {
+            label: channel.label.clone(),
+            delivery: channel.delivery,
+        };
+        self.write_dcep(now, channel.stream, &open);
+    }
+
+    pub(super) fn write_dcep(&mut self, now: Instant, stream: u16, message: &Dcep) {
+        if let Ok(mut stream) = self.association.stream(stream) {
+            let _ = stream.write_chunk_with_ppi(now, &message.encode(), Ppid::Dcep);
+        }
+    }
+}
