@@ -36,6 +36,17 @@ pub fn to_json(full_name: &str, message: &impl Message) -> Result<serde_json::Va
     value(descriptor, &message.encode_to_vec())
 }
 
+/// The message a piece of JSON describes, such as the room configuration of a token.
+pub fn from_json<M: Message + Default>(
+    full_name: &str,
+    json: &serde_json::Value,
+) -> Result<M, JsonError> {
+    let descriptor = POOL.get_message_by_name(full_name);
+    let descriptor = descriptor.ok_or_else(|| JsonError::UnknownMessage(full_name.to_owned()))?;
+    let encoded = parse(descriptor, json.to_string().as_bytes())?;
+    Ok(M::decode(encoded.as_slice())?)
+}
+
 /// The JSON of an encoded message.
 pub(crate) fn value(
     descriptor: MessageDescriptor,

@@ -44,7 +44,7 @@ impl RoomOptions {
     ) -> Result<Self, RoomError> {
         let preset = preset(&claims.room_preset, config)?;
         let wanted = match &claims.room_config {
-            Some(value) => serde_json::from_value(value.clone())
+            Some(value) => protocol::json::from_json("livekit.RoomConfiguration", value)
                 .map_err(|error| RoomError::InvalidArgument(format!("roomConfig: {error}")))?,
             None => proto::RoomConfiguration::default(),
         };

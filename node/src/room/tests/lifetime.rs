@@ -120,3 +120,29 @@ fn the_same_inputs_make_the_same_room() {
     };
     assert_eq!(sids(), sids());
 }
+
+#[test]
+fn a_token_configures_the_room_it_creates_and_unknown_fields_are_ignored() {
+    let config = RoomsConfig::default();
+    let claims = Claims {
+        room_config: Some(serde_json::json!({
+            "emptyTimeout": 77, "departure_timeout": 66, "maxParticipants": 5,
+            "metadata": "from token", "agents": [{"agentName": "helper"}], "notYetKnown": true,
+        })),
+        ..Default::default()
+    };
+    let options = RoomOptions::from_claims("house", &claims, &config).unwrap();
+    let chosen = (
+        options.empty_timeout_s,
+        options.departure_timeout_s,
+        options.max_participants,
+    );
+    assert_eq!(chosen, (77, 66, 5));
+    assert_eq!(options.metadata, "from token");
+    assert_eq!(options.agents[0].agent_name, "helper");
+    let unknown = Claims {
+        room_preset: "nosuch".into(),
+        ..Default::default()
+    };
+    assert!(RoomOptions::from_claims("house", &unknown, &config).is_err());
+}
