@@ -80,17 +80,18 @@ pub(crate) fn enqueue(
 }
 
 /// Recomputes what one subscriber gets after its limits, its track's layers or a mute changed.
-/// Returns whether a key frame is missing now.
+/// `open`: its transport is connected. Returns whether a key frame is missing now.
 pub(crate) fn retarget(
     down: &mut DownTrack,
     track: &mut UpTrack,
+    open: bool,
     events: &mut VecDeque<Event>,
 ) -> bool {
     let live = track.live_layers();
     let Some(subscriber) = track.subscribers.get_mut(down.slot) else {
         return false;
     };
-    down.selector.update(live, track.muted);
+    down.selector.update(live, track.muted || !open);
     if subscriber.current != LAYER_NONE && down.selector.current == LAYER_NONE {
         down.interrupt();
         events.push_back(Event::LayerSelected {

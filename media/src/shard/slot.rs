@@ -22,6 +22,8 @@ pub(crate) struct TransportSlot {
     pub(crate) feedback_ssrc: u32,
     /// SSRC of the last media packet, which feedback about the whole transport names.
     pub(crate) media_ssrc: u32,
+    /// Media may flow: what is forwarded earlier is lost, so nothing starts before.
+    pub(crate) open: bool,
     /// Addresses that lead here, some of them outdated.
     pub(crate) paths: usize,
     /// Tracks published over this transport.
@@ -45,6 +47,7 @@ impl TransportSlot {
             bytes_reported: 0,
             feedback_ssrc,
             media_ssrc: 0,
+            open: false,
             paths: 0,
             tracks: Vec::new(),
         }

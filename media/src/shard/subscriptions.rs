@@ -150,6 +150,15 @@ impl Shard {
         }
     }
 
+    /// A subscriber's transport is up: everything it waits for may start.
+    pub(super) fn retarget_transport(&mut self, index: u32) {
+        let slot = self.transports.get(index);
+        let downs = slot.map(|slot| slot.sender.down_tracks.clone());
+        for down in downs.unwrap_or_default() {
+            self.retarget_down_track(down);
+        }
+    }
+
     pub(super) fn retarget_track(&mut self, track_index: u32) {
         let subscribers = self
             .tracks
@@ -173,7 +182,9 @@ impl Shard {
         let Some(track) = self.tracks.get_mut(down.track) else {
             return;
         };
-        let missing = retarget(down, track, &mut self.events);
+        let slot = self.transports.get(down.transport);
+        let open = slot.is_some_and(|slot| slot.open);
+        let missing = retarget(down, track, open, &mut self.events);
         if missing && !self.awaiting.contains(&index) {
             self.awaiting.push(index);
         }

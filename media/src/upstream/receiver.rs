@@ -112,7 +112,11 @@ impl Receiver {
             .payload_types
             .iter()
             .any(|pt| pt.rtx_pt == Some(header.payload_type));
+        let partner = section.ssrcs.iter().find(|info| info.ssrc == header.ssrc);
+        let partner = partner.and_then(|info| self.bindings.get(&info.repairs?));
         let layer = match (rid.is_empty(), repaired.is_empty()) {
+            // SDP says whose repairs these are, and that one is known by now (Firefox).
+            (true, true) if partner.is_some() => partner?.layer,
             (_, false) => track.layer_of_rid(repaired)?,
             (false, true) => track.layer_of_rid(rid)?,
             (true, true) if track.config.rids.len() < 2 => 0,

@@ -297,10 +297,7 @@ fn packets_that_overtake_their_announcement_are_kept() {
 #[test]
 fn equal_packets_of_a_batch_leave_in_one_run() {
     let (world, ..) = simulcast(9);
-    assert!(
-        world.runs.contains(&3),
-        "a frame is a run of three"
-    );
+    assert!(world.runs.contains(&3), "a frame is a run of three");
     assert!(world.runs.iter().all(|segments| *segments <= 8));
 }
 
@@ -316,4 +313,25 @@ fn silence_after_everyone_left_is_complete() {
     world.run(Duration::from_secs(5));
     assert_eq!(world.clients[subscriber].rtp.len(), before);
     assert_eq!(world.shard.deadline(), None, "an empty shard sleeps");
+}
+
+#[test]
+fn a_subscription_made_before_its_transport_is_up_starts_with_a_key_frame() {
+    let mut world = World::new(11);
+    let publisher = world.connect();
+    world.publish(
+        publisher,
+        TRACK,
+        video_section(TRACK, &[]),
+        config(MediaKind::Video, &[]),
+    );
+    let mut video = Video::new(&world, publisher, &[]);
+    video.frames(&mut world, 5);
+    let subscriber = world.invite();
+    world.subscribe(subscriber, TRACK, send_section(MediaKind::Video, SSRC));
+    video.layers[0].want_key = true;
+    for _ in 0..30 {
+        video.frames(&mut world, 1);
+    }
+    Stream::of(&world, subscriber, SSRC).assert_decodable();
 }

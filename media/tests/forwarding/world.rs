@@ -126,6 +126,20 @@ impl World {
 
     /// Adds a client and connects it.
     pub(crate) fn connect(&mut self) -> usize {
+        let index = self.invite();
+        for _ in 0..2000 {
+            if self.clients[index].transport.is_connected() {
+                // The shard learns of it a flight later.
+                self.run(Duration::from_millis(60));
+                return index;
+            }
+            self.run(Duration::from_millis(5));
+        }
+        panic!("client {index} did not connect");
+    }
+
+    /// Adds a client that begins to connect.
+    pub(crate) fn invite(&mut self) -> usize {
         let index = self.clients.len();
         let key = TransportKey(100 + index as u64);
         let name = format!("client{index}");
@@ -179,15 +193,7 @@ impl World {
             rtcp: Vec::new(),
             loss: 0,
         });
-        for _ in 0..2000 {
-            if self.clients[index].transport.is_connected() {
-                // The shard learns of it a flight later.
-                self.run(Duration::from_millis(60));
-                return index;
-            }
-            self.run(Duration::from_millis(5));
-        }
-        panic!("client {index} did not connect");
+        index
     }
 
     /// Seals and sends a plain RTP packet of a client.
