@@ -156,10 +156,12 @@ fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
 
 /// Says where the node is; in development also how to get in.
 fn announce(config: &Config, node_id: &str, shards: &Shards) -> Result<(), RunError> {
-    let candidates: Vec<String> = shards
+    let mut candidates: Vec<String> = shards
         .candidates()
         .map(|candidate| format!("{:?} {}", candidate.protocol, candidate.address))
         .collect();
+    candidates.sort();
+    candidates.dedup();
     tracing::info!(
         node_id,
         version = env!("CARGO_PKG_VERSION"),

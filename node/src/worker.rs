@@ -5,6 +5,9 @@ pub mod counters;
 pub mod lanes;
 pub mod steering;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

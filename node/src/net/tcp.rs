@@ -6,9 +6,10 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use bytes::{Buf, BytesMut};
 use media::demux::{PacketClass, classify};
-use media::limits::TCP_MAX_FRAME_BYTES;
 use media::transport::stun;
+use media::transport::tcp_framing::{FrameDecoder, encode_frame};
 use media::types::{Path, Protocol};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -19,8 +20,6 @@ use crate::limits::{
     TCP_STRANGER_TIMEOUT, TCP_STRANGERS_MAX, TCP_UNSENT_BYTES_MAX,
 };
 use crate::worker::steering::{Owner, Steering};
-
-const LENGTH_BYTES: usize = 2;
 
 /// Opens a listener for ICE-TCP.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -51,7 +50,9 @@ pub struct TcpCounters {
 pub struct Introduced {
     stream: TcpStream,
     path: Path,
-    inbound: Vec<u8>,
+    inbound: FrameDecoder,
+    /// The packet that told the shard.
+    first: Option<BytesMut>,
 }
 
 /// What a connection brought.
@@ -71,8 +72,9 @@ pub enum Incoming<'a> {
 struct Connection {
     stream: TcpStream,
     path: Path,
-    inbound: Vec<u8>,
-    outbound: Vec<u8>,
+    inbound: FrameDecoder,
+    first: Option<BytesMut>,
+    outbound: BytesMut,
     known: bool,
     last: Instant,
 }
@@ -246,8 +248,9 @@ impl TcpSide {
             Connection {
                 stream,
                 path,
-                inbound: Vec::new(),
-                outbound: Vec::new(),
+                inbound: FrameDecoder::new(),
+                first: None,
+                outbound: BytesMut::new(),
                 known,
                 last: now,
             },
@@ -265,6 +268,7 @@ impl TcpSide {
             stream: connection.stream,
             path: connection.path,
             inbound: connection.inbound,
+            first: connection.first,
         })
     }
 
@@ -274,12 +278,13 @@ impl TcpSide {
             stream,
             path,
             inbound,
+            first,
         } = introduced;
         self.add(now, stream, path, true);
         if let Some(token) = self.by_path.get(&path)
             && let Some(connection) = self.connections.get_mut(token)
         {
-            connection.inbound = inbound;
+            (connection.inbound, connection.first) = (inbound, first);
         }
     }
 
@@ -298,9 +303,7 @@ impl TcpSide {
                 self.counters.frames_dropped += 1;
                 continue;
             }
-            let length = u16::try_from(frame.len()).unwrap_or(u16::MAX);
-            connection.outbound.extend_from_slice(&length.to_be_bytes());
-            connection.outbound.extend_from_slice(frame);
+            encode_frame(frame, &mut connection.outbound);
         }
         // A write error shows as an end of file at the next read.
         let _ = connection.write_out(&mut self.counters);
@@ -350,8 +353,7 @@ impl Connection {
                 Ok(0) => end = Some(Verdict::Close),
                 Ok(length) => {
                     read += length;
-                    self.inbound
-                        .extend_from_slice(chunk.get(..length).unwrap_or_default());
+                    self.inbound.push(chunk.get(..length).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     end = Some(Verdict::Keep);
@@ -376,38 +378,36 @@ impl Connection {
         counters: &mut TcpCounters,
         each: &mut dyn FnMut(Incoming<'_>),
     ) -> Verdict {
-        let mut inbound = std::mem::take(&mut self.inbound);
-        let mut at = 0;
-        let mut verdict = Verdict::Keep;
-        while let Some(head) = inbound.get(at..at + LENGTH_BYTES) {
-            let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
-            if length > TCP_MAX_FRAME_BYTES {
-                verdict = Verdict::Close;
-                break;
-            }
-            let start = at + LENGTH_BYTES;
-            let Some(frame) = inbound.get_mut(start..start + length) else {
-                break;
+        loop {
+            let frame = match self.first.take() {
+                Some(first) => Ok(Some(first)),
+                None => self.inbound.next_frame(),
+            };
+            let Ok(frame) = frame else {
+                counters.refused += 1;
+                return Verdict::Close;
+            };
+            let Some(mut frame) = frame else {
+                return Verdict::Keep;
             };
             if !self.known {
-                verdict = self.introduce(now, frame, steering, counters);
+                let verdict = self.introduce(now, &frame, steering, counters);
+                if let Verdict::GiveTo(_) = verdict {
+                    self.first = Some(frame);
+                    return verdict;
+                }
                 if verdict != Verdict::Keep {
-                    break;
+                    return verdict;
                 }
             }
-            at = start + length;
             self.last = now;
             if self.known {
                 each(Incoming::Frame {
                     path: self.path,
-                    payload: frame,
+                    payload: &mut frame,
                 });
             }
         }
-        // What is left is less than a frame, unless another worker goes on with it.
-        inbound.drain(..at);
-        self.inbound = inbound;
-        verdict
     }
 
     /// Looks at a stranger's packet: only a connectivity check makes it known.
@@ -428,9 +428,7 @@ impl Connection {
             Owner::Reflect(transaction) => {
                 let answer = stun::Builder::new(stun::Class::Success, transaction);
                 let answer = answer.xor_mapped_address(self.path.remote).finish_plain();
-                let length = u16::try_from(answer.len()).unwrap_or_default();
-                self.outbound.extend_from_slice(&length.to_be_bytes());
-                self.outbound.extend_from_slice(&answer);
+                encode_frame(&answer, &mut self.outbound);
                 if self.write_out(counters).is_err() {
                     return Verdict::Close;
                 }
@@ -440,22 +438,18 @@ impl Connection {
     }
 
     fn write_out(&mut self, counters: &mut TcpCounters) -> io::Result<()> {
-        let mut written = 0;
-        let result = loop {
-            let rest = self.outbound.get(written..).unwrap_or_default();
-            if rest.is_empty() {
-                break Ok(());
-            }
-            match self.stream.write(rest) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(length) => written += length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+        while !self.outbound.is_empty() {
+            match self.stream.write(&self.outbound) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => {
+                    counters.bytes_out += length as u64;
+                    self.outbound.advance(length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
+                Err(error) => return Err(error),
             }
-        };
-        counters.bytes_out += written as u64;
-        self.outbound.drain(..written);
-        result
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Log output as `logging.*` says: text or JSON lines on standard error, levels by component.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -10,8 +12,8 @@ pub fn start(config: &Config) {
     let filter = EnvFilter::new(directives(config));
     let builder = fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(true);
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A subscriber that is set already stays.
     let _ = if config.logging.json {
         builder.json().flatten_event(true).try_init()
