@@ -30,15 +30,16 @@ use rand_chacha::ChaCha12Rng;
 pub use candidates::{CandidateError, ParsedCandidate, format_candidate, parse_candidate};
 pub use contract::{
     AnswerAccepted, Direction, EnabledCodec, LocalDescription, NegotiateError, NegotiatorConfig,
-    OfferAccepted, OfferedSection, PeerRole, Placement, PublishPreferences, SectionsRequired,
-    SenderConfig,
+    OfferAccepted, OfferSummary, OfferedSection, PeerRole, Placement, PublishPreferences,
+    SectionsRequired, SenderConfig,
 };
 pub use quirks::{Client, ClientQuirks};
+pub use remote::read_offer;
 
 use crate::ids::{DownTrackKey, TrackKey};
 use crate::limits::{SDP_MAX_SECTIONS, SDP_MAX_WAITING_SENDERS};
 use crate::types::{
-    Codec, IceCredentials, LocalCandidate, MediaKind, ReceiveSection, RemoteTransport, SendSection,
+    IceCredentials, LocalCandidate, MediaKind, ReceiveSection, RemoteTransport, SendSection,
 };
 
 use codecs::Payload;
@@ -154,30 +155,14 @@ impl Negotiator {
     }
 
     fn offered_sections(&self, offer: &RemoteDescription) -> Vec<OfferedSection> {
-        let mut sections = Vec::new();
-        for (local, remote) in self.sections.iter().zip(&offer.sections) {
-            let SectionKind::Media(kind) = remote.kind else {
-                continue;
-            };
-            let mut codecs: Vec<Codec> = Vec::new();
-            for codec in remote.formats.iter().filter_map(|f| f.codec()) {
-                if !codecs.contains(&codec) {
-                    codecs.push(codec);
-                }
-            }
-            let sends = remote.direction.sends();
-            sections.push(OfferedSection {
-                mid: remote.mid.clone(),
-                kind,
-                direction: remote.direction,
-                track_id: remote.track_id.clone().filter(|_| sends),
-                stream_id: remote.stream_id.clone().filter(|_| sends),
-                rids: remote.rids.clone(),
-                codecs,
+        let both = self.sections.iter().zip(&offer.sections);
+        both.filter_map(|(local, remote)| {
+            Some(OfferedSection {
                 track: local.receiver.as_ref().map(|r| r.track),
-            });
-        }
-        sections
+                ..remote.offered()?
+            })
+        })
+        .collect()
     }
 
     /// Claims a section of the client for a published track, until `unbind_receive` or until the

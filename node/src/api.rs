@@ -9,6 +9,7 @@ pub mod limits;
 mod room_service;
 mod sip;
 mod twirp;
+pub mod whip;
 
 #[cfg(test)]
 mod tests;

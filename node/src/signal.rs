@@ -15,15 +15,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::Recipient;
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
+use protocol::grants::Claims;
 use protocol::proto::signal_request;
 use protocol::token::Keys;
 
 use crate::config::Config;
 use crate::net::http::Routes;
-use crate::room::contract::{Attach, SessionId, ToSession};
+use crate::room::contract::{Attach, AttachKind, SessionId, ToSession};
 use crate::rooms::Rooms;
+
+pub(crate) use validate::{Refusal, joining};
+
+/// LiveKit's `types.CurrentProtocol`.
+const ONE_SHOT_PROTOCOL: i32 = 17;
 
 /// The registry of rooms as the gateway sees it: `rooms::Rooms` in the program, a scripted one in
 /// the gateway's tests. Nothing here waits but `exists`.
@@ -96,6 +102,30 @@ impl Gateway {
             rooms,
             next_session: AtomicU64::new(1),
         }
+    }
+
+    pub(crate) fn lobby(&self) -> Arc<dyn Lobby> {
+        self.rooms.clone()
+    }
+
+    /// A client whose signalling is a single HTTP request (WHIP): judged like a join, but it cannot
+    /// be asked anything later.
+    pub(crate) fn admit_one_shot(
+        &self,
+        request: &HttpRequest,
+        claims: Option<Claims>,
+    ) -> Result<Attach, Refusal> {
+        let mut attach = websocket::admit_with(request, self, claims)?;
+        attach.kind = AttachKind::Join;
+        attach.single_peer_connection = true;
+        attach.auto_subscribe = false;
+        attach.auto_subscribe_data_track = false;
+        attach.disable_ice_lite = true;
+        if attach.client.protocol == 0 {
+            // Encoders say nothing about themselves; what they are told nobody reads.
+            attach.client.protocol = ONE_SHOT_PROTOCOL;
+        }
+        Ok(attach)
     }
 
     fn new_session(&self) -> SessionId {

@@ -2,7 +2,9 @@
 //! sections, and what a description of the peer turned out to say. No behaviour.
 
 use crate::ids::{DownTrackKey, TrackKey};
-use crate::types::{Codec, Fingerprint, LocalCandidate, MediaKind, RemoteTransport};
+use crate::types::{
+    Codec, Fingerprint, IceCredentials, LocalCandidate, MediaKind, RemoteTransport,
+};
 
 use super::quirks::ClientQuirks;
 
@@ -107,6 +109,16 @@ pub struct OfferAccepted {
     pub sections: Vec<OfferedSection>,
     /// The offer has an application section (data channels).
     pub has_data: bool,
+}
+
+/// What an offer says before anybody answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferSummary {
+    pub ice: IceCredentials,
+    /// Audio and video sections, in the order of SDP.
+    pub sections: Vec<OfferedSection>,
+    /// Mids of sections whose Opus is sent in stereo.
+    pub stereo: Vec<String>,
 }
 
 /// A local description with what it carries.

@@ -6,12 +6,14 @@ use crate::limits::{
     SDP_MAX_TOKEN_BYTES,
 };
 use crate::types::{
-    DtlsRole, Fingerprint, IceCredentials, MediaKind, RemoteCandidate, SctpParameters, SsrcInfo,
+    Codec, DtlsRole, Fingerprint, IceCredentials, MediaKind, RemoteCandidate, SctpParameters,
+    SsrcInfo,
 };
 
 use super::candidates::{ParsedCandidate, parse_candidate};
 use super::codecs::Format;
-use super::contract::{Direction, NegotiateError};
+use super::contract::{Direction, NegotiateError, OfferSummary, OfferedSection};
+use super::fmtp;
 use super::header_extensions::{self, Extension};
 use super::sdp::{self, Attribute, Description, Section};
 use super::simulcast;
@@ -65,6 +67,55 @@ pub(super) struct RemoteSection {
     pub(super) rids: Vec<String>,
     pub(super) ssrcs: Vec<SsrcInfo>,
     pub(super) sctp: Option<SctpParameters>,
+}
+
+impl RemoteSection {
+    /// What the caller is told of an audio or video section.
+    pub(super) fn offered(&self) -> Option<OfferedSection> {
+        let SectionKind::Media(kind) = self.kind else {
+            return None;
+        };
+        let mut codecs = Vec::new();
+        for codec in self.formats.iter().filter_map(Format::codec) {
+            if !codecs.contains(&codec) {
+                codecs.push(codec);
+            }
+        }
+        let sends = self.direction.sends();
+        Some(OfferedSection {
+            mid: self.mid.clone(),
+            kind,
+            direction: self.direction,
+            track_id: self.track_id.clone().filter(|_| sends),
+            stream_id: self.stream_id.clone().filter(|_| sends),
+            rids: self.rids.clone(),
+            codecs,
+            track: None,
+        })
+    }
+
+    /// RFC 7587 §6.1: the sender says that it sends stereo.
+    fn sends_stereo(&self) -> bool {
+        self.formats.iter().any(|format| {
+            format.codec() == Some(Codec::Opus)
+                && fmtp::get(&format.fmtp, "sprop-stereo") == Some("1")
+        })
+    }
+}
+
+/// Reads an offer that nobody answers yet.
+pub fn read_offer(sdp: &str) -> Result<OfferSummary, NegotiateError> {
+    let offer = RemoteDescription::parse(sdp)?;
+    let stereo = offer.sections.iter().filter(|s| s.sends_stereo());
+    Ok(OfferSummary {
+        stereo: stereo.map(|section| section.mid.clone()).collect(),
+        sections: offer
+            .sections
+            .iter()
+            .filter_map(RemoteSection::offered)
+            .collect(),
+        ice: offer.ice,
+    })
 }
 
 /// A description with exactly one transport.

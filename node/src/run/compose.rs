@@ -15,7 +15,7 @@ use rand_chacha::ChaCha12Rng;
 
 use super::RunError;
 use crate::agent::{self, Agents};
-use crate::api::Api;
+use crate::api::{Api, whip};
 use crate::config::Config;
 use crate::config::server::Storage;
 use crate::net::http::{HttpSettings, Routes};
@@ -44,6 +44,7 @@ impl Node {
         let (api, agents, status) = (self.api.clone(), self.agents.clone(), status.clone());
         vec![
             signal::routes(Arc::clone(&self.gateway)),
+            whip::routes(Arc::clone(&self.gateway)),
             Arc::new(move |config| api.configure(config)),
             Arc::new(move |config| agents.configure(config)),
             Arc::new(page::configure),

@@ -11,9 +11,9 @@ use crate::room::contract::{Attach, AttachError, SessionId};
 
 /// An HTTP answer instead of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) text: String,
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
 }
 
 impl Refusal {
@@ -50,7 +50,7 @@ const DENIED: &str = "permissions denied";
 
 /// A token that may join at all. Checked before the rest of a request is decoded, so that a stranger
 /// without a token costs nothing.
-pub(super) fn joining(claims: Option<Claims>) -> Result<Claims, Refusal> {
+pub(crate) fn joining(claims: Option<Claims>) -> Result<Claims, Refusal> {
     let unauthorized = |text| Refusal::new(StatusCode::UNAUTHORIZED, text);
     let claims = claims.ok_or_else(|| unauthorized(NO_PERMISSIONS))?;
     match &claims.video {

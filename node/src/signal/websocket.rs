@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use metrics::counter;
+use protocol::grants::Claims;
 
 use super::limits::{ATTACH_TIMEOUT, SIGNAL_MESSAGE_BYTES_DEFAULT};
 use super::participant_actor::{ParticipantActor, Socket};
@@ -129,6 +130,25 @@ fn admit(request: &HttpRequest, gateway: &Gateway, path: Path) -> Result<Attach,
     let now = unix_seconds();
     let claims = authenticate(&settings.keys, request.headers(), query, now)
         .map_err(|error| Refusal::new(StatusCode::UNAUTHORIZED, error.to_string()))?;
+    attach_of(request, gateway, claims, path)
+}
+
+/// The same for `/rtc` and a request whose token was verified already.
+pub(super) fn admit_with(
+    request: &HttpRequest,
+    gateway: &Gateway,
+    claims: Option<Claims>,
+) -> Result<Attach, Refusal> {
+    attach_of(request, gateway, claims, Path::V0)
+}
+
+fn attach_of(
+    request: &HttpRequest,
+    gateway: &Gateway,
+    claims: Option<Claims>,
+    path: Path,
+) -> Result<Attach, Refusal> {
+    let (settings, query) = (&gateway.settings, request.query_string());
     let claims = validate::joining(claims)?;
     let mut params = join_params::parse(query, path == Path::V1)?;
     let peer = request.peer_addr().map(|address| address.ip());
