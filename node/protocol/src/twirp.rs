@@ -220,7 +220,10 @@ mod tests {
         let error = Error::bad_route("no handler", "POST", "/twirp/x");
         assert_eq!(
             error.body(),
-            r#"{"code":"bad_route","meta":{"twirp_invalid_route":"POST /twirp/x"},"msg":"no handler"}"#
+            concat!(
+                r#"{"code":"bad_route","meta":{"twirp_invalid_route":"POST /twirp/x"},"#,
+                r#""msg":"no handler"}"#
+            )
         );
         assert_eq!(
             Error::new(Code::NotFound, "x").body(),

@@ -122,6 +122,8 @@ fn receiver(text: &str) -> Result<Receiver, StartError> {
         .http1_title_case_headers()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
+        // `Authorization`, as Go writes it: there are receivers that look for just that.
+        .http1_title_case_headers()
         .user_agent(USER_AGENT);
     // As in Go's clients, a proxy of the environment is not asked about this very host.
     if matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {

@@ -1,3 +1,4 @@
+//! Order, retries, limits and filters of deliveries in virtual time.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use protocol::proto::Room;

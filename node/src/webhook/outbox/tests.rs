@@ -1,3 +1,4 @@
+//! What of the outbox survives restarts, torn writes and damage.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use protocol::proto::Room;
