@@ -145,6 +145,7 @@ impl Room {
             loss: Default::default(),
             transport_failed: false,
             was_active: false,
+            has_published: false,
             closing: false,
             drop_on_resume: None,
             refresh_at: self.now + TOKEN_REFRESH_INTERVAL,

@@ -37,6 +37,8 @@ pub(super) struct Member {
     pub(super) transport_failed: bool,
     /// Its primary connection was up once.
     pub(super) was_active: bool,
+    /// Agents for publishers were asked for.
+    pub(super) has_published: bool,
     /// Its tracks go with it: no update for each of them.
     pub(super) closing: bool,
     pub(super) drop_on_resume: Option<DropOnResume>,

@@ -1,5 +1,6 @@
 //! Connection quality as clients show it: a score of each participant from the loss on its
-//! transports, told every 5 s if it changed. The scale is LiveKit's (`connectionquality/scorer.go`).
+//! transports, told every 5 s if it changed. The scale is LiveKit's
+//! (`connectionquality/scorer.go`).
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -17,7 +17,7 @@ impl Room {
         let Some(member) = self.roster.get_mut(number) else {
             return;
         };
-        let first = member.tracks.is_empty();
+        let first = !std::mem::replace(&mut member.has_published, true);
         let info = track.info.clone();
         member.tracks.retain(|known| known.info.sid != info.sid);
         member.tracks.push(track);

@@ -1,0 +1,361 @@
+//! The actor that owns the table of rooms. Creates rooms, forwards to them, forgets them; the only
+//! state it has is who is where.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture};
+use protocol::proto;
+use tokio::sync::oneshot;
+
+use super::{NO_SUCH_PARTICIPANT, NO_SUCH_ROOM};
+use crate::participant::KeySpace;
+use crate::room::contract::{
+    Attach, AttachError, AttachKind, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage,
+    ToSession,
+};
+use crate::room::environment::{Services, Sinks};
+use crate::room::room_actor::{RoomActor, ToRoom};
+use crate::room::{Room, RoomOptions, leave};
+
+type CallReply = oneshot::Sender<Result<RoomReply, RoomError>>;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Create {
+    pub(super) request: proto::CreateRoomRequest,
+    pub(super) reply: CallReply,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Find {
+    pub(super) names: Vec<String>,
+    pub(super) reply: oneshot::Sender<Vec<Addr<RoomActor>>>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Call {
+    pub(super) room: String,
+    pub(super) request: RoomCall,
+    pub(super) reply: CallReply,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AttachSession {
+    pub(crate) attach: Box<Attach>,
+    pub(crate) recipient: Recipient<ToSession>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Forward {
+    pub(super) room: String,
+    pub(super) input: RoomInput,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ShardEvent(pub(super) media::Event);
+
+/// A room says that it is over: its name is free.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ended {
+    pub(crate) key: media::RoomKey,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Drain;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+/// Owns the table of rooms.
+pub(crate) struct Registry {
+    services: Arc<Services>,
+    sinks: Sinks,
+    by_name: HashMap<String, (u32, Addr<RoomActor>)>,
+    by_number: HashMap<u32, (String, Addr<RoomActor>)>,
+    next_number: u32,
+    /// No new rooms.
+    draining: bool,
+    /// Nobody is let in.
+    stopping: bool,
+}
+
+/// Rooms a node can hold at a time: the width of the room's number in a key.
+const ROOM_NUMBERS: u32 = 1 << 24;
+
+impl Registry {
+    pub(super) fn new(services: Arc<Services>, sinks: Sinks) -> Self {
+        Self {
+            services,
+            sinks,
+            by_name: HashMap::new(),
+            by_number: HashMap::new(),
+            next_number: 0,
+            draining: false,
+            stopping: false,
+        }
+    }
+
+    fn room(&self, name: &str) -> Option<&Addr<RoomActor>> {
+        self.by_name.get(name).map(|(_, room)| room)
+    }
+
+    fn open(&mut self, options: RoomOptions, ctx: &mut Context<Self>) -> Addr<RoomActor> {
+        while self.by_number.contains_key(&self.next_number) {
+            self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
+        }
+        let number = self.next_number;
+        self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
+        let name = options.name.clone();
+        let key = KeySpace::new(number, 0).room;
+        let room = Room::new(
+            Instant::now(),
+            SystemTime::now(),
+            number,
+            options,
+            self.services.clone(),
+        );
+        let actor = RoomActor::new(room, key, name.clone(), ctx.address(), self.sinks.clone());
+        let addr = actor.start();
+        self.by_name.insert(name.clone(), (number, addr.clone()));
+        self.by_number.insert(number, (name, addr.clone()));
+        addr
+    }
+
+    /// The room a joining client means, created from its token where that is allowed.
+    fn room_to_join(
+        &mut self,
+        attach: &Attach,
+        ctx: &mut Context<Self>,
+    ) -> Result<Addr<RoomActor>, AttachError> {
+        if let Some(room) = self.room(&attach.room) {
+            return Ok(room.clone());
+        }
+        let may_create = attach
+            .claims
+            .video
+            .as_ref()
+            .is_some_and(|video| video.room_create);
+        if !self.services.config.auto_create && !may_create {
+            return Err(AttachError::RoomNotFound);
+        }
+        if self.draining {
+            return Err(AttachError::ShuttingDown);
+        }
+        let options = RoomOptions::from_claims(&attach.room, &attach.claims, &self.services.config)
+            .map_err(|error| AttachError::Invalid(error.to_string()))?;
+        Ok(self.open(options, ctx))
+    }
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+}
+
+impl Handler<Create> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Create { request, reply }: Create, ctx: &mut Self::Context) {
+        let room = match self.room(&request.name) {
+            Some(room) => room.clone(),
+            None if self.draining => {
+                let error = RoomError::Unavailable(AttachError::ShuttingDown.to_string());
+                let _ = reply.send(Err(error));
+                return;
+            }
+            None => match RoomOptions::from_request(&request, &self.services.config) {
+                Ok(options) => self.open(options, ctx),
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    return;
+                }
+            },
+        };
+        room.do_send(ToRoom::Call {
+            request: RoomCall::Describe,
+            reply,
+        });
+    }
+}
+
+impl Handler<Find> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Find { names, reply }: Find, _: &mut Self::Context) {
+        let rooms = if names.is_empty() {
+            self.by_name
+                .values()
+                .map(|(_, room)| room.clone())
+                .collect()
+        } else {
+            names
+                .iter()
+                .filter_map(|name| self.room(name).cloned())
+                .collect()
+        };
+        let _ = reply.send(rooms);
+    }
+}
+
+impl Handler<Call> for Registry {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        Call {
+            room: name,
+            request,
+            reply,
+        }: Call,
+        ctx: &mut Self::Context,
+    ) {
+        let create = matches!(request, RoomCall::CreateDispatch(_))
+            && self.services.config.auto_create
+            && !self.draining;
+        let room = match self.room(&name) {
+            Some(room) => room.clone(),
+            None if create => {
+                let wanted = proto::CreateRoomRequest {
+                    name,
+                    ..Default::default()
+                };
+                match RoomOptions::from_request(&wanted, &self.services.config) {
+                    Ok(options) => self.open(options, ctx),
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                        return;
+                    }
+                }
+            }
+            None => {
+                let _ = reply.send(answer_of_absent_room(&request));
+                return;
+            }
+        };
+        room.do_send(ToRoom::Call { request, reply });
+    }
+}
+
+/// What 1.13.5 says about rooms that do not exist, save that nobody waits 3 s for `unavailable`.
+fn answer_of_absent_room(request: &RoomCall) -> Result<RoomReply, RoomError> {
+    match request {
+        RoomCall::ListParticipants => Ok(RoomReply::Participants(Vec::new())),
+        RoomCall::ListDispatch(_) => Ok(RoomReply::Dispatches(Vec::new())),
+        RoomCall::GetParticipant { .. }
+        | RoomCall::RemoveParticipant { .. }
+        | RoomCall::UpdateParticipant(_) => Err(RoomError::NotFound(NO_SUCH_PARTICIPANT.into())),
+        RoomCall::PerformRpc(request) if request.destination_identity.is_empty() => Err(
+            RoomError::InvalidArgument("destination identity is required".into()),
+        ),
+        _ => Err(RoomError::NotFound(NO_SUCH_ROOM.into())),
+    }
+}
+
+impl Handler<AttachSession> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, message: AttachSession, ctx: &mut Self::Context) {
+        let AttachSession { attach, recipient } = message;
+        if self.stopping {
+            recipient.do_send(ToSession(Err(AttachError::ShuttingDown)));
+            return;
+        }
+        if matches!(attach.kind, AttachKind::Resume { .. }) && self.room(&attach.room).is_none() {
+            let leave = leave::state_mismatch(attach.client.protocol);
+            recipient.do_send(ToSession(Ok(SessionMessage::Signal(Box::new(leave)))));
+            recipient.do_send(ToSession(Ok(SessionMessage::Close)));
+            return;
+        }
+        match self.room_to_join(&attach, ctx) {
+            Ok(room) => room.do_send(ToRoom::Attach { attach, recipient }),
+            Err(error) => recipient.do_send(ToSession(Err(error))),
+        }
+    }
+}
+
+impl Handler<Forward> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Forward { room, input }: Forward, _: &mut Self::Context) {
+        if let Some(room) = self.room(&room) {
+            room.do_send(ToRoom::Input(input));
+        }
+    }
+}
+
+impl Handler<ShardEvent> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, ShardEvent(event): ShardEvent, _: &mut Self::Context) {
+        let number = KeySpace::room_of(key_of(&event));
+        if let Some((_, room)) = self.by_number.get(&number) {
+            room.do_send(ToRoom::Input(RoomInput::Shard(event)));
+        }
+    }
+}
+
+/// The key of an event; its upper bits name room and participant.
+pub(crate) fn key_of(event: &media::Event) -> u64 {
+    use media::Event;
+    match event {
+        Event::Transport { transport, .. }
+        | Event::PathSelected { transport, .. }
+        | Event::ChannelOpen { transport, .. }
+        | Event::ChannelClosed { transport, .. }
+        | Event::Data { transport, .. }
+        | Event::Stats { transport, .. }
+        | Event::Frozen { transport, .. } => transport.0,
+        Event::TrackStarted { track, .. } | Event::LayerActive { track, .. } => track.0,
+        Event::LayerSelected { down_track, .. } => down_track.0,
+        Event::Speakers { room, .. } => room.0,
+    }
+}
+
+impl Handler<Ended> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Ended { key }: Ended, _: &mut Self::Context) {
+        let number = KeySpace::room_of(key.0);
+        if let Some((name, room)) = self.by_number.remove(&number) {
+            self.by_name.remove(&name);
+            room.do_send(ToRoom::Forgotten);
+        }
+    }
+}
+
+impl Handler<Drain> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.draining = true;
+    }
+}
+
+impl Handler<Stop> for Registry {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
+        self.draining = true;
+        self.stopping = true;
+        let told: Vec<_> = self
+            .by_name
+            .values()
+            .map(|(_, room)| room.send(ToRoom::Input(RoomInput::Stop)))
+            .collect();
+        Box::pin(async move {
+            for told in told {
+                // A room that ended meanwhile has nobody left to tell.
+                let _ = told.await;
+            }
+        })
+    }
+}
