@@ -25,7 +25,7 @@ use crate::net::tcp::{Incoming, TcpSide};
 use crate::net::udp::{ReceiveSlots, UdpPort};
 
 use counters::Counters;
-use lanes::{EventLane, Handed, Inbox, Order, WorkerHandle};
+use lanes::{EventLane, Handed, Inbox, Measured, Order, WorkerHandle};
 use steering::{Owner, Steering};
 
 const WAKE: Token = Token(0);
@@ -204,6 +204,12 @@ impl Worker {
                     self.shard.handle(now, Input::Command(command));
                 }
                 Some(Order::Adopt(connection)) => self.tcp.adopt(now, *connection),
+                Some(Order::Measure(answer)) => {
+                    let udp = self.udp.iter().map(|port| port.port.counters).sum();
+                    let cpu = counters::thread_cpu();
+                    // Whoever asked may have given up.
+                    let _ = answer.send(Measured { cpu, udp });
+                }
                 Some(Order::Stop) => return false,
                 None => return true,
             }

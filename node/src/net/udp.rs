@@ -24,6 +24,20 @@ pub struct UdpCounters {
     pub dropped_refused: u64,
 }
 
+impl std::iter::Sum for UdpCounters {
+    fn sum<I: Iterator<Item = UdpCounters>>(all: I) -> UdpCounters {
+        all.fold(UdpCounters::default(), |sum, one| UdpCounters {
+            datagrams_in: sum.datagrams_in + one.datagrams_in,
+            bytes_in: sum.bytes_in + one.bytes_in,
+            sends: sum.sends + one.sends,
+            datagrams_out: sum.datagrams_out + one.datagrams_out,
+            bytes_out: sum.bytes_out + one.bytes_out,
+            dropped_full: sum.dropped_full + one.dropped_full,
+            dropped_refused: sum.dropped_refused + one.dropped_refused,
+        })
+    }
+}
+
 /// Opens a socket for media. `shared`: other workers bind the same port (`SO_REUSEPORT`).
 pub fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(

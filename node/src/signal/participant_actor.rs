@@ -136,6 +136,13 @@ impl ParticipantActor {
                     actor.receiver = Some(receiver);
                     input_of(message)
                 }
+                Some(Err(error)) if line_lost(&error) => {
+                    // What arrived before the line went (a Leave, mostly) is still in the stream,
+                    // which ends after it.
+                    actor.receiver = Some(receiver);
+                    actor.read(ctx);
+                    return;
+                }
                 Some(Err(error)) => failure_of(&error),
                 None => SessionInput::SocketClosed,
             };
@@ -248,22 +255,24 @@ fn input_of(message: AggregatedMessage) -> SessionInput {
     }
 }
 
+/// The stream broke below the WebSocket.
+fn line_lost(error: &ProtocolError) -> bool {
+    let ProtocolError::Io(error) = error else {
+        return false;
+    };
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<PayloadError>())
+}
+
 fn failure_of(error: &ProtocolError) -> SessionInput {
     let close = match error {
         ProtocolError::Overflow => Close::TooLarge,
         ProtocolError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             Close::Undecodable
         }
-        ProtocolError::Io(error) => {
-            let line_lost = error
-                .get_ref()
-                .is_some_and(|inner| inner.is::<PayloadError>());
-            if line_lost {
-                return SessionInput::SocketClosed;
-            }
-            // The only other failure of the stream: fragments that add up to too much.
-            Close::TooLarge
-        }
+        // The only other failure of a stream whose line holds: fragments add up to too much.
+        ProtocolError::Io(_) => Close::TooLarge,
         _ => Close::Protocol,
     };
     SessionInput::Closing(close)

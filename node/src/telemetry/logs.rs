@@ -34,7 +34,9 @@ fn directives(config: &Config) -> String {
         "trace" => "info",
         _ => "warn",
     };
-    let mut text = format!("{library},skein_node={level},skein_media={level},skein={level}");
+    // The DTLS library warns of every extension of a ClientHello that it does not know.
+    let mut text =
+        format!("{library},rtc_dtls=error,skein_node={level},skein_media={level},skein={level}");
     for (component, level) in &config.logging.component_levels {
         // Upstream's names (sfu, transport, pub…) that are modules of ours work; others are inert.
         let name = component.replace('.', "::");
@@ -63,7 +65,7 @@ mod tests {
             .component_levels
             .insert("transport".into(), "debug".into());
         let text = directives(&config);
-        assert!(text.starts_with("warn,skein_node=warn"));
+        assert!(text.starts_with("warn,rtc_dtls=error,skein_node=warn"));
         assert!(text.ends_with("skein_media::transport=debug"));
         assert!(text.parse::<EnvFilter>().is_ok());
     }

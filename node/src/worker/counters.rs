@@ -1,10 +1,22 @@
 //! What one worker counts by itself, and how it is published once a second. Nothing per packet
 //! touches the metric registry.
 
+use std::time::Duration;
+
 use metrics::{counter, gauge};
 
 use crate::net::tcp::TcpCounters;
 use crate::net::udp::UdpCounters;
+
+/// CPU time of the calling thread; zero where the kernel does not tell.
+pub fn thread_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let on_cpu = text
+        .split_whitespace()
+        .next()
+        .and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(on_cpu.unwrap_or(0))
+}
 
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -70,6 +82,8 @@ impl Counters {
         for (name, value) in figures {
             counter!(name, "worker" => self.worker.clone()).absolute(value);
         }
+        gauge!("skein_worker_cpu_seconds", "worker" => self.worker.clone())
+            .set(thread_cpu().as_secs_f64());
         gauge!("skein_tcp_connections", "worker" => self.worker.clone())
             .set(self.tcp_connections as f64);
     }

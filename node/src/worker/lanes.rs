@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use media::types::{Path, Protocol};
 
 use crate::limits::{COMMANDS_WAITING_MAX, EVENTS_KEPT_MAX, HANDED_BATCHES_MAX};
 use crate::net::tcp::Introduced;
+use crate::net::udp::UdpCounters;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -19,7 +21,17 @@ pub enum Order {
     Command(media::Command),
     /// A TCP connection whose first packet named this worker's shard.
     Adopt(Box<Introduced>),
+    /// Asks what the worker has used and done so far.
+    Measure(mpsc::Sender<Measured>),
     Stop,
+}
+
+/// What a worker has used and done since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Measured {
+    /// CPU time of its thread, system calls and what the kernel does within them included.
+    pub cpu: Duration,
+    pub udp: UdpCounters,
 }
 
 /// Datagrams that arrived at one worker and belong to another.

@@ -143,7 +143,10 @@ fn a_client_without_credentials_is_told_its_address() {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(&framed(&request)).unwrap();
     let answer = read_frame(&mut client);
-    assert_eq!(stun::mapped_address(&answer), Some(client.local_addr().unwrap()));
+    assert_eq!(
+        stun::mapped_address(&answer),
+        Some(client.local_addr().unwrap())
+    );
 }
 
 #[test]
@@ -154,8 +157,13 @@ fn checks_on_a_shared_port_reach_the_shard_they_name() {
         let client = udp_client();
         for shard in 0..3 {
             let transaction = shard as u8 + 1;
-            client.send_to(&check(shard, transaction), stage.udp).unwrap();
-            assert_eq!(answered(&client, transaction), Some(client.local_addr().unwrap()));
+            client
+                .send_to(&check(shard, transaction), stage.udp)
+                .unwrap();
+            assert_eq!(
+                answered(&client, transaction),
+                Some(client.local_addr().unwrap())
+            );
         }
     }
 }

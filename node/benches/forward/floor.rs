@@ -1,0 +1,197 @@
+//! The least a forwarding server must do: receive and open a burst; for every subscriber copy,
+//! rewrite the header, seal, and send the run with one system call. No state, no decisions.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use mio::{Events, Interest, Poll, Token};
+use skein_node::net::udp::{self, ReceiveSlots, UdpPort};
+
+use crate::{BURST, PACKET_BYTES, PACKETS_PER_ROUND, ROUNDS, cpu};
+
+const HEADER_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+const SEALED_BYTES: usize = PACKET_BYTES + TAG_BYTES;
+/// Bursts between two emptyings of the receivers: their buffers hold about 180 packets.
+const BURSTS_BETWEEN_DRAINS: usize = 12;
+/// A packet that takes longer on loopback is lost.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+pub(crate) fn micros_per_packet(subscribers: usize) -> f64 {
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = UdpPort::new(udp::open(loopback, false).unwrap()).unwrap();
+    let address = server.local();
+    let publisher = UdpSocket::bind(loopback).unwrap();
+    let receivers: Vec<UdpSocket> = (0..subscribers).map(|_| receiver()).collect();
+    let addresses = receivers.iter().map(|socket| socket.local_addr().unwrap());
+    let mut minimal = Minimal::new(server, addresses.collect());
+    let mut sealed = vec![0_u8; PACKET_BYTES];
+    seal(&minimal.publisher_key, &mut sealed, 1);
+
+    let bursts = bursts_per_round(subscribers);
+    let (sender, figures) = mpsc::channel();
+    let serving = std::thread::spawn(move || {
+        for _ in 0..=ROUNDS {
+            sender.send(minimal.serve(bursts)).unwrap();
+        }
+    });
+    let receivers: Vec<&UdpSocket> = receivers.iter().collect();
+    let mut round = || {
+        pump(bursts, &receivers, || {
+            drop(publisher.send_to(&sealed, address).unwrap())
+        });
+        figures.recv().unwrap()
+    };
+    round(); // warms up
+    let mut figures: Vec<Duration> = (0..ROUNDS).map(|_| round()).collect();
+    serving.join().unwrap();
+    figures.sort();
+    let packets = (bursts * BURST * subscribers) as f64;
+    figures[ROUNDS / 2].as_nanos() as f64 / 1_000.0 / packets
+}
+
+/// Sends bursts one by one; the next when the last receiver has the whole of the one before.
+pub(crate) fn pump(bursts: usize, receivers: &[&UdpSocket], mut send: impl FnMut()) {
+    let last = receivers.last().unwrap();
+    for burst in 0..bursts {
+        for _ in 0..BURST {
+            send();
+        }
+        let until = Instant::now() + PATIENCE;
+        let mut seen = 0;
+        while seen < BURST && Instant::now() < until {
+            seen += drain(last);
+            std::thread::yield_now();
+        }
+        if burst % BURSTS_BETWEEN_DRAINS == 0 {
+            receivers.iter().for_each(|socket| drop(drain(socket)));
+        }
+    }
+    receivers.iter().for_each(|socket| drop(drain(socket)));
+}
+
+pub(crate) fn bursts_per_round(subscribers: usize) -> usize {
+    (PACKETS_PER_ROUND / BURST / subscribers).max(2)
+}
+
+struct Minimal {
+    server: UdpPort,
+    poll: Poll,
+    addresses: Vec<SocketAddr>,
+    keys: Vec<LessSafeKey>,
+    publisher_key: LessSafeKey,
+    slots: ReceiveSlots,
+    opened: Vec<u8>,
+    run: Vec<u8>,
+    sent: u64,
+}
+
+impl Minimal {
+    fn new(mut server: UdpPort, addresses: Vec<SocketAddr>) -> Minimal {
+        let poll = Poll::new().unwrap();
+        poll.registry()
+            .register(server.source(), Token(0), Interest::READABLE)
+            .unwrap();
+        Minimal {
+            server,
+            poll,
+            keys: (0..addresses.len()).map(key).collect(),
+            publisher_key: key(usize::MAX),
+            addresses,
+            slots: ReceiveSlots::new(),
+            opened: vec![0; BURST * PACKET_BYTES],
+            run: vec![0; BURST * SEALED_BYTES],
+            sent: 0,
+        }
+    }
+
+    /// Forwards so many bursts; CPU time it took.
+    fn serve(&mut self, bursts: usize) -> Duration {
+        let mut events = Events::with_capacity(8);
+        let start = cpu();
+        for _ in 0..bursts {
+            self.receive(&mut events);
+            self.forward();
+        }
+        cpu() - start
+    }
+
+    fn receive(&mut self, events: &mut Events) {
+        let mut count = 0;
+        while count < BURST {
+            let filled = self.server.receive(&mut self.slots).unwrap();
+            if filled == 0 {
+                self.poll.poll(events, None).unwrap();
+            }
+            for (_, datagram) in self.slots.datagrams(filled) {
+                open(&self.publisher_key, datagram, 1);
+                self.opened[count * PACKET_BYTES..][..PACKET_BYTES]
+                    .copy_from_slice(&datagram[..PACKET_BYTES]);
+                count += 1;
+            }
+        }
+    }
+
+    fn forward(&mut self) {
+        for (subscriber, address) in self.addresses.iter().enumerate() {
+            for (packet, plain) in self.opened.chunks(PACKET_BYTES).enumerate() {
+                let out = &mut self.run[packet * SEALED_BYTES..][..SEALED_BYTES];
+                out[..PACKET_BYTES].copy_from_slice(plain);
+                out[8..12].copy_from_slice(&(subscriber as u32).to_be_bytes());
+                seal_in_place(&self.keys[subscriber], out, self.sent + packet as u64);
+            }
+            self.server.send(*address, &self.run, SEALED_BYTES);
+        }
+        self.sent += BURST as u64;
+    }
+}
+
+/// A receiver as a kernel elsewhere would be: no coalescing.
+pub(crate) fn receiver() -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+pub(crate) fn drain(socket: &UdpSocket) -> usize {
+    let mut buffer = [0_u8; 2_048];
+    let mut count = 0;
+    while socket.recv_from(&mut buffer).is_ok() {
+        count += 1;
+    }
+    count
+}
+
+fn key(index: usize) -> LessSafeKey {
+    let mut bytes = [7_u8; 16];
+    bytes[..8].copy_from_slice(&index.to_le_bytes());
+    LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &bytes).unwrap())
+}
+
+fn nonce(index: u64) -> Nonce {
+    let mut bytes = [3_u8; 12];
+    bytes[4..].copy_from_slice(&index.to_be_bytes());
+    Nonce::assume_unique_for_key(bytes)
+}
+
+fn seal(key: &LessSafeKey, packet: &mut Vec<u8>, index: u64) {
+    packet.resize(PACKET_BYTES + TAG_BYTES, 0);
+    seal_in_place(key, packet, index);
+}
+
+fn seal_in_place(key: &LessSafeKey, packet: &mut [u8], index: u64) {
+    let (header, rest) = packet.split_at_mut(HEADER_BYTES);
+    let (body, tail) = rest.split_at_mut(PACKET_BYTES - HEADER_BYTES);
+    let tag = key
+        .seal_in_place_separate_tag(nonce(index), Aad::from(&*header), body)
+        .unwrap();
+    tail.copy_from_slice(tag.as_ref());
+}
+
+fn open(key: &LessSafeKey, packet: &mut [u8], index: u64) {
+    let (header, body) = packet.split_at_mut(HEADER_BYTES);
+    key.open_in_place(nonce(index), Aad::from(&*header), body)
+        .unwrap();
+}
