@@ -9,6 +9,7 @@ pub(crate) mod offset_map;
 pub(crate) mod payload_map;
 pub(crate) mod reports;
 pub(crate) mod sender;
+pub(crate) mod svc_selector;
 pub(crate) mod temporal;
 pub(crate) mod vp8_munger;
 
@@ -21,6 +22,7 @@ use crate::downstream::layer_selector::LayerSelector;
 use crate::downstream::munger::{Munger, clock_delta};
 use crate::downstream::payload_map::PayloadMap;
 use crate::downstream::reports::Reports;
+use crate::downstream::svc_selector::Verdict;
 use crate::downstream::temporal::TemporalFilter;
 use crate::downstream::vp8_munger::{Vp8Munger, Vp8Values};
 use crate::ids::DownTrackKey;
@@ -151,12 +153,17 @@ impl DownTrack {
         let info = cached.info;
         let payload = info.payload.of(cached.packet);
         let target = self.payload_map.get(info.payload_type);
-        let wanted = !payload.is_empty()
-            && target.is_some()
+        let verdict = match track.layer(cached.layer) {
+            Some(layer) if !payload.is_empty() => {
+                self.selector.judge(&info.frame, &layer.structure)
+            }
+            _ => Verdict::Drop,
+        };
+        let wanted = target.is_some()
             && self
                 .temporal
                 .passes(&info.frame, self.selector.max_temporal());
-        let (Some(target), true) = (target, wanted) else {
+        let (Some(target), true, Verdict::Keep { ends_picture }) = (target, wanted, verdict) else {
             self.skip(cached.layer, info);
             return None;
         };
@@ -177,6 +184,7 @@ impl DownTrack {
             sequence: mapped.sequence,
             source_sequence: info.sequence,
             timestamp: mapped.timestamp,
+            marker: info.marker || ends_picture,
             layer: cached.layer,
             generation: info.generation,
             repeats: 0,
@@ -184,7 +192,7 @@ impl DownTrack {
             at: stamp.now,
         };
         let head = Head {
-            marker: info.marker,
+            marker: sent.marker,
             payload_type: target.pt,
             sequence: mapped.sequence as u16,
             timestamp: mapped.timestamp,
@@ -241,7 +249,7 @@ impl DownTrack {
         }
         let target = self.payload_map.get(info.payload_type)?;
         let head = Head {
-            marker: info.marker,
+            marker: sent.marker,
             payload_type: target.rtx_pt?,
             sequence: self.rtx_sequence,
             timestamp: sent.timestamp,

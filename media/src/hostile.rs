@@ -7,6 +7,7 @@ use crate::negotiate::{
 };
 use crate::rtcp::{self, Packet};
 use crate::rtp::RtpHeader;
+use crate::rtp::dependency_structure::StructureState;
 use crate::rtp::extensions::ExtensionMap;
 use crate::rtp::frame::FrameInfo;
 use crate::rtp::{red, vp8, vp9};
@@ -52,7 +53,8 @@ pub fn rtp(data: &[u8]) {
     let payload = header.payload.of(data);
     let descriptor = extensions.dependency_descriptor.of(data);
     for codec in CODECS {
-        FrameInfo::parse(codec, payload, descriptor);
+        let described = StructureState::default().read(descriptor);
+        FrameInfo::parse(codec, payload, descriptor, described);
     }
     red::primary(payload);
     vp9::Vp9Descriptor::parse(payload);

@@ -3,6 +3,7 @@
 
 pub mod av1;
 pub mod dependency_descriptor;
+pub mod dependency_structure;
 pub mod extensions;
 pub mod frame;
 pub mod h264;

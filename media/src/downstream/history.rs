@@ -15,6 +15,7 @@ pub(crate) struct Sent {
     /// Extended number within the layer.
     pub(crate) source_sequence: u64,
     pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
     pub(crate) layer: u8,
     pub(crate) generation: u8,
     pub(crate) repeats: u8,
@@ -94,6 +95,7 @@ mod tests {
         Sent {
             sequence,
             source_sequence: sequence + 7,
+            marker: false,
             timestamp: 0,
             layer: 0,
             generation: 0,

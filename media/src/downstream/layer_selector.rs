@@ -1,7 +1,10 @@
 //! Which layer of a track a subscriber gets. Decides from limits and from what is alive; the switch
-//! itself happens on a key frame. Selection inside one stream (VP9/AV1 SVC) will be a second policy
-//! behind the same questions; for now such streams pass whole as layer 0.
+//! itself happens on a key frame. A stream that carries several layers (VP9/AV1 SVC) is layer 0 here
+//! and has `SvcSelector` choose inside it.
 
+use crate::downstream::svc_selector::{SvcSelector, Verdict};
+use crate::rtp::FrameInfo;
+use crate::rtp::dependency_structure::StructureState;
 use crate::types::{LayerLimit, LayerMode, MediaKind, TrackConfig};
 use crate::upstream::LAYER_NONE;
 
@@ -15,10 +18,14 @@ pub(crate) struct LayerSelector {
     live: u8,
     pub(crate) current: u8,
     pub(crate) target: u8,
+    /// Present for streams that carry several layers.
+    svc: Option<SvcSelector>,
 }
 
 impl LayerSelector {
     pub(crate) fn new(config: &TrackConfig, limit: LayerLimit, paused: bool) -> LayerSelector {
+        let one_stream =
+            config.kind == MediaKind::Video && config.layer_mode == LayerMode::OneStream;
         LayerSelector {
             simulcast: config.layer_mode == LayerMode::OneStreamPerLayer && config.rids.len() > 1,
             audio: config.kind == MediaKind::Audio,
@@ -27,6 +34,7 @@ impl LayerSelector {
             live: 0,
             current: LAYER_NONE,
             target: LAYER_NONE,
+            svc: one_stream.then(SvcSelector::default),
         }
     }
 
@@ -101,7 +109,19 @@ impl LayerSelector {
 
     /// The layer a key frame is missing of.
     pub(crate) fn wanted_key_frame(&self) -> Option<u8> {
-        (self.target != LAYER_NONE && self.current != self.target).then_some(self.target)
+        let inside = self.svc.is_some_and(|svc| svc.wants_key_frame(self.limit));
+        let missing = self.current != self.target || inside;
+        (self.target != LAYER_NONE && missing).then_some(self.target)
+    }
+
+    /// Whether a packet of the current layer is for this subscriber.
+    pub(crate) fn judge(&mut self, frame: &FrameInfo, structure: &StructureState) -> Verdict {
+        match &mut self.svc {
+            Some(svc) => svc.judge(frame, structure, self.limit),
+            None => Verdict::Keep {
+                ends_picture: false,
+            },
+        }
     }
 
     pub(crate) fn switched(&mut self, layer: u8) {

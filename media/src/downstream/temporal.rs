@@ -44,6 +44,7 @@ mod tests {
             key_frame,
             temporal,
             vp8: Vp8Descriptor::parse(&[0x90, 0x20, tid, 1]),
+            layered: None,
         }
     }
 

@@ -1,8 +1,12 @@
-//! The VP9 payload descriptor (RFC 9628 §4.2), as far as forwarding a whole stream needs it.
+//! The VP9 payload descriptor (RFC 9628 §4.2), as far as choosing layers needs it.
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vp9Descriptor {
     pub frame_start: bool,
+    /// Last packet of its layer's frame.
+    pub layer_end: bool,
+    /// The stream says which layers packets belong to.
+    pub has_layers: bool,
     pub key_frame: bool,
     pub spatial: u8,
     pub temporal: u8,
@@ -25,6 +29,8 @@ impl Vp9Descriptor {
         }
         Some(Vp9Descriptor {
             frame_start: begins && spatial == 0,
+            layer_end: first & 0x04 != 0,
+            has_layers,
             key_frame: begins && !inter && spatial == 0,
             spatial,
             temporal,

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::SEQUENCE_JUMP_MAX;
+use crate::rtp::dependency_structure::StructureState;
 use crate::rtp::sequence::SequenceExtender;
 use crate::rtp::{FrameInfo, HeaderExtensions, RtpHeader};
 use crate::types::Codec;
@@ -31,6 +32,8 @@ pub(crate) struct Layer {
     pub(crate) stats: ReceiveStats,
     pub(crate) nack: NackGenerator,
     pub(crate) key_frames: RequestThrottle,
+    /// What the dependency descriptors of the stream refer to.
+    pub(crate) structure: StructureState,
     extender: SequenceExtender,
     /// The successor of a number far off the highest: a second one in line means a restart.
     restart_at: Option<u16>,
@@ -58,6 +61,7 @@ impl Layer {
             stats: ReceiveStats::default(),
             nack: NackGenerator::default(),
             key_frames: RequestThrottle::new(key_frame_interval),
+            structure: StructureState::default(),
             extender: SequenceExtender::default(),
             restart_at: None,
             last_packet: now,
@@ -87,7 +91,8 @@ impl Layer {
         let frame = if payload.is_empty() {
             Some(FrameInfo::default())
         } else {
-            FrameInfo::parse(codec, payload, descriptor)
+            let described = self.structure.read(descriptor);
+            FrameInfo::parse(codec, payload, descriptor, described)
         };
         let Some(frame) = frame else {
             return Accepted::Dropped;
