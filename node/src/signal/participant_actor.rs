@@ -47,6 +47,8 @@ pub(super) struct ParticipantActor {
     sender: Option<actix_ws::Session>,
     /// Here while nothing is being read.
     receiver: Option<AggregatedMessageStream>,
+    /// The stream of the client's messages has not ended.
+    hears: bool,
     timer: Option<(Instant, SpawnHandle)>,
 }
 
@@ -65,6 +67,7 @@ impl ParticipantActor {
             admit: Some(admit),
             sender: None,
             receiver: None,
+            hears: false,
             timer: None,
         };
         actor.start();
@@ -110,11 +113,12 @@ impl ParticipantActor {
         let written = wrap_future::<_, Self>(send(sender, frame));
         ctx.spawn(written.map(|(sender, result), actor, ctx| {
             actor.sender = sender;
-            let input = match result {
-                Ok(()) => SessionInput::Written,
-                Err(Closed) => SessionInput::SocketClosed,
-            };
-            actor.feed(input, ctx);
+            match result {
+                Ok(()) => actor.feed(SessionInput::Written, ctx),
+                // The reader has the last word: a leave may have come before the line was cut.
+                Err(Closed) if actor.hears => {}
+                Err(Closed) => actor.feed(SessionInput::SocketClosed, ctx),
+            }
         }));
     }
 
@@ -136,15 +140,20 @@ impl ParticipantActor {
                     actor.receiver = Some(receiver);
                     input_of(message)
                 }
-                Some(Err(error)) if line_lost(&error) => {
-                    // What arrived before the line went (a Leave, mostly) is still in the stream,
-                    // which ends after it.
+                // What came before the line was cut is still in the stream: often a leave.
+                Some(Err(error)) if is_line_cut(&error) => {
                     actor.receiver = Some(receiver);
                     actor.read(ctx);
                     return;
                 }
-                Some(Err(error)) => failure_of(&error),
-                None => SessionInput::SocketClosed,
+                Some(Err(error)) => {
+                    actor.hears = false;
+                    failure_of(&error)
+                }
+                None => {
+                    actor.hears = false;
+                    SessionInput::SocketClosed
+                }
             };
             actor.feed(input, ctx);
         }));
@@ -182,6 +191,7 @@ impl Actor for ParticipantActor {
                 Ok(socket) => {
                     actor.sender = Some(socket.sender);
                     actor.receiver = Some(socket.receiver);
+                    actor.hears = true;
                     actor.feed(SessionInput::Written, ctx);
                 }
                 // The client did not wait, or the room took too long.
@@ -255,8 +265,7 @@ fn input_of(message: AggregatedMessage) -> SessionInput {
     }
 }
 
-/// The stream broke below the WebSocket.
-fn line_lost(error: &ProtocolError) -> bool {
+fn is_line_cut(error: &ProtocolError) -> bool {
     let ProtocolError::Io(error) = error else {
         return false;
     };
@@ -271,7 +280,7 @@ fn failure_of(error: &ProtocolError) -> SessionInput {
         ProtocolError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             Close::Undecodable
         }
-        // The only other failure of a stream whose line holds: fragments add up to too much.
+        // The only other failure of the stream: fragments that add up to too much.
         ProtocolError::Io(_) => Close::TooLarge,
         _ => Close::Protocol,
     };

@@ -268,6 +268,20 @@ async fn a_lost_line_is_told_to_the_room() {
     server.script.hears("closed r").await;
 }
 
+/// SDKs say leave and hang up in one go; a leave that is lost leaves a ghost for 20 s.
+#[actix_web::test]
+async fn a_leave_is_heard_even_if_the_line_is_cut_at_once() {
+    let server = Server::start(true);
+    for number in 0..20 {
+        let mut alice = server.join(&format!("r{number}")).await;
+        let leave = signal_request::Message::Leave(proto::LeaveRequest::default());
+        alice.send(leave).await;
+        drop(alice);
+        server.script.hears("Leave").await;
+        server.script.told.lock().unwrap().clear();
+    }
+}
+
 #[actix_web::test]
 async fn a_client_that_gives_up_waiting_is_told_to_the_room() {
     let server = Server::start(true);
