@@ -1,15 +1,17 @@
 //! Which agents this room wants and which jobs they have. Finding workers is the agent service's
 //! business: the room asks for jobs and is told what became of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::ids::{DispatchId, JobId};
 use protocol::proto;
-use protocol::proto::{JobStatus, JobType};
+use protocol::proto::leave_request::Action;
+use protocol::proto::{DisconnectReason, JobStatus, JobType};
 
 use super::Room;
 use super::contract::{JobRequest, JobUpdate, RoomError, RoomOutput, RoomReply};
 use super::limits::{DISPATCHES_MAX, JOBS_MAX};
+use super::member::Member;
 
 #[derive(Default)]
 pub(super) struct Dispatches {
@@ -17,6 +19,8 @@ pub(super) struct Dispatches {
     list: Vec<proto::AgentDispatch>,
     /// Jobs asked for or running; those a worker took are in their dispatch's state too.
     jobs: BTreeMap<String, proto::Job>,
+    /// Jobs among them that were told to end.
+    ending: BTreeSet<String>,
 }
 
 impl Dispatches {
@@ -98,8 +102,25 @@ impl Room {
             return Err(RoomError::NotFound("dispatch ID not found".into()));
         };
         let dispatch = self.dispatch.list.remove(index);
+        let agents = self.agents_of(&dispatch.id);
         self.end_jobs(|job| job.dispatch_id == dispatch.id);
+        for number in agents {
+            let leave = Some(Action::Disconnect);
+            self.close_member(number, DisconnectReason::ParticipantRemoved, leave);
+        }
         Ok(RoomReply::Dispatch(dispatch))
+    }
+
+    /// The participants that running jobs of a dispatch have sent.
+    fn agents_of(&self, dispatch_id: &str) -> Vec<u16> {
+        let jobs = self.dispatch.jobs.values();
+        let states = jobs
+            .filter(|job| job.dispatch_id == dispatch_id)
+            .filter_map(|job| job.state.as_ref());
+        states
+            .filter_map(|state| self.find(&state.participant_identity).ok())
+            .filter(|number| self.roster.get(*number).is_some_and(Member::is_agent))
+            .collect()
     }
 
     pub(super) fn list_dispatches(&self, request: &proto::ListAgentDispatchRequest) -> RoomReply {
@@ -183,12 +204,14 @@ impl Room {
         if over && update.state.worker_id.is_empty() {
             // No worker took it: the dispatch never had that job.
             self.dispatch.jobs.remove(&update.job_id);
+            self.dispatch.ending.remove(&update.job_id);
             return;
         }
         job.state = Some(update.state);
         let job = job.clone();
         if over {
             self.dispatch.jobs.remove(&update.job_id);
+            self.dispatch.ending.remove(&update.job_id);
         }
         let of_job = self
             .dispatch
@@ -205,12 +228,13 @@ impl Room {
         }
     }
 
-    /// Jobs for one participant end with it.
+    /// Jobs for one participant end with it, and so does the job that sent it.
     pub(super) fn end_jobs_about(&mut self, identity: &str) {
         self.end_jobs(|job| {
-            job.participant
-                .as_ref()
-                .is_some_and(|target| target.identity == identity)
+            let target = job.participant.as_ref();
+            let agent = job.state.as_ref();
+            target.is_some_and(|target| target.identity == identity)
+                || agent.is_some_and(|state| state.participant_identity == identity)
         });
     }
 
@@ -226,8 +250,11 @@ impl Room {
             .filter(|job| which(job))
             .map(|job| job.id.clone())
             .collect();
+        // They stay until the agent service says how they ended.
         for job_id in ended {
-            self.dispatch.jobs.remove(&job_id);
+            if !self.dispatch.ending.insert(job_id.clone()) {
+                continue;
+            }
             self.outputs.push_back(RoomOutput::TerminateJob { job_id });
         }
     }

@@ -117,9 +117,7 @@ fn receiver(text: &str) -> Result<Receiver, StartError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(StartError::Scheme(text.to_owned()));
     }
-    // Header names spelt as Go spells them: receivers may look for `Authorization` literally.
     let mut client = Client::builder()
-        .http1_title_case_headers()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
         // `Authorization`, as Go writes it: there are receivers that look for just that.

@@ -211,6 +211,8 @@ fn a_dispatch_becomes_jobs_that_end_with_it() {
         dispatch_id: made.id.clone(),
         state: proto::JobState {
             status: proto::JobStatus::JsRunning.into(),
+            worker_id: "AW_1".into(),
+            participant_identity: "agent".into(),
             ..Default::default()
         },
     }));
@@ -250,4 +252,84 @@ fn participants_and_publishers_get_jobs_of_their_own() {
         })
         .unwrap();
     assert_eq!(house.terminated.len(), 2);
+}
+
+/// A room with a running job whose agent is in the room; gives the ids of dispatch and job.
+fn with_agent(house: &mut House) -> (String, String) {
+    let job = house.launched[0].clone();
+    house.attach("agent", |attach| attach.claims.kind = "agent".into());
+    house.input(RoomInput::Job(contract::JobUpdate {
+        room: "house".into(),
+        job_id: job.id.clone(),
+        dispatch_id: job.dispatch_id.clone(),
+        state: proto::JobState {
+            status: proto::JobStatus::JsRunning.into(),
+            worker_id: "AW_1".into(),
+            participant_identity: "agent".into(),
+            ..Default::default()
+        },
+    }));
+    (job.dispatch_id, job.id)
+}
+
+#[test]
+fn an_agent_goes_with_its_dispatch() {
+    let mut house = House::new();
+    let (dispatch_id, job) = with_agent(&mut house);
+    let request = proto::DeleteAgentDispatchRequest {
+        dispatch_id,
+        ..Default::default()
+    };
+    house.call(RoomCall::DeleteDispatch(request)).unwrap();
+    assert_eq!(house.terminated, [job]);
+    let identity = "agent".to_owned();
+    assert!(house.call(RoomCall::GetParticipant { identity }).is_err());
+}
+
+#[test]
+fn a_job_ends_with_the_agent_it_sent_and_is_listed_as_its_worker_ends_it() {
+    let mut house = House::new();
+    let (dispatch_id, job_id) = with_agent(&mut house);
+    let identity = "agent".to_owned();
+    house
+        .call(RoomCall::RemoveParticipant { identity })
+        .unwrap();
+    assert_eq!(house.terminated, std::slice::from_ref(&job_id));
+    let status = proto::JobStatus::JsSuccess.into();
+    house.input(RoomInput::Job(contract::JobUpdate {
+        room: "house".into(),
+        job_id,
+        dispatch_id,
+        state: proto::JobState {
+            status,
+            worker_id: "AW_1".into(),
+            ..Default::default()
+        },
+    }));
+    let listed = dispatches(house.call(RoomCall::ListDispatch(Default::default())));
+    assert_eq!(
+        listed[0].state.as_ref().unwrap().jobs[0]
+            .state
+            .as_ref()
+            .unwrap()
+            .status,
+        status
+    );
+}
+
+#[test]
+fn a_job_no_worker_took_never_was() {
+    let mut house = House::new();
+    let job = house.launched[0].clone();
+    house.input(RoomInput::Job(contract::JobUpdate {
+        room: "house".into(),
+        job_id: job.id,
+        dispatch_id: job.dispatch_id,
+        state: proto::JobState {
+            status: proto::JobStatus::JsFailed.into(),
+            ..Default::default()
+        },
+    }));
+    let listed = dispatches(house.call(RoomCall::ListDispatch(Default::default())));
+    assert!(listed[0].state.as_ref().unwrap().jobs.is_empty());
 }

@@ -113,7 +113,11 @@ fn a_delivery_is_signed_over_its_exact_body() {
     assert!(request.head.starts_with("POST /hook "));
     assert_eq!(request.header("content-type"), "application/webhook+json");
     let token = request.header("authorization");
-    assert!(request.head.contains("\r\nAuthorization: "), "as Go writes it: {}", request.head);
+    assert!(
+        request.head.contains("\r\nAuthorization: "),
+        "as Go writes it: {}",
+        request.head
+    );
     let claims = token::verify(&keys(), token, unix_seconds()).unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &request.body);
     assert_eq!(
