@@ -36,8 +36,9 @@ impl SvcSelector {
     /// Whether a key frame would bring the subscriber closer to `limit`.
     pub(crate) fn wants_key_frame(&self, limit: LayerLimit) -> bool {
         let wanted = limit.max_spatial.min(self.highest);
+        // A choice above what the stream has is as good as its highest layer.
         self.current
-            .is_some_and(|current| current.spatial != wanted)
+            .is_some_and(|current| current.spatial.min(self.highest) != wanted)
     }
 
     pub(crate) fn judge(
@@ -149,6 +150,15 @@ mod tests {
             Verdict::Drop
         );
         assert!(!selector.wants_key_frame(limit(1)));
+    }
+
+    #[test]
+    fn a_stream_with_fewer_layers_than_allowed_wants_nothing() {
+        let (mut selector, state) = (SvcSelector::default(), StructureState::default());
+        for spatial in 0..2 {
+            selector.judge(&vp9(spatial, spatial == 0, true), &state, limit(2));
+        }
+        assert!(!selector.wants_key_frame(limit(2)));
     }
 
     #[test]
