@@ -83,4 +83,5 @@ async def test_chromium_follows_a_transport_to_another_socket_unnoticed():
             await page.evaluate("() => window.theirs.send('still there')")
     finally:
         peer.kill()
+        await peer.wait()
         listener.cancel()
