@@ -1,5 +1,5 @@
-//! SRTP on keys from the DTLS exporter (RFC 3711, RFC 7714, RFC 5764): seals and opens RTP in place,
-//! without allocation in steady state. Used by `Transport` on every media packet.
+//! SRTP on keys from the DTLS exporter (RFC 3711, RFC 7714, RFC 5764): seals and opens RTP in
+//! place, without allocation in steady state. Used by `Transport` on every media packet.
 
 use aws_lc_rs::aead::Aad;
 use subtle::ConstantTimeEq;
