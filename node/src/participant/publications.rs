@@ -10,12 +10,14 @@ use media::types::{Codec, LayerMode, MediaKind, ReceiveSection, TrackConfig};
 use media::{Command, RoomKey, TrackKey, TransportKey};
 use protocol::ids::TrackSid;
 use protocol::proto;
+use protocol::proto::AudioTrackFeature;
 use protocol::proto::video_layer::Mode;
 
 use super::contract::{KeyAllocator, MediaOutput, Published};
 use super::limits::PUBLICATIONS_MAX;
 use super::outputs::Outputs;
 use super::pending_tracks::{Awaited, PendingTrack, PendingTracks};
+use super::track_info;
 
 /// One codec of a track, on the section it arrives on.
 #[derive(Clone, Debug)]
@@ -388,7 +390,6 @@ impl Publications {
 }
 
 /// How the publisher's section is answered.
-#[allow(deprecated)] // the legacy bools are kept in step with the features
 fn preferences(
     info: &proto::TrackInfo,
     kind: MediaKind,
@@ -396,8 +397,8 @@ fn preferences(
 ) -> PublishPreferences {
     match kind {
         MediaKind::Audio => PublishPreferences {
-            stereo: info.stereo,
-            dtx: !info.disable_dtx,
+            stereo: track_info::has_feature(info, AudioTrackFeature::TfStereo),
+            dtx: !track_info::has_feature(info, AudioTrackFeature::TfNoDtx),
             red: !info.disable_red,
             codec,
         },

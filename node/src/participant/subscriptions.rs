@@ -11,7 +11,7 @@ use media::{Command, DownTrackKey, TrackKey, TransportKey};
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
 use protocol::proto::signal_response::Message;
-use protocol::proto::{SubscriptionError, VideoQuality};
+use protocol::proto::{AudioTrackFeature, SubscriptionError, VideoQuality};
 
 use super::contract::{KeyAllocator, MediaOutput, Source};
 use super::limits::{NOT_FOUND_TIMEOUT, SUBSCRIPTIONS_MAX};
@@ -44,6 +44,9 @@ struct Subscription {
     told_allowed: Option<bool>,
     /// The client can decode none of the source's codecs.
     unsupported: bool,
+    /// Announced, but not sent yet: the publisher was asked for it, because the client can decode
+    /// nothing that is sent.
+    awaited: Option<Codec>,
     stage: Stage,
     /// Where its down track is sent.
     section: Option<SendSection>,
@@ -170,7 +173,15 @@ impl Subscriptions {
                 apply(sid, subscription, self.rules.adaptive_stream, out);
                 false
             }
-            (Stage::Negotiating(_), true) => false,
+            (Stage::Negotiating(id), true) => {
+                // The codec that was waited for may be there now.
+                let section = carrier.negotiator.send_section(*id);
+                if let Some(section) = section.filter(|_| subscription.awaited.is_some()) {
+                    let adaptive_stream = self.rules.adaptive_stream;
+                    take_section(sid, subscription, section, carrier, adaptive_stream, out);
+                }
+                false
+            }
         }
     }
 
@@ -214,19 +225,7 @@ impl Subscriptions {
             let Some(section) = carrier.negotiator.send_section(id) else {
                 continue;
             };
-            let source = subscription.source.as_ref();
-            match source.and_then(|source| choose(source, &section)) {
-                Some((track, codec)) => {
-                    subscription.stage = Stage::Bound {
-                        down_track: id,
-                        track,
-                        codec,
-                    };
-                    subscription.section = Some(section);
-                    bind(sid, subscription, carrier.transport, adaptive_stream, out);
-                }
-                None => refuse(sid, subscription, id, carrier, out),
-            }
+            take_section(sid, subscription, section, carrier, adaptive_stream, out);
         }
     }
 
@@ -349,7 +348,6 @@ impl Subscriptions {
     }
 }
 
-#[allow(deprecated)] // `stereo` is kept in step with the features
 fn start(subscription: &mut Subscription, carrier: &mut Carrier<'_>) -> bool {
     let Some(source) = subscription.source.as_ref() else {
         return false;
@@ -364,7 +362,7 @@ fn start(subscription: &mut Subscription, carrier: &mut Carrier<'_>) -> bool {
         codecs: source.codecs.iter().map(|(_, codec)| *codec).collect(),
         stream_id: format!("{}|{}", source.publisher_sid, source.info.sid),
         track_id: source.info.sid.clone(),
-        stereo: source.info.stereo,
+        stereo: track_info::has_feature(&source.info, AudioTrackFeature::TfStereo),
     });
     if placement == Placement::Unavailable {
         tracing::debug!(
@@ -385,7 +383,12 @@ fn stop(
 ) {
     match std::mem::take(&mut subscription.stage) {
         Stage::Idle => {}
-        Stage::Negotiating(id) => carrier.negotiator.remove_sender(id),
+        Stage::Negotiating(id) => {
+            carrier.negotiator.remove_sender(id);
+            if subscription.awaited.take().is_some() {
+                tell_publisher(sid, subscription, None, VideoQuality::Off, out);
+            }
+        }
         Stage::Bound { down_track, .. } => {
             out.command(Command::RemoveDownTrack { down_track });
             carrier.negotiator.remove_sender(down_track);
@@ -394,6 +397,45 @@ fn stop(
     }
     subscription.applied = None;
     subscription.section = None;
+}
+
+/// Forwards the first codec the client takes; asks the publisher for one it announced, if there is
+/// none yet (a backup codec is only sent once somebody wants it).
+fn take_section(
+    sid: &TrackSid,
+    subscription: &mut Subscription,
+    section: SendSection,
+    carrier: &mut Carrier<'_>,
+    adaptive_stream: bool,
+    out: &mut Outputs,
+) {
+    let (Stage::Negotiating(id), Some(source)) = (&subscription.stage, &subscription.source) else {
+        return;
+    };
+    let id = *id;
+    if let Some((track, codec)) = choose(source, &section) {
+        subscription.stage = Stage::Bound {
+            down_track: id,
+            track,
+            codec,
+        };
+        subscription.section = Some(section);
+        subscription.awaited = None;
+        bind(sid, subscription, carrier.transport, adaptive_stream, out);
+        return;
+    }
+    let takes = |codec: &Codec| section.payload_types.iter().any(|p| p.codec == *codec);
+    let mut announced = source.info.codecs.iter();
+    let backup = announced.find_map(|c| Codec::from_mime(&c.mime_type).filter(takes));
+    match backup {
+        Some(codec) if subscription.awaited == Some(codec) => {}
+        Some(codec) => {
+            let want = wanted(&subscription.settings, &source.info, adaptive_stream);
+            subscription.awaited = Some(codec);
+            tell_publisher(sid, subscription, Some(codec), want.quality, out);
+        }
+        None => refuse(sid, subscription, id, carrier, out),
+    }
 }
 
 fn refuse(
@@ -406,6 +448,9 @@ fn refuse(
     carrier.negotiator.remove_sender(id);
     subscription.stage = Stage::Idle;
     subscription.unsupported = true;
+    if subscription.awaited.take().is_some() {
+        tell_publisher(sid, subscription, None, VideoQuality::Off, out);
+    }
     respond(sid, SubscriptionError::SeCodecUnsupported, out);
 }
 

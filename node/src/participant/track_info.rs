@@ -53,9 +53,17 @@ pub(crate) fn from_request(
         ..Default::default()
     };
     if kind == MediaKind::Audio {
-        set_audio_features(&mut info, merged_features(request));
+        // The bools are the client's own here: it may capture two channels and publish one.
+        info.stereo = request.stereo;
+        info.disable_dtx = request.disable_dtx;
+        info.audio_features = merged_features(request);
     }
     info
+}
+
+/// The features count for descriptions, the legacy bools are only shown.
+pub(crate) fn has_feature(info: &proto::TrackInfo, feature: AudioTrackFeature) -> bool {
+    info.audio_features.contains(&(feature as i32))
 }
 
 /// Replaces the features; the legacy bools follow.

@@ -366,3 +366,44 @@ fn one_connection_publishes_and_receives() {
         Some("TR_mic")
     );
 }
+
+#[test]
+fn an_announced_backup_codec_is_asked_for_and_waited_for() {
+    let mut stage = active();
+    let mut cam = source("TR_cam", TrackType::Video, Codec::H265);
+    let codec = |mime: &str| proto::SimulcastCodecInfo {
+        mime_type: mime.into(),
+        ..Default::default()
+    };
+    let info = std::sync::Arc::make_mut(&mut cam.info);
+    info.codecs = vec![codec("video/H265"), codec("video/VP8")];
+    stage.feed(MediaInput::SourceChanged(cam.clone()));
+    stage.settle();
+    stage.client_answers();
+    let asked = |stage: &Stage| {
+        stage.has(|output| {
+            matches!(
+                output,
+                MediaOutput::SubscriptionChanged {
+                    codec: Some(Codec::Vp8),
+                    quality: VideoQuality::High,
+                    ..
+                }
+            )
+        })
+    };
+    assert!(
+        asked(&stage),
+        "the room enables no H265: only the backup will do"
+    );
+    assert_eq!(down_tracks(&stage), 0);
+    stage.clear();
+    cam.codecs.push((media::TrackKey(78), Codec::Vp8));
+    stage.feed(MediaInput::SourceChanged(cam));
+    assert_eq!(down_tracks(&stage), 1);
+    let backup = stage
+        .commands()
+        .iter()
+        .any(|c| matches!(c, Command::AddDownTrack { track, .. } if *track == media::TrackKey(78)));
+    assert!(backup);
+}
