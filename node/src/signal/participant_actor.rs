@@ -1,6 +1,6 @@
 //! The actor of one participant's session: moves frames between the WebSocket, the `Session` core
-//! and the room. Starts before the HTTP upgrade, because the room's first word decides whether there
-//! is one. Decides nothing.
+//! and the room. Starts before the HTTP upgrade, because the room's first word decides whether
+//! there is one. Decides nothing.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -48,8 +48,8 @@ const NO_PERMISSIONS: &str = "no permissions to access the room";
 /// The text a token without `roomJoin` gets.
 const DENIED: &str = "permissions denied";
 
-/// A token that may join at all. Checked before the rest of a request is decoded, so that a stranger
-/// without a token costs nothing.
+/// A token that may join at all. Checked before the rest of a request is decoded, so that a
+/// stranger without a token costs nothing.
 pub(crate) fn joining(claims: Option<Claims>) -> Result<Claims, Refusal> {
     let unauthorized = |text| Refusal::new(StatusCode::UNAUTHORIZED, text);
     let claims = claims.ok_or_else(|| unauthorized(NO_PERMISSIONS))?;

@@ -1,5 +1,5 @@
-//! The HTTP side of the gateway: `/rtc`, `/rtc/v1` and their `validate`. A request becomes a session
-//! only after the room has spoken; until then every failure is a status and a text.
+//! The HTTP side of the gateway: `/rtc`, `/rtc/v1` and their `validate`. A request becomes a
+//! session only after the room has spoken; until then every failure is a status and a text.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
