@@ -16,7 +16,7 @@ use crate::ids::{RoomKey, TrackKey};
 use crate::limits::{LAYER_SILENCE, LAYER_SILENCE_SCREEN, LAYERS_MAX};
 use crate::shard::{KeyFrameThrottle, PacketBuffers};
 use crate::speakers::AudioLevel;
-use crate::types::{Codec, MediaKind, PayloadType, TrackConfig};
+use crate::types::{Codec, LayerMode, MediaKind, PayloadType, TrackConfig};
 use crate::upstream::layer::Layer;
 
 /// One down track as the router sees it.
@@ -61,8 +61,11 @@ impl UpTrack {
         }
     }
 
-    /// Layer of a RID; without configured RIDs everything is one layer.
+    /// Layer of a RID; without configured RIDs, or when one stream has them all, everything is one.
     pub(crate) fn layer_of_rid(&self, rid: &[u8]) -> Option<u8> {
+        if self.config.layer_mode == LayerMode::OneStream {
+            return Some(0);
+        }
         let position = self
             .config
             .rids

@@ -5,7 +5,7 @@ use std::time::Duration;
 use skein_media::command::Command;
 use skein_media::event::Event;
 use skein_media::ids::TrackKey;
-use skein_media::types::{LayerLimit, MediaKind};
+use skein_media::types::{LayerLimit, LayerMode, MediaKind};
 
 use crate::publisher::Video;
 use crate::subscriber::{Stream, picture_loss};
@@ -333,5 +333,20 @@ fn a_subscription_made_before_its_transport_is_up_starts_with_a_key_frame() {
     for _ in 0..30 {
         video.frames(&mut world, 1);
     }
+    Stream::of(&world, subscriber, SSRC).assert_decodable();
+}
+
+#[test]
+fn one_stream_with_all_layers_is_taken_whatever_its_rid_says() {
+    let mut world = World::new(12);
+    let publisher = world.connect();
+    let subscriber = world.connect();
+    let mut one = config(MediaKind::Video, &RIDS);
+    one.layer_mode = LayerMode::OneStream;
+    world.publish(publisher, TRACK, video_section(TRACK, &RIDS), one);
+    world.subscribe(subscriber, TRACK, send_section(MediaKind::Video, SSRC));
+    // What libwebrtc does for SVC: one encoding, called by the name of the highest layer.
+    let mut video = Video::new(&world, publisher, &["f"]);
+    video.frames(&mut world, 30);
     Stream::of(&world, subscriber, SSRC).assert_decodable();
 }
