@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! Behaviour of the negotiator against descriptions recorded from real clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
 use crate::types::{Codec, DtlsRole, Fingerprint, Protocol};

@@ -249,7 +249,15 @@ async fn a_session_is_created_patched_and_deleted() {
         "offer 1",
     ];
     assert_eq!(told, order);
+}
 
+#[actix_web::test]
+async fn a_live_session_takes_candidates_restarts_and_ends() {
+    let script = Arc::new(Script::default());
+    let server = server!(script);
+    let me = bearer("encoder", "r");
+    let created = ask!(&server, Method::POST, ENDPOINT, &[sdp(), me.clone()], OFFER);
+    assert_eq!(created.status(), 201);
     let resource = "/whip/v1/PA_x";
     let tag = |tag: &str| ("If-Match", tag.to_owned());
     let patch = |headers: Vec<(&'static str, String)>, body| {
