@@ -47,7 +47,9 @@ impl Room {
         });
         self.rpcs_lose(member.identity());
         self.speakers.forget(number);
-        self.end_jobs_about(member.identity());
+        if reason != DisconnectReason::DuplicateIdentity {
+            self.end_jobs_about(member.identity());
+        }
         self.lifecycle.observe(self.now, self.roster.independent());
         self.room_changed();
     }

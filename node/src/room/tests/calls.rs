@@ -333,3 +333,42 @@ fn a_job_no_worker_took_never_was() {
     let listed = dispatches(house.call(RoomCall::ListDispatch(Default::default())));
     assert!(listed[0].state.as_ref().unwrap().jobs.is_empty());
 }
+
+#[test]
+fn the_agent_of_a_deleted_dispatch_leaves_and_a_leaving_agent_ends_its_job() {
+    let mut house = House::new();
+    let implicit = dispatches(house.call(RoomCall::ListDispatch(Default::default())))[0].clone();
+    let job = house.launched[0].clone();
+    let running = |identity: &str| contract::JobUpdate {
+        room: "house".into(),
+        job_id: job.id.clone(),
+        dispatch_id: implicit.id.clone(),
+        state: proto::JobState {
+            status: proto::JobStatus::JsRunning.into(),
+            participant_identity: identity.into(),
+            ..Default::default()
+        },
+    };
+    let agent = house.attach("agent", |a| a.claims.kind = "agent".into());
+    house.input(RoomInput::Job(running("agent")));
+    let request = proto::DeleteAgentDispatchRequest {
+        dispatch_id: implicit.id.clone(),
+        ..Default::default()
+    };
+    house.call(RoomCall::DeleteDispatch(request)).unwrap();
+    assert_eq!(house.terminated, [job.id.clone()]);
+    assert_eq!(
+        leave_of(&house.heard(agent)).reason(),
+        DisconnectReason::ParticipantRemoved
+    );
+
+    let mut house = House::new();
+    let job = house.launched[0].clone();
+    let agent = house.attach("agent", |a| a.claims.kind = "agent".into());
+    house.input(RoomInput::Job(contract::JobUpdate {
+        job_id: job.id.clone(),
+        ..running("agent")
+    }));
+    house.signal(agent, SignalRequest::Leave(Default::default()));
+    assert_eq!(house.terminated, [job.id]);
+}
