@@ -26,6 +26,8 @@ pub enum CliError {
     Request(#[from] reqwest::Error),
     #[error("the server answered {status}: {body}")]
     Refused { status: u16, body: String },
+    #[error("signing: {0}")]
+    Sign(#[from] protocol::token::SignError),
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]

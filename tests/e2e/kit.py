@@ -33,7 +33,7 @@ def token(room, identity):
 
 def skein(*words):
     """Runs a subcommand of the program against the server under test and returns what it prints."""
-    env = {**os.environ, "LIVEKIT_URL": URL, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
+    env = {**os.environ, "LIVEKIT_URL": URL, "LIVEKIT_KEYS": f"{KEY}: {SECRET}"}
     done = subprocess.run([os.environ["SKEIN"], *words], env=env, capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, f"skein {' '.join(words)}: {done.stderr}"
     return done.stdout

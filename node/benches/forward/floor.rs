@@ -38,9 +38,9 @@ pub(crate) fn micros_per_packet(subscribers: usize) -> f64 {
         }
     });
     let receivers: Vec<&UdpSocket> = receivers.iter().collect();
-    let mut round = || {
+    let round = || {
         pump(bursts, &receivers, || {
-            drop(publisher.send_to(&sealed, address).unwrap())
+            publisher.send_to(&sealed, address).map(|_| ()).unwrap()
         });
         figures.recv().unwrap()
     };
@@ -66,10 +66,14 @@ pub(crate) fn pump(bursts: usize, receivers: &[&UdpSocket], mut send: impl FnMut
             std::thread::yield_now();
         }
         if burst % BURSTS_BETWEEN_DRAINS == 0 {
-            receivers.iter().for_each(|socket| drop(drain(socket)));
+            receivers.iter().for_each(|socket| {
+                drain(socket);
+            });
         }
     }
-    receivers.iter().for_each(|socket| drop(drain(socket)));
+    receivers.iter().for_each(|socket| {
+        drain(socket);
+    });
 }
 
 pub(crate) fn bursts_per_round(subscribers: usize) -> usize {

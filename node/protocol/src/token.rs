@@ -147,7 +147,7 @@ pub fn refresh(keys: &Keys, claims: &Claims, now: i64) -> Result<String, SignErr
     let mut value = serde_json::to_value(&fresh).map_err(|e| SignError(e.to_string()))?;
     if let Value::Object(object) = &mut value {
         // 1.13.5 repeats the identity under its own name; some servers of apps read it there.
-        object.insert("identity".into(), Value::String(fresh.identity.clone()));
+        object.insert("identity".into(), Value::String(fresh.identity));
     }
     sign_value(keys, issuer, &value)
 }

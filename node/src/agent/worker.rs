@@ -82,7 +82,7 @@ impl Worker {
         }
         let permission = request
             .allowed_permissions
-            .unwrap_or(ParticipantPermission {
+            .unwrap_or_else(|| ParticipantPermission {
                 can_subscribe: true,
                 can_publish: true,
                 can_publish_data: true,

@@ -14,7 +14,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -279,7 +278,7 @@ async fn patched(
         fragment,
         reply,
     });
-    let answer = tokio::time::timeout(Duration::from(ANSWER_TIMEOUT), answer).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
     let answer = answer.map_err(|_| Failure::from(PatchError::Refused))?;
     // A dropped reply means that the session ended meanwhile.
     let answer = answer.map_err(|_| Failure::not_found())?;

@@ -34,6 +34,10 @@ impl<'a> Client<'a> {
         }
     }
 
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(super) async fn room_service(
         &self,
         method: &str,

@@ -1,4 +1,5 @@
-//! Commands that ask a running server: `room list|inspect|delete`, `node status`, `list-nodes`.
+//! Commands that ask a running server: `room list|inspect|delete`, `node status`, `list-nodes`; and
+//! `room link`, which only has to know where the server is.
 
 use std::io::{self, Write};
 
@@ -9,7 +10,10 @@ use serde_json::{Value, json};
 use super::CliError;
 use super::client::Client;
 use super::tokens::text;
+use crate::auth::unix_seconds;
 use crate::config::Config;
+use crate::page;
+use crate::run::compose;
 
 pub(super) fn room_command() -> Command {
     let name = || Arg::new("room").required(true).help("name of the room");
@@ -23,6 +27,11 @@ pub(super) fn room_command() -> Command {
                 .arg(name()),
         )
         .subcommand(Command::new("delete").about("End a room").arg(name()))
+        .subcommand(
+            Command::new("link")
+                .about("Print a link that lets anybody who has it into a room")
+                .arg(name()),
+        )
 }
 
 pub(super) fn node_command() -> Command {
@@ -68,6 +77,15 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
             let room = text(inner, "room");
             let path = format!("/skein/rooms/{}", encoded(&room));
             client.get(&path, administering(room)).await?
+        }
+        ("room", "link") => {
+            let keys = compose::keys(config);
+            let room = text(inner, "room");
+            let link = page::link(&keys, client.url(), &room, unix_seconds())?;
+            if !as_json {
+                return Ok(writeln!(io::stdout(), "{link}")?);
+            }
+            json!({ "room": room, "link": link })
         }
         ("room", "delete") => {
             let room = text(inner, "room");

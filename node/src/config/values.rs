@@ -176,10 +176,10 @@ pub(crate) mod go_duration {
 
     pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
         let nanos = value.as_nanos();
-        if nanos % 1_000_000_000 == 0 {
+        if nanos.is_multiple_of(1_000_000_000) {
             return to.collect_str(&format_args!("{}s", value.as_secs()));
         }
-        if nanos % 1_000_000 == 0 {
+        if nanos.is_multiple_of(1_000_000) {
             return to.collect_str(&format_args!("{}ms", value.as_millis()));
         }
         to.collect_str(&format_args!("{nanos}ns"))

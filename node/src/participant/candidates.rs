@@ -62,7 +62,7 @@ pub(crate) fn parse(candidate_init: &str) -> Result<ParsedCandidate, CandidateIn
     Ok(match parsed {
         ParsedCandidate::Usable { candidate, ufrag } => ParsedCandidate::Usable {
             candidate,
-            ufrag: ufrag.or(init.username_fragment.filter(|ufrag| !ufrag.is_empty())),
+            ufrag: ufrag.or_else(|| init.username_fragment.filter(|ufrag| !ufrag.is_empty())),
         },
         ParsedCandidate::Ignored => ParsedCandidate::Ignored,
     })

@@ -160,7 +160,7 @@ impl ParticipantMedia {
         let offers = self
             .subscriber
             .as_ref()
-            .and(self.offers.deadline(connected));
+            .and_then(|_| self.offers.deadline(connected));
         let others = [
             self.sections.deadline(),
             self.subscriptions.deadline(),
@@ -241,22 +241,20 @@ impl ParticipantMedia {
     fn shard_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Transport { transport, state } => self.transport_changed(now, transport, state),
-            Event::ChannelOpen { transport, label } => {
+            Event::ChannelOpen { transport, label }
                 if self
                     .primary()
-                    .is_some_and(|primary| primary.key == transport)
-                {
-                    self.channels.opened(transport, &label, &mut self.out);
-                    self.reach_milestones();
-                }
+                    .is_some_and(|primary| primary.key == transport) =>
+            {
+                self.channels.opened(transport, &label, &mut self.out);
+                self.reach_milestones();
             }
-            Event::ChannelClosed { transport, label } => {
+            Event::ChannelClosed { transport, label }
                 if self
                     .primary()
-                    .is_some_and(|primary| primary.key == transport)
-                {
-                    self.channels.closed(&label);
-                }
+                    .is_some_and(|primary| primary.key == transport) =>
+            {
+                self.channels.closed(&label);
             }
             Event::Data { label, payload, .. } => {
                 self.out.push(MediaOutput::Data { label, payload });

@@ -116,6 +116,6 @@ impl Destinations {
                 .identities
                 .iter()
                 .any(|identity| identity == member.identity())
-            || self.sids.iter().any(|sid| *sid == member.sid.0)
+            || self.sids.contains(&member.sid.0)
     }
 }

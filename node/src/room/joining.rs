@@ -103,7 +103,7 @@ impl Room {
             kind_details: claims
                 .kind_details
                 .iter()
-                .filter_map(permissions::kind_detail)
+                .filter_map(|detail| permissions::kind_detail(detail))
                 .collect(),
             client_protocol: attach.client.client_protocol,
             capabilities: attach.client.capabilities.clone(),

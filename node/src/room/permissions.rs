@@ -81,7 +81,7 @@ pub(super) fn kind(name: &str) -> Kind {
     }
 }
 
-pub(super) fn kind_detail(name: &String) -> Option<i32> {
+pub(super) fn kind_detail(name: &str) -> Option<i32> {
     KindDetail::from_str_name(&name.to_ascii_uppercase()).map(i32::from)
 }
 

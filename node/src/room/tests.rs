@@ -111,9 +111,7 @@ impl House {
                 number,
                 ..Default::default()
             }));
-            made.lock()
-                .unwrap()
-                .insert(settings.sid.0.clone(), script.clone());
+            made.lock().unwrap().insert(settings.sid.0, script.clone());
             Box::new(ScriptedMedia(script))
         });
         let services = Services {

@@ -145,7 +145,7 @@ fn a_publishing_section_open_for_receiving_carries_a_track() {
 fn a_section_the_client_takes_back_returns_its_track_to_the_queue() {
     let mut negotiator = negotiator(PeerRole::Single);
     negotiator.add_sender(sender(1, &[Codec::Opus]));
-    let offer = AIORTC.replace("a=mid:2", "a=mid:2");
+    let offer = AIORTC.to_owned();
     round(&mut negotiator, &offer);
     assert!(negotiator.send_section(DownTrackKey(1)).is_some());
     round(&mut negotiator, &offer.replace("a=recvonly", "a=inactive"));

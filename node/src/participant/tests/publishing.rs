@@ -144,7 +144,7 @@ fn the_end_of_the_sender_unpublishes_and_a_new_track_may_take_its_section() {
     let mut stage = Stage::dual();
     let first = stage.publish("one", Microphone);
     stage.client_offers(2, &[data(0), audio_section(1, "inactive", "")]);
-    assert_eq!(stage.unpublished(), [first.clone()]);
+    assert_eq!(stage.unpublished(), std::slice::from_ref(&first));
     let removed = |command: &&Command| matches!(command, Command::RemoveTrack { .. });
     assert!(stage.commands().iter().any(removed));
     stage.clear();
@@ -198,7 +198,7 @@ fn a_revoked_permission_ends_tracks_and_their_lingering_media_is_no_new_track() 
         ..Default::default()
     };
     stage.feed(MediaInput::Permission(permission(false)));
-    assert_eq!(stage.unpublished(), [sid.clone()]);
+    assert_eq!(stage.unpublished(), std::slice::from_ref(&sid));
     let told = |message: &&Message| matches!(message, Message::TrackUnpublished(gone) if gone.track_sid == sid.0);
     assert!(stage.signals().iter().any(told));
     stage.feed(MediaInput::Permission(permission(true)));

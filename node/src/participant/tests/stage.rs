@@ -147,10 +147,7 @@ impl Stage {
     }
 
     pub(super) fn commands(&self) -> Vec<&Command> {
-        let command = |output: &'_ MediaOutput| match output {
-            MediaOutput::Shard(_) => true,
-            _ => false,
-        };
+        let command = |output: &'_ MediaOutput| matches!(output, MediaOutput::Shard(_));
         let commands = self.outputs.iter().filter(|output| command(output));
         commands
             .map(|output| match output {

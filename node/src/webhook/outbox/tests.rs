@@ -75,7 +75,7 @@ fn every_torn_end_costs_at_most_the_last_record() {
         fs::write(folder.path().join(FILE), &whole[..cut]).unwrap();
         assert_eq!(left(folder.path()).len(), 2, "cut at {cut}");
     }
-    let mut flipped = whole.clone();
+    let mut flipped = whole;
     flipped[last + HEAD_BYTES + 3] ^= 1;
     fs::write(folder.path().join(FILE), &flipped).unwrap();
     assert_eq!(left(folder.path()).len(), 2);
