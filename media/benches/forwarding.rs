@@ -1,6 +1,6 @@
-//! What a packet costs inside a shard, beside what this machine's ciphers and memory allow. Prints a
-//! table of CPU nanoseconds per 1200-byte packet; `--json FILE` writes it too. No sockets: the cost of
-//! sending is measured end to end by the node's bench.
+//! What a packet costs inside a shard, beside what this machine's ciphers and memory allow. Prints
+//! a table of CPU nanoseconds per 1200-byte packet; `--json FILE` writes it too. No sockets: the
+//! cost of sending is measured end to end by the node's bench.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,13 +1,13 @@
-//! How much a peer may send or get. Today: an estimate for publishers that follow REMB, and the bound
-//! on bursts towards subscribers. Send-side estimation and allocation plug in here.
+//! How much a peer may send or get. Today: an estimate for publishers that follow REMB, and the
+//! bound on bursts towards subscribers. Send-side estimation and allocation plug in here.
 
 pub(crate) mod pacer;
 
 use crate::limits::{REMB_MAX_BPS, REMB_MIN_BPS, REMB_START_BPS};
 
-/// Loss-based receiver estimate (RFC-style AIMD as in GCC's loss controller: grow 8 % a second below
-/// 2 % loss, shrink by half the loss above 10 %), told to publishers that have no transport-wide
-/// feedback.
+/// Loss-based receiver estimate (RFC-style AIMD as in GCC's loss controller: grow 8 % a second
+/// below 2 % loss, shrink by half the loss above 10 %), told to publishers that have no
+/// transport-wide feedback.
 #[derive(Debug)]
 pub(crate) struct ReceiveEstimate {
     bps: u64,

@@ -80,7 +80,8 @@ pub const SCTP_MAX_LABEL_BYTES: usize = 256;
 /// path MTU, DTLS records below 2^14.
 pub const TCP_MAX_FRAME_BYTES: usize = 16 * 1024 + 256;
 
-/// Arrivals one transport-wide feedback covers; at 100 ms between them this is 20,000 packets a second.
+/// Arrivals one transport-wide feedback covers; at 100 ms between them this is 20,000 packets a
+/// second.
 pub const FEEDBACK_MAX_PENDING: usize = 2_000;
 /// Received packets told in one feedback packet, so that it stays below the MTU.
 pub const FEEDBACK_MAX_DELTAS: usize = 400;

@@ -1,5 +1,6 @@
 //! From a packet of a track to the transports that get it: by index, in the order of arrival, with
-//! layer switches decided on the way. Only queues references; packets are built per subscriber later.
+//! layer switches decided on the way. Only queues references; packets are built per subscriber
+//! later.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! Counters of a shard as a whole; per-transport figures are `event::TransportStats`. Plain integers
-//! on the packet path, read by the worker once a second.
+//! Counters of a shard as a whole; per-transport figures are `event::TransportStats`. Plain
+//! integers on the packet path, read by the worker once a second.
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardCounters {

@@ -1,5 +1,5 @@
-//! What an operator asks a node over HTTP, beyond LiveKit's API: its own state, and everything about
-//! one room. Needs a token with `roomList`, or `roomAdmin` of the room.
+//! What an operator asks a node over HTTP, beyond LiveKit's API: its own state, and everything
+//! about one room. Needs a token with `roomList`, or `roomAdmin` of the room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,6 @@
 //! Which layer of a track a subscriber gets. Decides from limits and from what is alive; the switch
-//! itself happens on a key frame. A stream that carries several layers (VP9/AV1 SVC) is layer 0 here
-//! and has `SvcSelector` choose inside it.
+//! itself happens on a key frame. A stream that carries several layers (VP9/AV1 SVC) is layer 0
+//! here and has `SvcSelector` choose inside it.
 
 use crate::downstream::svc_selector::{SvcSelector, Verdict};
 use crate::rtp::FrameInfo;

@@ -1,5 +1,6 @@
-//! Keeps one subscriber's stream continuous whatever happens upstream: layer switches, drops, mutes,
-//! another source. Sequence numbers have no gap but real losses; timestamps follow the media clock.
+//! Keeps one subscriber's stream continuous whatever happens upstream: layer switches, drops,
+//! mutes, another source. Sequence numbers have no gap but real losses; timestamps follow the media
+//! clock.
 
 use std::time::{Duration, Instant};
 
@@ -87,8 +88,8 @@ impl Munger {
             })
     }
 
-    /// Maps a packet. `clock_delta` relates the clocks of the current and the packet's layer: what to
-    /// add to the packet's timestamp to have it on the current layer's clock.
+    /// Maps a packet. `clock_delta` relates the clocks of the current and the packet's layer: what
+    /// to add to the packet's timestamp to have it on the current layer's clock.
     pub(crate) fn map(
         &mut self,
         layer: u8,

@@ -1,3 +1,5 @@
+//! RTCP packets written here are read back as they were meant, and foreign ones are understood.
+
 use super::*;
 use crate::rtcp::transport_feedback::ArrivalRecorder;
 use std::time::{Duration, Instant};

@@ -251,8 +251,8 @@ mod tests {
         }
     }
 
-    /// Three spatial layers, each with a key and a delta template; upper layers of delta frames need
-    /// only themselves, as L3T1_KEY has it.
+    /// Three spatial layers, each with a key and a delta template; upper layers of delta frames
+    /// need only themselves, as L3T1_KEY has it.
     fn l3t1_key() -> Vec<u8> {
         let mut writer = Writer::default();
         writer.put(1, 1).put(1, 1).put(0, 6).put(7, 16); // start, end, template 0, frame 7

@@ -1,5 +1,5 @@
-//! RTCP from peers: what a publisher says of its clock, and what a subscriber says it lost, lacks or
-//! can take.
+//! RTCP from peers: what a publisher says of its clock, and what a subscriber says it lost, lacks
+//! or can take.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Time: transport timers, the media tick (NACKs, key-frame requests, feedback, reports) and its pace.
-//! Reports of many peers are spread over the second, so that they do not leave as one burst.
+//! Time: transport timers, the media tick (NACKs, key-frame requests, feedback, reports) and its
+//! pace. Reports of many peers are spread over the second, so that they do not leave as one burst.
 
 use std::time::Instant;
 

@@ -1,6 +1,6 @@
-//! The packets of one layer, in clear, kept once for all its subscribers: forwarding reads them when
-//! a subscriber's run is built, retransmission reads them again. Grows with the bit rate to about a
-//! second of media, within a limit; allocates nothing once it has.
+//! The packets of one layer, in clear, kept once for all its subscribers: forwarding reads them
+//! when a subscriber's run is built, retransmission reads them again. Grows with the bit rate to
+//! about a second of media, within a limit; allocates nothing once it has.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Loss, jitter and clock of one received stream (RFC 3550 §6.4.1, appendix A), and the report block
-//! made of them.
+//! Loss, jitter and clock of one received stream (RFC 3550 §6.4.1, appendix A), and the report
+//! block made of them.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
 //! The receiving side of one transport: which SSRC belongs to which track and layer, learned from
-//! SDP or from MID and RID extensions (RFC 8843, RFC 8852), and the arrival times a publisher is told.
+//! SDP or from MID and RID extensions (RFC 8843, RFC 8852), and the arrival times a publisher is
+//! told.
 
 use std::time::Instant;
 
@@ -149,8 +150,8 @@ impl Receiver {
     }
 }
 
-/// SSRCs of SDP. Firefox announces the SSRCs of RID layers too, without saying which is which: those
-/// are learned from their packets.
+/// SSRCs of SDP. Firefox announces the SSRCs of RID layers too, without saying which is which:
+/// those are learned from their packets.
 fn bind_announced(bindings: &mut FastMap<u32, Binding>, section: &ReceiveSection, track: u32) {
     let layer_of = |ssrc: u32| {
         let info = section.ssrcs.iter().find(|info| info.ssrc == ssrc)?;

@@ -1,5 +1,5 @@
-//! A publishing client: VP8 simulcast by RID with retransmissions, and Opus with audio levels. Answers
-//! NACKs and key-frame requests as libwebrtc does.
+//! A publishing client: VP8 simulcast by RID with retransmissions, and Opus with audio levels.
+//! Answers NACKs and key-frame requests as libwebrtc does.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

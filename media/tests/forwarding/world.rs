@@ -1,5 +1,5 @@
-//! A shard and its clients on an in-memory network in virtual time: every client is a real transport
-//! of this crate (ICE, DTLS, SRTP), every run follows from its seed.
+//! A shard and its clients on an in-memory network in virtual time: every client is a real
+//! transport of this crate (ICE, DTLS, SRTP), every run follows from its seed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

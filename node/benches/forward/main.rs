@@ -1,6 +1,6 @@
 //! CPU per forwarded 1200-byte packet, end to end: a real worker, real sockets, real handshakes, on
-//! loopback; beside what the kernel and the cipher alone cost here (the floor). `--json FILE` writes
-//! the figures too.
+//! loopback; beside what the kernel and the cipher alone cost here (the floor). `--json FILE`
+//! writes the figures too.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -2,7 +2,9 @@
 //! line. Unknown keys are found by `schema`, which reads the defaults; so a section has no rename.
 
 macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
         #[serde(default)]

@@ -1,5 +1,5 @@
-//! The sections about the server itself: TURN, webhooks, logging, selection of nodes, and those that
-//! upstream has for its Redis and message bus, which are accepted and mean nothing here.
+//! The sections about the server itself: TURN, webhooks, logging, selection of nodes, and those
+//! that upstream has for its Redis and message bus, which are accepted and mean nothing here.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

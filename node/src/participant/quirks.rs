@@ -38,8 +38,8 @@ pub fn client_configuration(client: &proto::ClientInfo) -> Option<proto::ClientC
     })
 }
 
-/// `JoinResponse.enabled_publish_codecs`: the room's codecs without RTX and without what this client
-/// cannot publish; VP8 first, then H264, the other video codecs, audio last.
+/// `JoinResponse.enabled_publish_codecs`: the room's codecs without RTX and without what this
+/// client cannot publish; VP8 first, then H264, the other video codecs, audio last.
 pub fn enabled_publish_codecs(
     enabled: &[proto::Codec],
     client: &proto::ClientInfo,

@@ -1,5 +1,5 @@
-//! Behaviours of `ParticipantMedia` with scripted clients: what it says and what it tells the packet
-//! plane. `stage` has the harness and the descriptions.
+//! Behaviours of `ParticipantMedia` with scripted clients: what it says and what it tells the
+//! packet plane. `stage` has the harness and the descriptions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, deprecated)]
 
 mod publishing;

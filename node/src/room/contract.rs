@@ -67,8 +67,7 @@ pub enum SessionMessage {
 
 /// What arrives at a session: the first is a `JoinResponse`, a `ReconnectResponse`, a `Leave` or
 /// the reason why there is none.
-#[derive(Debug, actix::Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct ToSession(pub Result<SessionMessage, AttachError>);
 
 /// A request of the server API to a live room. Grants were checked before.

@@ -198,3 +198,7 @@ impl Handler<ToRoom> for RoomActor {
         }
     }
 }
+
+impl Message for ToSession {
+    type Result = ();
+}

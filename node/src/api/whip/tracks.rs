@@ -1,4 +1,5 @@
-//! What an encoder's offer announces, as the `add_track` requests a LiveKit client would send. Pure.
+//! What an encoder's offer announces, as the `add_track` requests a LiveKit client would send.
+//! Pure.
 
 use media::negotiate::{OfferSummary, OfferedSection};
 use media::types::{Codec, MediaKind};

@@ -1,6 +1,6 @@
 //! One subscription and its down track: started, given a section, bound to a codec of the source,
-//! moved, stopped. Called by `subscriptions`, which decides when; tells the packet plane, the client
-//! and the publisher.
+//! moved, stopped. Called by `subscriptions`, which decides when; tells the packet plane, the
+//! client and the publisher.
 
 use media::negotiate::{Placement, SenderConfig};
 use media::types::{Codec, SendSection};
