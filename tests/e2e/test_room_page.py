@@ -52,8 +52,12 @@ async def test_a_browser_and_a_python_client_see_and_hear_each_other():
 
     await room.connect(URL, token(name, "python"))
     camera, microphone = rtc.VideoSource(640, 360), rtc.AudioSource(48_000, 1)
-    await room.local_participant.publish_track(rtc.LocalVideoTrack.create_video_track("cam", camera))
-    await room.local_participant.publish_track(rtc.LocalAudioTrack.create_audio_track("mic", microphone))
+    await room.local_participant.publish_track(
+        rtc.LocalVideoTrack.create_video_track("cam", camera),
+        rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA))
+    await room.local_participant.publish_track(
+        rtc.LocalAudioTrack.create_audio_track("mic", microphone),
+        rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
     feeds = [asyncio.ensure_future(colour(camera, (200, 40, 40, 255), stop)),
              asyncio.ensure_future(tone(microphone, 440, stop))]
     try:
