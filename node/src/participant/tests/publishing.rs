@@ -199,7 +199,10 @@ fn a_revoked_permission_ends_tracks_and_their_lingering_media_is_no_new_track() 
     };
     stage.feed(MediaInput::Permission(permission(false)));
     assert_eq!(stage.unpublished(), std::slice::from_ref(&sid));
-    let told = |message: &&Message| matches!(message, Message::TrackUnpublished(gone) if gone.track_sid == sid.0);
+    let told = |message: &&Message| match message {
+        Message::TrackUnpublished(gone) => gone.track_sid == sid.0,
+        _ => false,
+    };
     assert!(stage.signals().iter().any(told));
     stage.feed(MediaInput::Permission(permission(true)));
     stage.clear();
