@@ -356,7 +356,7 @@ fn the_agent_of_a_deleted_dispatch_leaves_and_a_leaving_agent_ends_its_job() {
         ..Default::default()
     };
     house.call(RoomCall::DeleteDispatch(request)).unwrap();
-    assert_eq!(house.terminated, [job.id.clone()]);
+    assert_eq!(house.terminated, std::slice::from_ref(&job.id));
     assert_eq!(
         leave_of(&house.heard(agent)).reason(),
         DisconnectReason::ParticipantRemoved
