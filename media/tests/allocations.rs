@@ -43,40 +43,12 @@ fn forwarding_allocates_nothing_per_packet() {
     video.packets_per_frame = 8;
     video.frames(&mut world, 200);
 
-    // Batches as a worker hands them in, sealed beforehand; media timers are not part of it.
-    let layer = &video.layers[0];
-    let (ssrc, mut sequence) = (layer.ssrc, layer.sequence);
+    let mut batches = batches(&mut world, &video);
     let path = Path {
         protocol: Protocol::Udp,
         local: server_address(),
         remote: world.clients[publisher].address,
     };
-    let mut batches = Vec::new();
-    for frame in 0..50u32 {
-        let mut batch = Vec::new();
-        for _ in 0..8 {
-            let head = Head {
-                marker: false,
-                payload_type: 96,
-                sequence,
-                timestamp: layer.timestamp_base.wrapping_add(1_000_000 + frame * 3_000),
-                ssrc,
-            };
-            let number = sequence.to_be_bytes();
-            let mut payload = vec![0x10, 0x01];
-            payload.resize(1_150, 0x55);
-            let mut sealed = packet(&head, &[(MID, b"1"), (TRANSPORT_CC, &number)], &payload);
-            let len = sealed.len();
-            sealed.resize(len + SRTP_TAIL_BYTES, 0);
-            let transport = &mut world.clients[publisher].transport;
-            let len = transport.seal_rtp(&mut sealed, len).unwrap();
-            sealed.truncate(len);
-            batch.push(sealed);
-            sequence = sequence.wrapping_add(1);
-        }
-        batches.push(batch);
-    }
-
     let (mut forwarded, mut allocations) = (0, 0);
     let mut now = world.now;
     for (number, batch) in batches.iter_mut().enumerate() {
@@ -101,4 +73,36 @@ fn forwarding_allocates_nothing_per_packet() {
     }
     assert_eq!(forwarded, 10 * 8 * 8);
     assert_eq!(allocations, 0, "for {forwarded} packets");
+}
+
+/// Batches as a worker hands them in, sealed beforehand; media timers are not part of it.
+fn batches(world: &mut World, video: &Video) -> Vec<Vec<Vec<u8>>> {
+    let layer = &video.layers[0];
+    let (ssrc, mut sequence) = (layer.ssrc, layer.sequence);
+    let mut batches = Vec::new();
+    for frame in 0..50u32 {
+        let mut batch = Vec::new();
+        for _ in 0..8 {
+            let head = Head {
+                marker: false,
+                payload_type: 96,
+                sequence,
+                timestamp: layer.timestamp_base.wrapping_add(1_000_000 + frame * 3_000),
+                ssrc,
+            };
+            let number = sequence.to_be_bytes();
+            let mut payload = vec![0x10, 0x01];
+            payload.resize(1_150, 0x55);
+            let mut sealed = packet(&head, &[(MID, b"1"), (TRANSPORT_CC, &number)], &payload);
+            let len = sealed.len();
+            sealed.resize(len + SRTP_TAIL_BYTES, 0);
+            let transport = &mut world.clients[video.client].transport;
+            let len = transport.seal_rtp(&mut sealed, len).unwrap();
+            sealed.truncate(len);
+            batch.push(sealed);
+            sequence = sequence.wrapping_add(1);
+        }
+        batches.push(batch);
+    }
+    batches
 }

@@ -7,9 +7,10 @@ use crate::event::Event;
 use crate::limits::ICE_MAX_PAIRS;
 use crate::router::{Ports, Routed, route};
 use crate::rtp::{HeaderExtensions, RtpHeader};
-use crate::shard::Shard;
+use crate::shard::{AudioLevelSettings, Shard};
 use crate::transport::{Received, TransportEvent, TransportOutput};
-use crate::types::{LayerMode, MediaKind, Path};
+use crate::types::{Codec, LayerMode, MediaKind, Path};
+use crate::upstream::UpTrack;
 use crate::upstream::layer::Accepted;
 use crate::upstream::receiver::Binding;
 use crate::upstream::rtx;
@@ -179,71 +180,61 @@ impl Shard {
             (start, header) = restored;
         }
         let packet = packet.get(start..).unwrap_or_default();
-        let Some((codec, nack)) = track
-            .payload_type(header.payload_type)
-            .map(|pt| (pt.codec, pt.nack))
-        else {
+        let payload_type = track.payload_type(header.payload_type);
+        let Some((codec, nack)) = payload_type.map(|pt| (pt.codec, pt.nack)) else {
             self.counters.rtp_dropped += 1;
             return;
         };
         let (buffers, throttle) = (&self.config.packet_buffers, &self.config.key_frame_throttle);
         let started = !binding.repair
             && track.start_layer(now, binding.layer, header.ssrc, buffers, throttle);
-        let silent = binding.repair || track.muted;
-        if let (MediaKind::Audio, false, Some(level)) =
-            (track.config.kind, silent, extensions.audio_level)
-        {
+        if !binding.repair {
             let settings = &self.config.audio_level;
-            track.level.observe(
-                now,
-                settings,
-                level,
-                header.timestamp,
-                codec.clock_rate_hz(),
-            );
+            observe_level(now, track, settings, extensions, &header, codec);
         }
         let Some(layer) = track.layer_mut(binding.layer) else {
             return;
         };
-        let accepted = layer.receive(now, &header, extensions, codec, nack, packet);
-        let Accepted::Packet {
-            sequence,
-            key_frame,
-        } = accepted
-        else {
-            self.counters.rtp_dropped += 1;
+        match layer.receive(now, &header, extensions, codec, nack, packet) {
+            Accepted::Dropped => self.counters.rtp_dropped += 1,
+            Accepted::Packet {
+                sequence,
+                key_frame,
+            } => {
+                let woke = !std::mem::replace(&mut layer.active, true);
+                if started {
+                    self.events.push_back(Event::TrackStarted {
+                        track: track.key,
+                        codec,
+                        layer: binding.layer,
+                        ssrc: header.ssrc,
+                    });
+                }
+                if woke {
+                    self.layer_changed(binding.track, binding.layer, true);
+                }
+                let layer = binding.layer;
+                let routed = Routed {
+                    layer,
+                    sequence,
+                    key_frame,
+                };
+                self.route(binding.track, routed);
+            }
+        }
+    }
+
+    fn route(&mut self, track_index: u32, routed: Routed) {
+        let Some(track) = self.tracks.get_mut(track_index) else {
             return;
         };
-        let woke = !std::mem::replace(&mut layer.active, true);
-        if started {
-            self.events.push_back(Event::TrackStarted {
-                track: track.key,
-                codec,
-                layer: binding.layer,
-                ssrc: header.ssrc,
-            });
-        }
-        if woke {
-            self.layer_changed(binding.track, binding.layer, true);
-        }
-        let routed = Routed {
-            layer: binding.layer,
-            sequence,
-            key_frame,
+        let mut ports = Ports {
+            down_tracks: &mut self.down_tracks,
+            transports: &mut self.transports,
+            ready: &mut self.ready,
+            events: &mut self.events,
         };
-        let Some(track) = self.tracks.get_mut(binding.track) else {
-            return;
-        };
-        route(
-            track,
-            routed,
-            &mut Ports {
-                down_tracks: &mut self.down_tracks,
-                transports: &mut self.transports,
-                ready: &mut self.ready,
-                events: &mut self.events,
-            },
-        );
+        route(track, routed, &mut ports);
     }
 
     /// A layer came alive or fell silent.
@@ -260,5 +251,23 @@ impl Shard {
             });
         }
         self.retarget_track(track_index);
+    }
+}
+
+/// Feeds the speaker detection; what a muted track sends is not heard.
+fn observe_level(
+    now: Instant,
+    track: &mut UpTrack,
+    settings: &AudioLevelSettings,
+    extensions: &HeaderExtensions,
+    header: &RtpHeader,
+    codec: Codec,
+) {
+    let audible = track.config.kind == MediaKind::Audio && !track.muted;
+    if let Some(level) = extensions.audio_level.filter(|_| audible) {
+        let hz = codec.clock_rate_hz();
+        track
+            .level
+            .observe(now, settings, level, header.timestamp, hz);
     }
 }
