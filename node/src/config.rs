@@ -15,7 +15,7 @@ mod tests;
 
 use serde_yaml_ng::Value;
 
-pub use load::{Overrides, load};
+pub use load::{Overrides, load, read};
 pub use values::{Keys, NodeIp, PortRange, Secret};
 
 use section::section;
@@ -72,6 +72,11 @@ pub enum ConfigError {
     Read {
         path: String,
         source: std::io::Error,
+    },
+    #[error("{key}: {source}")]
+    Value {
+        key: String,
+        source: serde_yaml_ng::Error,
     },
     #[error("configuration: {0}")]
     Yaml(#[from] serde_yaml_ng::Error),

@@ -1,41 +1,46 @@
-//! Asks a running server: Twirp calls as JSON, and Skein's own paths.
+//! Asks a running server: Twirp calls as JSON, and Skein's own paths. What goes wrong becomes an
+//! error a person can act on.
 
+use std::time::Duration;
+
+use clap::ArgMatches;
 use protocol::grants::VideoGrant;
+use protocol::token::Keys;
 use serde_json::Value;
 
-use super::{CliError, tokens};
+use super::{CliError, credentials, tokens};
 use crate::config::Config;
 
-pub(super) struct Client<'a> {
-    config: &'a Config,
+/// A server that is up answers within milliseconds; a wrong address must not hang a terminal.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Deleting a large room takes a moment.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) struct Client {
+    keys: Keys,
     url: String,
     http: reqwest::Client,
 }
 
-impl<'a> Client<'a> {
-    /// `url` as given by the user, or where the configuration says the server listens.
-    pub(super) fn new(config: &'a Config, url: Option<&String>) -> Client<'a> {
-        let url = url.cloned().unwrap_or_else(|| {
-            let host = config.bind_addresses.first().map(String::as_str);
-            let host = match host {
-                None | Some("" | "0.0.0.0" | "::") => "127.0.0.1".to_owned(),
-                Some(v6) if v6.contains(':') => format!("[{v6}]"),
-                Some(host) => host.to_owned(),
-            };
-            format!("http://{host}:{}", config.port)
-        });
-        let url = url
-            .replacen("ws://", "http://", 1)
-            .replacen("wss://", "https://", 1);
-        Client {
-            config,
-            url: url.trim_end_matches('/').to_owned(),
-            http: reqwest::Client::new(),
-        }
+impl Client {
+    pub(super) fn new(config: &Config, given: &ArgMatches) -> Result<Client, CliError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .build()?;
+        Ok(Client {
+            keys: credentials::keys(config, given)?,
+            url: credentials::url(config, given)?,
+            http,
+        })
     }
 
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     pub(super) async fn room_service(
@@ -59,16 +64,45 @@ impl<'a> Client<'a> {
         request: reqwest::RequestBuilder,
         grant: VideoGrant,
     ) -> Result<Value, CliError> {
-        let token = tokens::for_request(self.config, grant)?;
-        let response = request.bearer_auth(token).send().await?;
-        let status = response.status();
-        let body = response.text().await?;
-        if !status.is_success() {
-            return Err(CliError::Refused {
-                status: status.as_u16(),
-                body,
-            });
+        let room = grant.room.clone();
+        let token = tokens::for_request(&self.keys, grant)?;
+        let failed = |error: reqwest::Error| CliError::Unreachable {
+            url: self.url.clone(),
+            cause: innermost(&error),
+        };
+        let response = request.bearer_auth(token).send().await.map_err(failed)?;
+        let status = response.status().as_u16();
+        let body = response.text().await.map_err(failed)?;
+        let url = self.url.clone();
+        match status {
+            200..=299 => serde_json::from_str(&body).map_err(|_| CliError::NotJson { url }),
+            401 => Err(CliError::WrongKey {
+                url,
+                key: self.keys.first().unwrap_or_default().to_owned(),
+                answer: message(&body),
+            }),
+            404 if !room.is_empty() && body.contains("room") => Err(CliError::NoSuchRoom(room)),
+            _ => Err(CliError::Refused {
+                url,
+                status,
+                answer: message(&body),
+            }),
         }
-        Ok(serde_json::from_str(&body)?)
     }
+}
+
+/// The text of a Twirp error, or the first line of what came instead.
+fn message(body: &str) -> String {
+    let twirp = serde_json::from_str::<Value>(body).ok();
+    let text = twirp.and_then(|error| error["msg"].as_str().map(str::to_owned));
+    text.unwrap_or_else(|| body.lines().next().unwrap_or_default().to_owned())
+}
+
+/// "connection refused" rather than the layers around it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    cause.to_string()
 }

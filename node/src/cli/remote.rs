@@ -3,30 +3,39 @@
 
 use std::io::{self, Write};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use protocol::grants::VideoGrant;
 use serde_json::{Value, json};
 
-use super::CliError;
 use super::client::Client;
-use super::tokens::text;
+use super::{CliError, credentials, help, print, switch};
 use crate::auth::unix_seconds;
 use crate::config::Config;
 use crate::page;
-use crate::run::compose;
 
 pub(super) fn room_command() -> Command {
-    let name = || Arg::new("room").required(true).help("name of the room");
+    let name = || {
+        Arg::new("room")
+            .required(true)
+            .value_name("ROOM")
+            .help("name of the room")
+    };
     asking("room")
         .about("Rooms of a running server")
+        .after_help(help::ROOM)
         .subcommand_required(true)
+        .arg_required_else_help(true)
         .subcommand(Command::new("list").about("List the rooms"))
         .subcommand(
             Command::new("inspect")
                 .about("Everything about one room")
                 .arg(name()),
         )
-        .subcommand(Command::new("delete").about("End a room").arg(name()))
+        .subcommand(
+            Command::new("delete")
+                .about("End a room and disconnect everybody in it")
+                .arg(name()),
+        )
         .subcommand(
             Command::new("link")
                 .about("Print a link that lets anybody who has it into a room")
@@ -37,22 +46,21 @@ pub(super) fn room_command() -> Command {
 pub(super) fn node_command() -> Command {
     asking("node")
         .about("A running server")
+        .after_help(help::NODE)
         .subcommand_required(true)
+        .arg_required_else_help(true)
         .subcommand(Command::new("status").about("State and load of the node"))
 }
 
 pub(super) fn list_nodes_command() -> Command {
-    asking("list-nodes").about("List the nodes and their state")
+    asking("list-nodes")
+        .about("List the nodes and their state")
+        .after_help(help::LIST_NODES)
 }
 
 fn asking(name: &'static str) -> Command {
-    let url = Arg::new("url").long("url").global(true).env("LIVEKIT_URL");
-    let url = url.help("server to ask; default: where the configuration says it listens");
-    let json = Arg::new("json")
-        .long("json")
-        .global(true)
-        .action(ArgAction::SetTrue);
-    Command::new(name).arg(url).arg(json.help("print JSON"))
+    let command = credentials::with_server_flags(Command::new(name));
+    command.arg(switch("json", "print JSON").global(true))
 }
 
 pub(super) fn run(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliError> {
@@ -61,51 +69,48 @@ pub(super) fn run(config: &Config, name: &str, given: &ArgMatches) -> Result<(),
 
 async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliError> {
     let (what, inner) = given.subcommand().unwrap_or(("", given));
-    let client = Client::new(config, inner.get_one::<String>("url"));
-    let as_json = inner.get_flag("json");
+    let client = Client::new(config, inner)?;
+    let show: fn(&Value) -> Result<(), CliError> = match inner.get_flag("json") {
+        true => print::json,
+        false => match (name, what) {
+            ("room", "list") => print_rooms,
+            ("room", "inspect") => print_room,
+            ("room", "delete") => print_deleted,
+            ("room", _) => print_link,
+            ("list-nodes", _) => print_nodes,
+            _ => print::fields,
+        },
+    };
+    let room = inner.try_get_one::<String>("room").ok().flatten();
+    let room = room.cloned().unwrap_or_default();
     let answer = match (name, what) {
         ("room", "list") => {
-            let answer = client
-                .room_service("ListRooms", listing(), &json!({}))
-                .await?;
-            if !as_json {
-                return print_rooms(&answer);
-            }
-            answer
+            let nothing = json!({});
+            client
+                .room_service("ListRooms", listing(), &nothing)
+                .await?
         }
         ("room", "inspect") => {
-            let room = text(inner, "room");
             let path = format!("/skein/rooms/{}", encoded(&room));
             client.get(&path, administering(room)).await?
         }
-        ("room", "link") => {
-            let keys = compose::keys(config);
-            let room = text(inner, "room");
-            let link = page::link(&keys, client.url(), &room, unix_seconds())?;
-            if !as_json {
-                return Ok(writeln!(io::stdout(), "{link}")?);
-            }
-            json!({ "room": room, "link": link })
-        }
         ("room", "delete") => {
-            let room = text(inner, "room");
             let body = json!({ "room": room });
             let grant = VideoGrant {
                 room_create: true,
-                ..administering(room)
+                ..administering(room.clone())
             };
-            client.room_service("DeleteRoom", grant, &body).await?
+            client.room_service("DeleteRoom", grant, &body).await?;
+            json!({ "deleted": room })
         }
-        _ => {
-            let answer = client.get("/skein/node", listing()).await?;
-            if !as_json {
-                return print_node(&answer);
-            }
-            answer
+        ("room", _) => {
+            let link = page::link(client.keys(), client.url(), &room, unix_seconds())?;
+            json!({ "room": room, "link": link })
         }
+        ("list-nodes", _) => json!([client.get("/skein/node", listing()).await?]),
+        _ => client.get("/skein/node", listing()).await?,
     };
-    writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&answer)?)?;
-    Ok(())
+    show(&answer)
 }
 
 fn listing() -> VideoGrant {
@@ -136,44 +141,75 @@ fn encoded(segment: &str) -> String {
     out
 }
 
+fn rows(list: &Value, columns: &[&str]) -> Vec<Vec<String>> {
+    let row = |item: &Value| columns.iter().map(|c| print::plain(&item[*c])).collect();
+    list.as_array().into_iter().flatten().map(row).collect()
+}
+
 fn print_rooms(answer: &Value) -> Result<(), CliError> {
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{:<32} {:<18} {:>12} {:>10}",
-        "NAME", "SID", "PARTICIPANTS", "PUBLISHERS"
-    )?;
-    for room in answer["rooms"].as_array().into_iter().flatten() {
-        let field = |name: &str| room[name].as_str().unwrap_or_default().to_owned();
-        let number = |snake: &str, camel: &str| {
-            room[snake]
-                .as_u64()
-                .or_else(|| room[camel].as_u64())
-                .unwrap_or(0)
-        };
-        let participants = number("num_participants", "numParticipants");
-        let publishers = number("num_publishers", "numPublishers");
-        let (name, sid) = (field("name"), field("sid"));
-        writeln!(
-            out,
-            "{name:<32} {sid:<18} {participants:>12} {publishers:>10}"
-        )?;
+    let columns = ["name", "sid", "num_participants", "num_publishers"];
+    let rows = rows(&answer["rooms"], &columns);
+    if rows.is_empty() {
+        writeln!(io::stdout(), "no rooms")?;
+        return Ok(());
     }
+    print::table(&["NAME", "SID", "PARTICIPANTS", "PUBLISHERS"], &rows)
+}
+
+fn print_room(answer: &Value) -> Result<(), CliError> {
+    let mut room = answer.clone();
+    let people = room
+        .as_object_mut()
+        .and_then(|room| room.remove("participants"));
+    print::fields(&room)?;
+    let people = people.unwrap_or_default();
+    let columns = ["identity", "sid", "state", "sdk"];
+    let mut rows = rows(&people, &columns);
+    for (row, person) in rows.iter_mut().zip(people.as_array().into_iter().flatten()) {
+        row.push(person["tracks"].as_array().map_or(0, Vec::len).to_string());
+    }
+    writeln!(io::stdout())?;
+    print::table(&["IDENTITY", "SID", "STATE", "SDK", "TRACKS"], &rows)
+}
+
+fn print_deleted(answer: &Value) -> Result<(), CliError> {
+    writeln!(io::stdout(), "deleted {}", print::plain(&answer["deleted"]))?;
     Ok(())
 }
 
-fn print_node(answer: &Value) -> Result<(), CliError> {
-    let mut out = io::stdout().lock();
-    for (key, value) in answer.as_object().into_iter().flatten() {
-        match value {
-            Value::Object(inner) => {
-                for (name, value) in inner {
-                    writeln!(out, "{:<20} {value}", format!("{key}.{name}"))?;
-                }
-            }
-            Value::String(text) => writeln!(out, "{key:<20} {text}")?,
-            value => writeln!(out, "{key:<20} {value}")?,
-        }
-    }
+fn print_link(answer: &Value) -> Result<(), CliError> {
+    writeln!(io::stdout(), "{}", text_of(answer, "link"))?;
     Ok(())
+}
+
+fn text_of<'a>(answer: &'a Value, key: &str) -> &'a str {
+    answer[key].as_str().unwrap_or_default()
+}
+
+fn print_nodes(answer: &Value) -> Result<(), CliError> {
+    let columns = [
+        "node_id",
+        "state",
+        "region",
+        "rooms",
+        "participants",
+        "publishers",
+    ];
+    let mut rows = rows(answer, &columns);
+    for (row, node) in rows.iter_mut().zip(answer.as_array().into_iter().flatten()) {
+        let load = node["load"]["cpu_load"].as_f64().unwrap_or(0.0);
+        row.push(format!("{:.0}", load * 100.0));
+        row.push(print::plain(&node["uptime_seconds"]));
+    }
+    let head = [
+        "ID",
+        "STATE",
+        "REGION",
+        "ROOMS",
+        "PARTICIPANTS",
+        "PUBLISHERS",
+        "CPU %",
+        "UPTIME S",
+    ];
+    print::table(&head, &rows)
 }

@@ -45,7 +45,18 @@ pub(crate) fn known_scalars() -> Vec<ScalarKey> {
     schema::scalar_keys(&defaults())
 }
 
+/// The configuration of a server: it has keys and every secret it needs.
 pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
+    let config = read(overrides)?;
+    if config.keys.is_empty() {
+        return Err(ConfigError::NoKeys);
+    }
+    check_secrets(&config)?;
+    Ok(config)
+}
+
+/// The configuration as a command reads it that does not serve: keys may be missing.
+pub fn read(overrides: &Overrides) -> Result<Config, ConfigError> {
     let mut tree = read_tree(overrides)?;
     let schema = defaults();
     if !overrides.disable_strict {
@@ -65,7 +76,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     if let Some(text) = &overrides.keys {
         schema::set(&mut tree, "keys", parse_keys(text)?);
     }
-    let mut config: Config = serde_yaml_ng::from_value(tree)?;
+    let mut config = typed(tree)?;
     if !overrides.bind.is_empty() {
         config.bind_addresses.clone_from(&overrides.bind);
     }
@@ -75,6 +86,22 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     config.development |= overrides.dev || nothing_given(overrides);
     finish(&mut config)?;
     Ok(config)
+}
+
+/// The tree as a `Config`. YAML's own error does not name the key: it is looked for.
+fn typed(tree: Value) -> Result<Config, ConfigError> {
+    let error = match serde_yaml_ng::from_value(tree.clone()) {
+        Ok(config) => return Ok(config),
+        Err(error) => error,
+    };
+    for (key, value) in schema::leaves(&tree) {
+        let mut alone = Value::Mapping(Mapping::new());
+        schema::set(&mut alone, &key, value);
+        if let Err(source) = serde_yaml_ng::from_value::<Config>(alone) {
+            return Err(ConfigError::Value { key, source });
+        }
+    }
+    Err(error.into())
 }
 
 /// The program was started bare: development mode on loopback.
@@ -95,7 +122,7 @@ fn defaults() -> Value {
 fn read_tree(overrides: &Overrides) -> Result<Value, ConfigError> {
     let text = match (&overrides.config_body, &overrides.config_file) {
         (Some(body), _) if !body.trim().is_empty() => body.clone(),
-        (_, Some(path)) => read(path)?,
+        (_, Some(path)) => read_file(path)?,
         _ => return Ok(Value::Mapping(Mapping::new())),
     };
     let tree: Value = serde_yaml_ng::from_str(&text)?;
@@ -119,7 +146,7 @@ fn drop_empty_sections(tree: &mut Value) {
     }
 }
 
-fn read(path: &str) -> Result<String, ConfigError> {
+fn read_file(path: &str) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -137,17 +164,13 @@ fn finish(config: &mut Config) -> Result<(), ConfigError> {
     take_old_names(config);
     if !config.key_file.is_empty() {
         check_key_file_mode(Path::new(&config.key_file))?;
-        let keys = parse_keys(&read(&config.key_file)?)?;
+        let keys = parse_keys(&read_file(&config.key_file)?)?;
         config.keys = serde_yaml_ng::from_value::<Keys>(keys)?;
     }
     if config.development {
         finish_development(config);
     }
-    if config.keys.is_empty() {
-        return Err(ConfigError::NoKeys);
-    }
-    check_ports(config)?;
-    check_secrets(config)
+    check_ports(config)
 }
 
 /// Deprecated keys speak for the ones that replaced them.

@@ -53,6 +53,23 @@ fn collect(schema: &Value, path: &str, keys: &mut Vec<ScalarKey>) {
     }
 }
 
+/// Every key of `given` that is not a mapping itself, with its value.
+pub(crate) fn leaves(given: &Value) -> Vec<(String, Value)> {
+    fn below(value: &Value, path: &str, found: &mut Vec<(String, Value)>) {
+        let Value::Mapping(mapping) = value else {
+            return found.push((path.to_owned(), value.clone()));
+        };
+        for (name, inner) in mapping {
+            if let Some(name) = name.as_str() {
+                below(inner, &join(path, name), found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    below(given, "", &mut found);
+    found
+}
+
 /// Fails on the first key of `given` that `schema` does not have. An empty mapping or null in the
 /// schema is free form.
 pub(crate) fn check(schema: &Value, given: &Value) -> Result<(), ConfigError> {

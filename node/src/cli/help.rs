@@ -1,0 +1,72 @@
+//! Help texts with examples, and `help-verbose`.
+
+use std::io::{self, Write};
+
+use clap::Command;
+
+use super::CliError;
+use crate::config::load::known_scalars;
+
+pub(super) const MAIN: &str = "\
+Examples:
+  skein                                     a node on loopback with development keys
+  skein --config livekit.yaml               a node as an existing LiveKit file says
+  skein --keys 'key: secret' --node-ip IP   the same without a file
+  skein token create --room demo --identity ann
+  skein room list --url wss://example.org   asks a server elsewhere
+
+Every scalar key of the configuration is also a flag of its dotted name and a variable
+LIVEKIT_<NAME>; `skein help-verbose` lists them. A flag wins over a variable, a variable over the
+file. Exit status: 0 done, 1 failed, 2 asked wrongly.";
+
+pub(super) const TOKEN: &str = "\
+Examples:
+  skein token create --room demo --identity ann            lets ann into the room demo
+  skein token create --room demo --identity ann --no-publish --valid-for 10m
+  skein token create --list --create                       for a backend that manages rooms
+
+Without a right (--join, --list, …) a token with an identity lets its holder join. It is signed
+with LIVEKIT_API_KEY and LIVEKIT_API_SECRET, else with the first key of the configuration.";
+
+pub(super) const ROOM: &str = "\
+Examples:
+  skein room list
+  skein room inspect demo --json
+  skein room link demo --url https://example.org
+  skein room delete demo
+
+The server is --url or LIVEKIT_URL, else the one the configuration describes; the key is
+LIVEKIT_API_KEY and LIVEKIT_API_SECRET, else the first of the configuration.";
+
+pub(super) const NODE: &str = "\
+Examples:
+  skein node status
+  skein node status --json --url https://example.org";
+
+pub(super) const LIST_NODES: &str = "\
+Examples:
+  skein list-nodes --config livekit.yaml";
+
+pub(super) const KEYS: &str = "\
+Examples:
+  skein generate-keys
+  skein generate-keys --json";
+
+pub(super) const PORTS: &str = "\
+Examples:
+  skein ports --config livekit.yaml
+  skein ports --json";
+
+pub(super) fn command() -> Command {
+    Command::new("help-verbose").about("List every flag and variable of the configuration")
+}
+
+pub(super) fn verbose() -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", super::command().render_help())?;
+    writeln!(out, "\nKeys of the configuration, as flags and variables:")?;
+    for key in known_scalars() {
+        writeln!(out, "  --{:<60} {}", key.path, key.environment_name())?;
+    }
+    Ok(())
+}
