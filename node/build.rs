@@ -10,15 +10,32 @@ start the server with <code>./run</code>.";
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=web/dist");
-    let manifest = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let built = Path::new(&manifest).join("web/dist");
-    if built.join("index.html").exists() {
-        println!("cargo:rustc-env=SKEIN_ROOM_PAGE={}", built.display());
-        return Ok(());
+    let built = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("web/dist");
+    // A copy: clones that share a target folder share what this prints, so it may name no clone.
+    let page = Path::new(&env::var("OUT_DIR").unwrap_or_default()).join("page");
+    if page.exists() {
+        fs::remove_dir_all(&page)?;
     }
-    let missing = Path::new(&env::var("OUT_DIR").unwrap_or_default()).join("page");
-    fs::create_dir_all(&missing)?;
-    fs::write(missing.join("index.html"), MISSING)?;
-    println!("cargo:rustc-env=SKEIN_ROOM_PAGE={}", missing.display());
+    if built.join("index.html").exists() {
+        copy(&built, &page)?;
+    } else {
+        fs::create_dir_all(&page)?;
+        fs::write(page.join("index.html"), MISSING)?;
+    }
+    println!("cargo:rustc-env=SKEIN_ROOM_PAGE={}", page.display());
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
     Ok(())
 }

@@ -79,3 +79,6 @@ pub const HTTP_KEEP_ALIVE: Duration = Duration::from_secs(75);
 pub const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Sent bytes that nobody acknowledges for this long end the connection and free its buffers.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// STUN servers told to clients; browsers complain about five or more and gain nothing by them.
+pub const STUN_URLS_MAX: usize = 2;

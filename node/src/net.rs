@@ -4,5 +4,6 @@
 pub mod gather;
 pub mod http;
 pub mod interfaces;
+pub mod stun;
 pub mod tcp;
 pub mod udp;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::limits::STOP_GRACE;
-use crate::net::http;
+use crate::net::{http, stun};
 use crate::rooms::Rooms;
 use crate::shards::{Shards, StartError};
 use crate::telemetry::node_stats::NodeStats;
@@ -64,7 +64,10 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let listeners = listen_all(&config.bind_addresses, config.port)?;
 
     let shard_config = compose::shard_config(&config, &identity)?;
-    let (shards, events) = Shards::start(&config, &shard_config)?;
+    let (mut shards, events) = Shards::start(&config, &shard_config)?;
+    for socket in shards.stun().take() {
+        actix_rt::spawn(stun::serve(socket));
+    }
     let shards = Arc::new(shards);
     let node = compose::node(&config, &node_id, &identity, &shards)?;
     actix_rt::spawn(forward_events(events, node.rooms.clone()));

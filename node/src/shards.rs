@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::config::rtc::Rtc;
 use crate::limits::{EVENTS_WAITING_MAX, SHARDS_MAX};
 use crate::net::gather::{self, Reach};
+use crate::net::stun::StunPorts;
 use crate::net::{interfaces, tcp, udp};
 use crate::participant::contract::KeySpace;
 use crate::worker::lanes::{Order, WorkerHandle};
@@ -53,6 +54,7 @@ struct Running {
 pub struct Shards {
     workers: Vec<Running>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    stun: StunPorts,
 }
 
 /// Makes the configuration of the shard with the given number.
@@ -73,7 +75,7 @@ impl Shards {
         let ports = open_ports(&config.rtc, &reaches)?;
         let listeners = listen(&config.rtc, &reaches)?;
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
-        let shards = start_workers(
+        let mut shards = start_workers(
             &config.rtc,
             &reaches,
             ports,
@@ -82,6 +84,7 @@ impl Shards {
             &sender,
         )
         .map_err(StartError::Worker)?;
+        shards.stun = StunPorts::open(&reaches, config.port);
         Ok((shards, receiver))
     }
 
@@ -118,6 +121,15 @@ impl Shards {
 
     pub fn count(&self) -> usize {
         self.workers.len()
+    }
+
+    /// What tells clients their addresses.
+    pub fn stun(&mut self) -> &mut StunPorts {
+        &mut self.stun
+    }
+
+    pub fn stun_addresses(&self) -> &[SocketAddr] {
+        self.stun.advertised()
     }
 
     /// Ends the threads; blocks until they have.
@@ -246,5 +258,6 @@ fn start_workers(
     Ok(Shards {
         workers,
         threads: Mutex::new(threads),
+        stun: StunPorts::default(),
     })
 }

@@ -14,9 +14,30 @@ MOVING = """async () => {
   return videos.filter((v, i) => frames(v) > before[i] + 3 && v.videoWidth > 0).length;
 }"""
 
+# Keeps the page's connections, to ask them for statistics.
+KEEP_CONNECTIONS = """(() => {
+  window.connections = [];
+  const Native = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Native {
+    constructor(...given) { super(...given); window.connections.push(this); }
+  };
+})()"""
+
+PROTOCOLS = """async () => {
+  const protocols = [];
+  for (const connection of window.connections) {
+    const rows = [...(await connection.getStats()).values()];
+    const transport = rows.find((row) => row.type === 'transport' && row.selectedCandidatePairId);
+    const pair = transport && rows.find((row) => row.id === transport.selectedCandidatePairId);
+    if (pair) protocols.push(rows.find((row) => row.id === pair.remoteCandidateId).protocol);
+  }
+  return protocols;
+}"""
+
 
 async def visit(chromium, link, name):
     page = await (await chromium.new_context()).new_page()
+    await page.add_init_script(KEEP_CONNECTIONS)
     await page.goto(link)
     await page.fill("input[name=username]", name)
     await page.click("button.lk-join-button")
@@ -31,6 +52,8 @@ async def test_two_tabs_with_the_same_link_see_each_other():
             async def both_move(page=page):
                 return await page.evaluate(MOVING) >= 2
             await eventually(both_move, "two moving pictures in each tab")
+            protocols = await page.evaluate(PROTOCOLS)
+            assert protocols and set(protocols) == {"udp"}, "TCP is for those who have no UDP"
         assert await pages[0].get_by_text("Ben").count(), "names are shown"
 
 

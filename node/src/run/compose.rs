@@ -18,6 +18,7 @@ use crate::agent::{self, Agents};
 use crate::api::{Api, whip};
 use crate::config::Config;
 use crate::config::server::Storage;
+use crate::limits::STUN_URLS_MAX;
 use crate::net::http::{HttpSettings, Routes};
 use crate::page;
 use crate::room::environment::{Endpoint, EndpointOf, RoomsConfig, Services, ShardSink, Sinks};
@@ -237,7 +238,7 @@ fn rooms_config(config: &Config, node_id: &str, shards: &Shards) -> Result<Rooms
     })
 }
 
-/// The operator's TURN servers; without any, our own media ports, which answer STUN.
+/// The operator's TURN and STUN servers; without STUN servers, our own.
 fn ice_servers(config: &Config, shards: &Shards) -> Vec<proto::IceServer> {
     let mut servers: Vec<proto::IceServer> = Vec::new();
     for server in &config.rtc.turn_servers {
@@ -255,20 +256,17 @@ fn ice_servers(config: &Config, shards: &Shards) -> Vec<proto::IceServer> {
             credential: server.credential.expose().to_owned(),
         });
     }
-    if servers.is_empty() {
-        let mut urls: Vec<String> = shards
-            .candidates()
-            .filter(|candidate| candidate.protocol == media::types::Protocol::Udp)
-            .map(|candidate| format!("stun:{}", candidate.address))
-            .collect();
-        urls.dedup();
-        urls.truncate(1);
-        if !urls.is_empty() {
-            servers.push(proto::IceServer {
-                urls,
-                ..proto::IceServer::default()
-            });
-        }
+    let given = config.rtc.stun_servers.iter();
+    let mut urls: Vec<String> = given.map(|server| format!("stun:{server}")).collect();
+    if urls.is_empty() {
+        let own = shards.stun_addresses().iter().take(STUN_URLS_MAX);
+        urls.extend(own.map(|address| format!("stun:{address}")));
+    }
+    if !urls.is_empty() {
+        servers.push(proto::IceServer {
+            urls,
+            ..proto::IceServer::default()
+        });
     }
     servers
 }
