@@ -8,6 +8,7 @@ mod data;
 mod dispatch;
 pub mod environment;
 mod facts;
+mod ice_preference;
 mod join_response;
 mod joining;
 pub(crate) mod leave;
@@ -72,6 +73,7 @@ pub struct Room {
     speakers: speakers::Speakers,
     quality: quality::Quality,
     dispatch: dispatch::Dispatches,
+    ice_preferences: ice_preference::IcePreferences,
     /// Participants whose media core was fed and may have something to say.
     fed: VecDeque<u16>,
     outputs: VecDeque<RoomOutput>,
@@ -113,6 +115,7 @@ impl Room {
             speakers: speakers::Speakers::default(),
             quality: quality::Quality::new(now),
             dispatch: dispatch::Dispatches::default(),
+            ice_preferences: Default::default(),
             rng,
             fed: VecDeque::new(),
             outputs: VecDeque::new(),

@@ -45,7 +45,9 @@ impl Room {
                 &self.facts.room.enabled_codecs,
                 &member.client,
             ),
-            fast_publish: member.permission().can_publish,
+            // A client that publishes before it knows its protocol would start on the wrong one.
+            fast_publish: member.permission().can_publish
+                && !self.ice_preferences.is_set(member.identity()),
             ..Default::default()
         }
     }

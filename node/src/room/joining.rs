@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use protocol::grants::Claims;
 use protocol::ids::ParticipantSid;
 use protocol::proto;
 use protocol::proto::DisconnectReason;
@@ -66,26 +67,19 @@ impl Room {
         Ok(number)
     }
 
-    fn new_member(&mut self, number: u16, attach: Attach) -> Result<Member, AttachError> {
-        let mut claims = attach.claims;
-        for (key, value) in attach.attributes {
+    fn new_member(&mut self, number: u16, mut attach: Attach) -> Result<Member, AttachError> {
+        let mut claims = std::mem::take(&mut attach.claims);
+        for (key, value) in std::mem::take(&mut attach.attributes) {
             if value.is_empty() {
                 claims.attributes.remove(&key);
             } else {
                 claims.attributes.insert(key, value);
             }
         }
-        let config = &self.services.config;
-        let within = |size: usize, max: usize| max == 0 || size <= max;
-        if !within(claims.metadata.len(), config.max_metadata_bytes)
-            || !within(claims.name.len(), config.max_name_chars)
-            || !within(
-                options::attributes_bytes(claims.attributes.iter()),
-                config.max_attributes_bytes,
-            )
-        {
+        if !self.fits(&claims) {
             return Err(AttachError::ClosedByMedia);
         }
+        let config = &self.services.config;
         let joined_ms = self.clock.unix_micros_at(self.now) / 1000;
         let sid = ParticipantSid::random(&mut self.rng);
         let info = proto::ParticipantInfo {
@@ -109,22 +103,9 @@ impl Room {
             capabilities: attach.client.capabilities.clone(),
             ..Default::default()
         };
-        let settings = ParticipantSettings {
-            sid: sid.clone(),
-            identity: info.identity.clone(),
-            client: attach.client.clone(),
-            single_peer_connection: attach.single_peer_connection,
-            auto_subscribe: attach.auto_subscribe,
-            adaptive_stream: attach.adaptive_stream,
-            allow_pause: attach.subscriber_allow_pause.unwrap_or(config.allow_pause),
-            permission: info.permission.clone().unwrap_or_default(),
-            enabled_codecs: self.facts.room.enabled_codecs.clone(),
-            sif_trailer: self.facts.sif_trailer.clone(),
-            subscription_limit_video: config.subscription_limit_video,
-            subscription_limit_audio: config.subscription_limit_audio,
-            seed: self.rng.random(),
-        };
-        let media = (self.services.media)(settings, self.environment(number));
+        let settings = self.participant_settings(&info, &attach);
+        let environment = self.environment(number, &info.identity);
+        let media = (self.services.media)(settings, environment);
         let data = MemberData {
             auto_subscribe_tracks: attach.auto_subscribe_data_track,
             next_handle: self.rng.random(),
@@ -155,12 +136,54 @@ impl Room {
         })
     }
 
-    fn environment(&self, number: u16) -> Environment {
+    /// Whether what the token says about the participant is within the limits.
+    fn fits(&self, claims: &Claims) -> bool {
+        let config = &self.services.config;
+        let within = |size: usize, max: usize| max == 0 || size <= max;
+        let attributes = options::attributes_bytes(claims.attributes.iter());
+        within(claims.metadata.len(), config.max_metadata_bytes)
+            && within(claims.name.len(), config.max_name_chars)
+            && within(attributes, config.max_attributes_bytes)
+    }
+
+    fn participant_settings(
+        &mut self,
+        info: &proto::ParticipantInfo,
+        attach: &Attach,
+    ) -> ParticipantSettings {
+        let config = &self.services.config;
+        ParticipantSettings {
+            sid: ParticipantSid(info.sid.clone()),
+            identity: info.identity.clone(),
+            client: attach.client.clone(),
+            single_peer_connection: attach.single_peer_connection,
+            auto_subscribe: attach.auto_subscribe,
+            adaptive_stream: attach.adaptive_stream,
+            allow_pause: attach.subscriber_allow_pause.unwrap_or(config.allow_pause),
+            permission: info.permission.clone().unwrap_or_default(),
+            enabled_codecs: self.facts.room.enabled_codecs.clone(),
+            sif_trailer: self.facts.sif_trailer.clone(),
+            subscription_limit_video: config.subscription_limit_video,
+            subscription_limit_audio: config.subscription_limit_audio,
+            seed: self.rng.random(),
+        }
+    }
+
+    fn environment(&mut self, number: u16, identity: &str) -> Environment {
         let keys = KeySpace::new(self.number, number);
         let endpoint = (self.services.endpoint)(keys.room);
+        let candidates = match self.ice_preferences.get(self.now, identity) {
+            None => endpoint.candidates,
+            Some(protocol) => {
+                let all = endpoint.candidates.iter();
+                all.filter(|one| one.protocol == protocol)
+                    .cloned()
+                    .collect()
+            }
+        };
         Environment {
             room: keys.room,
-            candidates: endpoint.candidates,
+            candidates,
             fingerprint: endpoint.fingerprint,
             ufrag_prefix: endpoint.ufrag_prefix,
             keys: keys.allocator(),

@@ -47,5 +47,9 @@ pub(crate) const PERMISSION_ENTRIES_MAX: usize = 10_000;
 pub(crate) const DISPATCHES_MAX: usize = 1_000;
 /// Jobs launched and not yet over, of all dispatches of a room.
 pub(crate) const JOBS_MAX: usize = 10_000;
+/// A choice of ICE protocol outlives a reconnect and a reload; LiveKit's default for its cache.
+pub(crate) const ICE_PREFERENCE_AGE_MAX: Duration = Duration::from_secs(300);
+/// Most people of a room have no such choice.
+pub(crate) const ICE_PREFERENCES_MAX: usize = 1_000;
 /// Longest `speaker_update` scenario.
 pub(crate) const SIMULATED_SPEECH_MAX: Duration = Duration::from_secs(60);

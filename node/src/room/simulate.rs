@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use media::types::Protocol;
 use protocol::proto;
 use protocol::proto::DisconnectReason;
 use protocol::proto::leave_request::Action;
@@ -36,7 +37,7 @@ impl Room {
             }
             Scenario::SwitchCandidateProtocol(wanted) => {
                 if let Ok(protocol) = proto::CandidateProtocol::try_from(wanted) {
-                    self.feed(number, MediaInput::SwitchCandidateProtocol(protocol));
+                    self.switch_protocol(number, protocol);
                 }
             }
             Scenario::DisconnectSignalOnResume(_) => {
@@ -49,6 +50,20 @@ impl Room {
             // the second has no handler in 1.13.5 either.
             Scenario::SubscriberBandwidth(_) | Scenario::LeaveRequestFullReconnect(_) => {}
         }
+    }
+
+    /// For this connection and, as the client may start over, for the next ones.
+    fn switch_protocol(&mut self, number: u16, wanted: proto::CandidateProtocol) {
+        let Some(member) = self.roster.get(number) else {
+            return;
+        };
+        let protocol = match wanted {
+            proto::CandidateProtocol::Udp => Protocol::Udp,
+            proto::CandidateProtocol::Tcp | proto::CandidateProtocol::Tls => Protocol::Tcp,
+        };
+        self.ice_preferences
+            .set(self.now, member.identity(), protocol);
+        self.feed(number, MediaInput::SwitchCandidateProtocol(wanted));
     }
 
     fn drop_on_resume(&mut self, number: u16, how: DropOnResume) {

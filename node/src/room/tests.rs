@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use media::types::Fingerprint;
+use media::types::{Fingerprint, LocalCandidate, Protocol};
 use protocol::grants::{Claims, VideoGrant};
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
@@ -32,6 +32,8 @@ use crate::participant::Published;
 #[derive(Default)]
 struct Script {
     number: u16,
+    /// What the client may be offered.
+    candidates: Arc<[LocalCandidate]>,
     heard: Vec<MediaInput>,
     says: VecDeque<MediaOutput>,
     subscribes: BTreeSet<String>,
@@ -64,6 +66,16 @@ impl MediaCore for ScriptedMedia {
             .subscribes
             .contains(publisher.as_str())
     }
+}
+
+fn both_protocols() -> Arc<[LocalCandidate]> {
+    let candidate = |protocol| LocalCandidate {
+        protocol,
+        address: "192.0.2.1:7".parse().unwrap(),
+        priority: 1,
+        foundation: "1".into(),
+    };
+    Arc::new([Protocol::Udp, Protocol::Tcp].map(candidate))
 }
 
 /// Scripts by sid, newest session of each.
@@ -109,6 +121,7 @@ impl House {
             let number = KeySpace::participant_of(environment.keys.transport().0);
             let script = Arc::new(Mutex::new(Script {
                 number,
+                candidates: environment.candidates,
                 ..Default::default()
             }));
             made.lock().unwrap().insert(settings.sid.0, script.clone());
@@ -117,7 +130,7 @@ impl House {
         let services = Services {
             config: values,
             endpoint: Arc::new(|_| Endpoint {
-                candidates: Arc::new([]),
+                candidates: both_protocols(),
                 fingerprint: Fingerprint {
                     algorithm: "sha-256".into(),
                     digest: vec![0; 32],

@@ -164,3 +164,24 @@ fn simulated_loss_on_resume_closes_the_new_socket_once() {
     let third = house.resume("alice");
     assert!(!house.is_closed(third));
 }
+
+#[test]
+fn a_client_that_switched_to_tcp_is_offered_tcp_when_it_starts_over() {
+    use proto::simulate_scenario::Scenario;
+    let mut house = House::new();
+    let protocols = |house: &House| -> Vec<Protocol> {
+        let script = house.script("alice");
+        let script = script.lock().unwrap();
+        script.candidates.iter().map(|one| one.protocol).collect()
+    };
+    let alice = house.enter("alice");
+    assert_eq!(protocols(&house), [Protocol::Udp, Protocol::Tcp]);
+    let tcp = proto::CandidateProtocol::Tcp as i32;
+    let scenario = Some(Scenario::SwitchCandidateProtocol(tcp));
+    house.signal(
+        alice,
+        SignalRequest::Simulate(proto::SimulateScenario { scenario }),
+    );
+    house.enter("alice");
+    assert_eq!(protocols(&house), [Protocol::Tcp]);
+}
