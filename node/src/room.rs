@@ -9,6 +9,7 @@ mod dispatch;
 pub mod environment;
 mod facts;
 mod ice_preference;
+pub mod ice_servers;
 mod join_response;
 mod joining;
 pub(crate) mod leave;

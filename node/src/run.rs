@@ -2,6 +2,7 @@
 //! for a signal. Decides nothing about media or rooms.
 
 pub mod compose;
+mod ice_servers;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};

@@ -47,11 +47,12 @@ pub(crate) fn known_scalars() -> Vec<ScalarKey> {
 
 /// The configuration of a server: it has keys and every secret it needs.
 pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
-    let config = read(overrides)?;
+    let mut config = read(overrides)?;
     if config.keys.is_empty() {
         return Err(ConfigError::NoKeys);
     }
     check_secrets(&config)?;
+    read_turn_secrets(&mut config)?;
     Ok(config)
 }
 
@@ -262,8 +263,20 @@ fn check_secrets(config: &Config) -> Result<(), ConfigError> {
         if !fixed && server.secret.is_empty() && server.secret_file.is_empty() {
             return Err(ConfigError::TurnCredentials(server.host.clone()));
         }
-        if !server.secret_file.is_empty() {
-            check_key_file_mode(Path::new(&server.secret_file))?;
+    }
+    Ok(())
+}
+
+/// Secrets shared with TURN servers may stand in files of their own.
+fn read_turn_secrets(config: &mut Config) -> Result<(), ConfigError> {
+    for server in &mut config.rtc.turn_servers {
+        if !server.secret.is_empty() || server.secret_file.is_empty() {
+            continue;
+        }
+        check_key_file_mode(Path::new(&server.secret_file))?;
+        server.secret = Secret::from(read_file(&server.secret_file)?.trim());
+        if server.secret.is_empty() {
+            return Err(ConfigError::TurnCredentials(server.host.clone()));
         }
     }
     Ok(())

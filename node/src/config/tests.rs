@@ -123,6 +123,30 @@ fn keys_come_as_text_or_from_a_file_that_is_private() {
 }
 
 #[test]
+fn the_secret_of_a_turn_server_may_stand_in_a_private_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("turn");
+    std::fs::write(&path, "north\n").unwrap();
+    let text = format!(
+        "keys: {{a: b}}\nrtc: {{turn_servers: [{{host: t, port: 1, secret_file: {}}}]}}\n",
+        path.display()
+    );
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = load(&body(&text)).unwrap_err();
+    assert!(matches!(error, ConfigError::KeyFileMode { .. }));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let config = load(&body(&text)).unwrap();
+    assert_eq!(config.rtc.turn_servers[0].secret.expose(), "north");
+    std::fs::write(&path, "\n").unwrap();
+    assert!(matches!(
+        load(&body(&text)),
+        Err(ConfigError::TurnCredentials(_))
+    ));
+}
+
+#[test]
 fn missing_or_half_given_credentials_are_refused() {
     assert!(matches!(load(&body("port: 1")), Err(ConfigError::NoKeys)));
     let half = body("keys: {a: b}\nprometheus: {username: u}\n");

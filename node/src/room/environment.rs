@@ -11,6 +11,7 @@ use protocol::proto;
 use protocol::token::Keys;
 
 use super::contract::JobRequest;
+use super::ice_servers::IceServer;
 use crate::participant::{
     Environment, MediaInput, MediaOutput, ParticipantMedia, ParticipantSettings,
 };
@@ -57,7 +58,7 @@ pub struct RoomsConfig {
     /// `enable_participant_data_blob`
     pub data_blobs: bool,
     /// Told to clients in Join- and ReconnectResponse.
-    pub ice_servers: Vec<proto::IceServer>,
+    pub ice_servers: Vec<IceServer>,
 }
 
 impl Default for RoomsConfig {

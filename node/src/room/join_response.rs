@@ -33,7 +33,7 @@ impl Room {
             server_version: COMPATIBLE_VERSION.to_owned(),
             server_region: config.region.clone(),
             server_info: Some(server_info(&self.services.config)),
-            ice_servers: config.ice_servers.clone(),
+            ice_servers: self.ice_servers_for(member),
             subscriber_primary: !member.single_peer_connection
                 && member.protocol() > 2
                 && member.permission().can_subscribe,
@@ -54,11 +54,19 @@ impl Room {
 
     pub(super) fn reconnect_response(&self, member: &Member) -> proto::ReconnectResponse {
         proto::ReconnectResponse {
-            ice_servers: self.services.config.ice_servers.clone(),
+            ice_servers: self.ice_servers_for(member),
             client_configuration: quirks::client_configuration(&member.client),
             server_info: Some(server_info(&self.services.config)),
             last_message_seq: member.data.last_sequence,
         }
+    }
+
+    fn ice_servers_for(&self, member: &Member) -> Vec<proto::IceServer> {
+        let now_s = self.unix_ms() / 1000;
+        let servers = self.services.config.ice_servers.iter();
+        servers
+            .map(|server| server.told_to(member.sid.as_str(), now_s))
+            .collect()
     }
 }
 

@@ -13,12 +13,11 @@ use protocol::token::Keys;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 
-use super::RunError;
+use super::{RunError, ice_servers};
 use crate::agent::{self, Agents};
 use crate::api::{Api, whip};
 use crate::config::Config;
 use crate::config::server::Storage;
-use crate::limits::STUN_URLS_MAX;
 use crate::net::http::{HttpSettings, Routes};
 use crate::page;
 use crate::room::environment::{Endpoint, EndpointOf, RoomsConfig, Services, ShardSink, Sinks};
@@ -234,41 +233,8 @@ fn rooms_config(config: &Config, node_id: &str, shards: &Shards) -> Result<Rooms
         max_data_blobs_bytes: limit.max_data_blobs_size,
         data_tracks: config.enable_data_tracks,
         data_blobs: config.enable_participant_data_blob,
-        ice_servers: ice_servers(config, shards),
+        ice_servers: ice_servers::told_to_clients(config, shards),
     })
-}
-
-/// The operator's TURN and STUN servers; without STUN servers, our own.
-fn ice_servers(config: &Config, shards: &Shards) -> Vec<proto::IceServer> {
-    let mut servers: Vec<proto::IceServer> = Vec::new();
-    for server in &config.rtc.turn_servers {
-        let (scheme, transport) = match server.protocol.as_str() {
-            "tls" => ("turns", "tcp"),
-            "tcp" => ("turn", "tcp"),
-            _ => ("turn", "udp"),
-        };
-        servers.push(proto::IceServer {
-            urls: vec![format!(
-                "{scheme}:{}:{}?transport={transport}",
-                server.host, server.port
-            )],
-            username: server.username.clone(),
-            credential: server.credential.expose().to_owned(),
-        });
-    }
-    let given = config.rtc.stun_servers.iter();
-    let mut urls: Vec<String> = given.map(|server| format!("stun:{server}")).collect();
-    if urls.is_empty() {
-        let own = shards.stun_addresses().iter().take(STUN_URLS_MAX);
-        urls.extend(own.map(|address| format!("stun:{address}")));
-    }
-    if !urls.is_empty() {
-        servers.push(proto::IceServer {
-            urls,
-            ..proto::IceServer::default()
-        });
-    }
-    servers
 }
 
 /// Publishes how many rooms and people there are, for dashboards and autoscalers.

@@ -1,6 +1,7 @@
 //! Getting in: the first messages, older sessions, full rooms, limits.
 
 use super::*;
+use crate::room::ice_servers::{Credentials, IceServer};
 
 fn join_of(messages: &[Message]) -> proto::JoinResponse {
     match &messages[0] {
@@ -172,4 +173,33 @@ fn tokens_are_refreshed_every_five_minutes() {
             .count(),
         1
     );
+}
+
+#[test]
+fn turn_credentials_are_the_participants_own_at_join_and_at_resume() {
+    let mut house = House::with(
+        |values| {
+            values.ice_servers = vec![IceServer {
+                urls: vec!["turn:t:1?transport=udp".into()],
+                credentials: Credentials::Shared {
+                    secret: "north".into(),
+                    seconds: 60,
+                },
+            }];
+        },
+        |_| {},
+    );
+    let alice = house.enter("alice");
+    let join = join_of(&house.heard(alice));
+    let sid = join.participant.unwrap().sid;
+    assert_eq!(join.ice_servers[0].username, format!("1700000060:{sid}"));
+    assert!(!join.ice_servers[0].credential.is_empty());
+    house.input(RoomInput::SessionClosed(alice));
+    let again = house.resume("alice");
+    let heard = house.heard(again);
+    let Message::Reconnect(reconnect) = &heard[0] else {
+        panic!("{heard:?}")
+    };
+    let told = &reconnect.ice_servers[0].username;
+    assert!(told.ends_with(&format!(":{sid}")), "{told}");
 }
