@@ -12,6 +12,7 @@ use crate::rtp::extensions::ExtensionMap;
 use crate::rtp::frame::FrameInfo;
 use crate::rtp::{red, vp8, vp9};
 use crate::transport::{stun, tcp_framing::FrameDecoder};
+use crate::turn;
 use crate::types::{Codec, Extensions, Fingerprint};
 
 const CODECS: [Codec; 7] = [
@@ -28,6 +29,11 @@ const CODECS: [Codec; 7] = [
 pub fn stun(data: &[u8]) {
     demux::fuzz_demux(data);
     stun::fuzz_stun(data);
+}
+
+/// A datagram or the beginning of a stream at the TURN ports.
+pub fn turn(data: &[u8]) {
+    turn::fuzz_turn(data);
 }
 
 /// A decrypted RTP packet: header, extensions, every codec's descriptor.

@@ -25,6 +25,7 @@ mod slab;
 mod speakers;
 pub mod stats;
 pub mod transport;
+pub mod turn;
 pub mod types;
 mod upstream;
 

@@ -192,3 +192,32 @@ pub const MEDIA_IDLE_AFTER: Duration = Duration::from_secs(2);
 pub const FEEDBACK_TICKS: u64 = 10;
 /// Media ticks between two reports to one peer: 1 s.
 pub const REPORT_TICKS: u64 = 100;
+
+/// TURN allocations of a node, whatever the relay range would hold: each costs a socket.
+pub const TURN_ALLOCATIONS_MAX: usize = 8_192;
+/// Lifetimes of an allocation, a permission and a channel (RFC 8656 §7.2, §9, §12).
+pub const TURN_LIFETIME_DEFAULT: Duration = Duration::from_secs(600);
+pub const TURN_LIFETIME_MAX: Duration = Duration::from_secs(3_600);
+pub const TURN_PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
+pub const TURN_CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
+/// Permissions and channels of one allocation: one per candidate of ours, a handful.
+pub const TURN_PERMISSIONS_MAX: usize = 64;
+pub const TURN_CHANNELS_MAX: usize = 64;
+/// A nonce is good for an hour, as RFC 8656 §4 advises.
+pub const TURN_NONCE_LIFETIME: Duration = Duration::from_secs(3_600);
+/// Longest username looked at: key, participant and expiry are below 100 bytes in base 62.
+pub const TURN_USERNAME_BYTES_MAX: usize = 256;
+/// Ports tried for one allocation when other programs hold some of the range.
+pub const TURN_PORT_TRIES: u32 = 16;
+/// Ended allocations are swept this often; their use ends at once.
+pub const TURN_SWEEP: Duration = Duration::from_secs(1);
+/// Bytes waiting to be polled; a turn of the socket loop brings at most one batch of receives.
+pub const TURN_OUTBOX_BYTES_MAX: usize = 8 << 20;
+/// Longest frame on a TURN stream: the payload is a datagram of ours, below 2 KiB.
+pub const TURN_STREAM_FRAME_BYTES_MAX: usize = 16 << 10;
+/// Answers to strangers of one network: a burst for an office that joins at nine, then a rate that
+/// makes us a poor reflector.
+pub const TURN_STRANGER_ANSWERS_BURST: u32 = 1_000;
+pub const TURN_STRANGER_ANSWERS_PER_SECOND: u32 = 100;
+/// Networks told apart by that limit.
+pub const TURN_STRANGER_BUCKETS: usize = 1_024;

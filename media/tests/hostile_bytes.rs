@@ -68,6 +68,11 @@ fn stun_and_demux() {
 }
 
 #[test]
+fn turn_messages_and_frames() {
+    check("turn", hostile::turn);
+}
+
+#[test]
 fn rtp_headers_extensions_and_payload_descriptors() {
     check("rtp", hostile::rtp);
 }
