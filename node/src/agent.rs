@@ -21,6 +21,7 @@ use protocol::proto;
 use protocol::token::Keys;
 
 use self::jobs::{Config, Connection, Input, Jobs};
+use self::limits::MESSAGE_BYTES_DEFAULT;
 use self::worker_actor::{Handle, ReportTo, WorkerActor};
 use crate::participant::WallClock;
 use crate::room::contract::{JobRequest, JobUpdate};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub server_info: proto::ServerInfo,
     /// `agents.target_load`: workers above get jobs only when all are.
     pub target_load: f32,
+    /// `limit.agent_signal_message_size_limit`; 0 = the default, as nothing is unlimited.
+    pub message_bytes_max: usize,
     /// Seed of ids and choices; from the operating system outside of simulations.
     pub seed: u64,
 }
@@ -48,6 +51,7 @@ const AGENT_PROTOCOL: i32 = 1;
 pub struct Agents {
     actor: Addr<WorkerActor>,
     keys: Keys,
+    message_bytes_max: usize,
     next_connection: Arc<AtomicU64>,
 }
 
@@ -74,6 +78,10 @@ impl Agents {
         Self {
             actor: WorkerActor::new(Jobs::new(config)).start(),
             keys: settings.keys,
+            message_bytes_max: match settings.message_bytes_max {
+                0 => MESSAGE_BYTES_DEFAULT,
+                bytes => bytes,
+            },
             next_connection: Arc::default(),
         }
     }

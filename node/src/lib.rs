@@ -6,6 +6,7 @@ pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod debug;
 pub mod limits;
 pub mod net;
 pub mod page;

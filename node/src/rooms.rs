@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 pub(crate) use self::registry::{AttachSession, Ended, Registry, key_of};
 use self::registry::{Call, Create, Drain, Find, Forward, ShardEvent, Stop};
 use crate::room::contract::{
-    Attach, JobUpdate, RoomCall, RoomError, RoomInput, RoomReply, SessionId, ToSession,
+    Attach, Figures, JobUpdate, RoomCall, RoomError, RoomInput, RoomReply, SessionId, ToSession,
 };
-use crate::room::environment::{Services, Sinks};
+use crate::room::environment::{IsFull, Services, Sinks};
 use crate::room::room_actor::ToRoom;
 
 /// What every call about an absent room is told.
@@ -30,9 +30,10 @@ pub struct Rooms {
 
 impl Rooms {
     /// Starts the registry; must be called within a running actix system.
-    pub fn start(services: Arc<Services>, sinks: Sinks) -> Self {
+    /// While `is_full` says so, nobody new is let in.
+    pub fn start(services: Arc<Services>, sinks: Sinks, is_full: IsFull) -> Self {
         Self {
-            registry: Registry::new(services, sinks).start(),
+            registry: Registry::new(services, sinks, is_full).start(),
         }
     }
 
@@ -53,24 +54,45 @@ impl Rooms {
     /// The live rooms, all of them or those named, oldest first. Each room is asked, so the answer
     /// is never stale.
     pub async fn list(&self, names: &[String]) -> Vec<proto::Room> {
+        let replies = self.ask(names, || RoomCall::Describe).await;
+        let described = replies.into_iter().filter_map(|reply| match reply {
+            RoomReply::Room(room) => Some(room),
+            _ => None,
+        });
+        let mut rooms: Vec<_> = described.collect();
+        rooms.sort_by(|a, b| (a.creation_time_ms, &a.name).cmp(&(b.creation_time_ms, &b.name)));
+        rooms
+    }
+
+    /// How much every room has of everything, in no order.
+    pub async fn figures(&self) -> Vec<Figures> {
+        let replies = self.ask(&[], || RoomCall::Figures).await;
+        let figures = replies.into_iter().filter_map(|reply| match reply {
+            RoomReply::Figures(figures) => Some(figures),
+            _ => None,
+        });
+        figures.collect()
+    }
+
+    /// The replies of all rooms, or of those named; a room that ended meanwhile has none.
+    async fn ask(&self, names: &[String], request: impl Fn() -> RoomCall) -> Vec<RoomReply> {
         let (reply, answer) = oneshot::channel();
         self.registry.do_send(Find {
             names: names.to_vec(),
             reply,
         });
-        let mut rooms = Vec::new();
-        for room in answer.await.unwrap_or_default() {
+        // All are asked before the first has answered: they work side by side.
+        let asked = answer.await.unwrap_or_default().into_iter().map(|room| {
             let (reply, answer) = oneshot::channel();
-            room.do_send(ToRoom::Call {
-                request: RoomCall::Describe,
-                reply,
-            });
-            if let Ok(RoomReply::Room(room)) = answered(answer).await {
-                rooms.push(room);
-            }
+            let request = request();
+            room.do_send(ToRoom::Call { request, reply });
+            answer
+        });
+        let mut replies = Vec::new();
+        for answer in asked.collect::<Vec<_>>() {
+            replies.extend(answered(answer).await);
         }
-        rooms.sort_by(|a, b| (a.creation_time_ms, &a.name).cmp(&(b.creation_time_ms, &b.name)));
-        rooms
+        replies
     }
 
     /// Asks the room; an absent one answers at once. `CreateDispatch` creates the room if the

@@ -20,8 +20,8 @@ use crate::rooms::Rooms;
 use crate::shards::{Shards, StartError};
 use crate::telemetry::node_stats::NodeStats;
 use crate::telemetry::traffic::Traffic;
-use crate::telemetry::{logs, metrics};
-use crate::{page, shutdown, status, webhook};
+use crate::telemetry::{census, logs, metrics};
+use crate::{debug, page, shutdown, status, webhook};
 
 /// Why the node cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,10 @@ const BACKLOG: i32 = 1024;
 /// Runs a node until a signal ends it.
 pub fn run(config: Config) -> Result<(), RunError> {
     logs::start(&config);
+    for inert in &config.inert {
+        let (key, reason) = (&inert.key, inert.reason);
+        tracing::warn!(key, reason, "this key of the configuration changes nothing");
+    }
     let config = Arc::new(config);
     actix_rt::System::new().block_on(serve(config))
 }
@@ -71,9 +75,11 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     }
     let shards = Arc::new(shards);
     let node = compose::node(&config, &node_id, &identity, &shards)?;
-    actix_rt::spawn(forward_events(events, node.rooms.clone()));
-    actix_rt::spawn(compose::count_rooms(
+    let traffic = Traffic::new(Arc::clone(&node.capacity));
+    actix_rt::spawn(forward_events(events, node.rooms.clone(), traffic));
+    actix_rt::spawn(census::count(
         node.rooms.clone(),
+        Arc::clone(&node.capacity),
         config.node_stats.stats_update_interval,
     ));
 
@@ -81,13 +87,20 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let server = http::serve(
         listeners,
         compose::http_settings(&config, stats),
-        node.routes(&status),
+        node.routes(&config, &status),
     )?;
     let mut handles = vec![server.handle()];
     actix_rt::spawn(server);
     if let (Some(handle), true) = (prometheus, config.prometheus.port != 0) {
         for listener in listen_all(&config.bind_addresses, config.prometheus.port)? {
             let server = metrics::serve(listener, handle.clone(), &config.prometheus)?;
+            handles.push(server.handle());
+            actix_rt::spawn(server);
+        }
+    }
+    if config.debug_handler.port != 0 {
+        for listener in listen_all(&config.bind_addresses, config.debug_handler.port)? {
+            let server = debug::serve(listener, node.rooms.clone())?;
             handles.push(server.handle());
             actix_rt::spawn(server);
         }
@@ -101,8 +114,11 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
 }
 
 /// Facts of the shards, on their way to the rooms.
-async fn forward_events(mut events: mpsc::Receiver<media::Event>, rooms: Rooms) {
-    let mut traffic = Traffic::default();
+async fn forward_events(
+    mut events: mpsc::Receiver<media::Event>,
+    rooms: Rooms,
+    mut traffic: Traffic,
+) {
     while let Some(event) = events.recv().await {
         traffic.observe(&event);
         rooms.shard_event(event);
@@ -175,9 +191,6 @@ fn announce(config: &Config, node_id: &str, shards: &Shards) -> Result<(), RunEr
         ?candidates,
         "serving"
     );
-    if !config.redis.address.is_empty() || !config.redis.sentinel_addresses.is_empty() {
-        tracing::warn!("redis is configured; Skein needs none and does not connect to it");
-    }
     if !config.development {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! What the node says about itself: logs, metrics, load. Set up once by `run`.
 
+pub mod census;
 pub mod logs;
 pub mod metrics;
 pub mod node_stats;

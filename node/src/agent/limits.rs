@@ -21,8 +21,9 @@ pub const SIMULATED_JOBS_MAX: usize = 100;
 /// Names a worker gives itself; upstream's limit for identities.
 pub const NAME_CHARS_MAX: usize = 256;
 
-/// One message of a worker: an answer with the largest metadata and attributes there are, twice.
-pub const MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// One message of a worker where the configuration says nothing: an answer with the largest
+/// metadata and attributes there are, twice.
+pub const MESSAGE_BYTES_DEFAULT: usize = 2 << 20;
 /// Messages waiting for one worker; a job is two, so this is a worker that does not read.
 pub const MESSAGES_WAITING_MAX: usize = 1024;
 /// WebSocket pings to workers (upstream pings clients as often).

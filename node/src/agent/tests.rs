@@ -27,6 +27,7 @@ fn keys() -> Keys {
 
 fn start() -> (Agents, String) {
     let settings = Settings {
+        message_bytes_max: 0,
         keys: keys(),
         server_info: proto::ServerInfo::default(),
         target_load: 0.7,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::Agents;
 use super::jobs::{Connection, Input};
-use super::limits::{MESSAGE_BYTES_MAX, MESSAGES_WAITING_MAX, PING_INTERVAL, SILENCE_MAX};
+use super::limits::{MESSAGES_WAITING_MAX, PING_INTERVAL, SILENCE_MAX};
 use super::worker_actor::{Connected, Handle, WorkerActor};
 use crate::auth::{Caller, authenticate, refusal, unix_seconds};
 
@@ -47,9 +47,9 @@ async fn connect(
         Err(error) => return refusal(StatusCode::BAD_REQUEST, error.to_string()),
     };
     let stream = stream
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(agents.message_bytes_max)
         .aggregate_continuations();
-    let stream = stream.max_continuation_size(MESSAGE_BYTES_MAX);
+    let stream = stream.max_continuation_size(agents.message_bytes_max);
     let connection = agents.new_connection();
     let (sender, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
     agents.actor.do_send(Connected {

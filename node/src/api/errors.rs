@@ -26,6 +26,7 @@ pub(super) fn room(error: RoomError) -> Error {
         RoomError::PermissionDenied(_) => Code::PermissionDenied,
         RoomError::Canceled(_) => Code::Canceled,
         RoomError::DeadlineExceeded(_) => Code::DeadlineExceeded,
+        RoomError::ResourceExhausted(_) => Code::ResourceExhausted,
         RoomError::Unavailable(_) => Code::Unavailable,
         RoomError::Internal(_) => Code::Internal,
     };

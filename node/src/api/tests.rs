@@ -38,7 +38,7 @@ fn keys() -> Keys {
     Keys::new([("devkey".to_owned(), "s".repeat(32))])
 }
 
-fn rooms() -> Rooms {
+fn rooms(full: bool) -> Rooms {
     let endpoint = |_| Endpoint {
         candidates: Arc::new([]),
         fingerprint: Fingerprint {
@@ -54,7 +54,7 @@ fn rooms() -> Rooms {
         webhooks: nowhere.clone(),
         jobs: nowhere,
     };
-    Rooms::start(Arc::new(services), sinks)
+    Rooms::start(Arc::new(services), sinks, Arc::new(move || full))
 }
 
 struct Server {
@@ -91,7 +91,11 @@ fn error(status: u16, code: &str, message: &str) -> (u16, String, String) {
 
 impl Server {
     fn start() -> Self {
-        let api = Api::new(rooms(), keys());
+        Self::serve(rooms(false))
+    }
+
+    fn serve(rooms: Rooms) -> Self {
+        let api = Api::new(rooms, keys());
         let server = HttpServer::new(move || App::new().configure(|config| api.configure(config)));
         let server = server
             .workers(1)
@@ -423,4 +427,14 @@ async fn every_room_rpc_needs_exactly_its_grant() {
         }
     }
     assert_eq!(denied.len(), 14);
+}
+
+#[actix_web::test]
+async fn a_full_node_creates_no_room() {
+    let server = Server::serve(rooms(true));
+    let token = create();
+    let body = json!({ "name": "late" });
+    let answer = server.call("RoomService/CreateRoom", body, &token).await;
+    let (status, code, _) = answer.error();
+    assert_eq!((status, code.as_str()), (429, "resource_exhausted"));
 }

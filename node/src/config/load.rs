@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_yaml_ng::{Mapping, Value};
 
 use super::schema::{self, ScalarKey};
-use super::{Config, ConfigError, Keys, PortRange, Secret};
+use super::{Config, ConfigError, Keys, PortRange, Secret, inert};
 
 /// What the command line says about the configuration. `environment` is handed in so that tests
 /// need no process-wide state.
@@ -77,7 +77,9 @@ pub fn read(overrides: &Overrides) -> Result<Config, ConfigError> {
     if let Some(text) = &overrides.keys {
         schema::set(&mut tree, "keys", parse_keys(text)?);
     }
+    let inert = inert::find(&tree, &schema);
     let mut config = typed(tree)?;
+    config.inert = inert;
     if !overrides.bind.is_empty() {
         config.bind_addresses.clone_from(&overrides.bind);
     }

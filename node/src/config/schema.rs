@@ -118,6 +118,11 @@ fn nearest(siblings: &Mapping, path: &str, name: &str, root: &Value) -> String {
     best.1
 }
 
+/// The value at a dotted path.
+pub(crate) fn get<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(tree, |here, part| here.get(part))
+}
+
 /// Sets the value at a dotted path, making mappings on the way.
 pub(crate) fn set(tree: &mut Value, path: &str, value: Value) {
     let mut here = tree;

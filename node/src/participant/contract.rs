@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use media::types::{Codec, Fingerprint, LocalCandidate};
@@ -29,11 +29,35 @@ pub struct ParticipantSettings {
     pub enabled_codecs: Vec<proto::Codec>,
     /// Appended to frames injected into encrypted tracks; random per room.
     pub sif_trailer: Vec<u8>,
+    /// Tracks of one source share a media stream.
+    pub sync_streams: bool,
+    /// How long a quality nobody wants goes on before the publisher may stop it.
+    pub dynacast_pause_delay: Duration,
     /// 0 = no limit.
     pub subscription_limit_video: u32,
     pub subscription_limit_audio: u32,
     /// Seed of ICE credentials, SSRCs, sids and offer ids.
     pub seed: u64,
+}
+
+/// Tracks by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds {
+    pub audio: u32,
+    pub video: u32,
+}
+
+impl Kinds {
+    pub fn sum(self) -> u64 {
+        u64::from(self.audio) + u64::from(self.video)
+    }
+}
+
+impl std::ops::AddAssign for Kinds {
+    fn add_assign(&mut self, other: Kinds) {
+        self.audio = self.audio.saturating_add(other.audio);
+        self.video = self.video.saturating_add(other.video);
+    }
 }
 
 /// Issues the keys of the packet plane. Clones share one counter. A key is unique in the process,

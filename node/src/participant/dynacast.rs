@@ -3,7 +3,7 @@
 //! once, less after a delay (LiveKit: rtc/dynacast).
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use media::types::{Codec, MediaKind};
 use protocol::ids::{ParticipantSid, TrackSid};
@@ -11,7 +11,7 @@ use protocol::proto;
 use protocol::proto::VideoQuality;
 use protocol::proto::signal_response::Message;
 
-use super::limits::{DYNACAST_PAUSE_DELAY, SUBSCRIBERS_PER_TRACK_MAX};
+use super::limits::SUBSCRIBERS_PER_TRACK_MAX;
 use super::outputs::Outputs;
 
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ struct Track {
     subscribers: BTreeMap<ParticipantSid, (Codec, VideoQuality)>,
     /// What the client was told, for each codec.
     told: BTreeMap<Codec, VideoQuality>,
-    /// Less is wanted since `DYNACAST_PAUSE_DELAY` before this.
+    /// Less is wanted since the pause delay before this.
     lower_at: Option<Instant>,
     told_subscribed: bool,
 }
@@ -52,13 +52,16 @@ impl Track {
 pub(crate) struct Dynacast {
     /// The client understands `track_subscribed`.
     tells_first: bool,
+    /// How long less must be wanted before it is told.
+    pause_delay: Duration,
     tracks: BTreeMap<TrackSid, Track>,
 }
 
 impl Dynacast {
-    pub(crate) fn new(tells_first: bool) -> Self {
+    pub(crate) fn new(tells_first: bool, pause_delay: Duration) -> Self {
         Self {
             tells_first,
+            pause_delay,
             tracks: BTreeMap::new(),
         }
     }
@@ -106,7 +109,7 @@ impl Dynacast {
         } else if wanted == track.told {
             track.lower_at = None;
         } else if track.lower_at.is_none() {
-            track.lower_at = Some(now + DYNACAST_PAUSE_DELAY);
+            track.lower_at = Some(now + self.pause_delay);
         }
     }
 
@@ -191,6 +194,8 @@ fn bare_name(codec: Codec) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    const PAUSE_DELAY: Duration = Duration::from_secs(7);
     use crate::participant::contract::MediaOutput;
     use VideoQuality::{High, Low, Off};
 
@@ -204,7 +209,7 @@ mod tests {
         fn new() -> Self {
             let sid = TrackSid("TR_VC".into());
             Self {
-                dynacast: Dynacast::new(true),
+                dynacast: Dynacast::new(true, PAUSE_DELAY),
                 out: Outputs::default(),
                 sid,
             }
@@ -241,13 +246,8 @@ mod tests {
         assert_eq!(scene.updates(), [[true, true, true]]);
         scene.wants(start, "b", None);
         assert!(scene.updates().is_empty());
-        assert_eq!(
-            scene.dynacast.deadline(),
-            Some(start + DYNACAST_PAUSE_DELAY)
-        );
-        scene
-            .dynacast
-            .timeout(start + DYNACAST_PAUSE_DELAY, &mut scene.out);
+        assert_eq!(scene.dynacast.deadline(), Some(start + PAUSE_DELAY));
+        scene.dynacast.timeout(start + PAUSE_DELAY, &mut scene.out);
         assert_eq!(scene.updates(), [[true, false, false]]);
     }
 

@@ -38,6 +38,3 @@ pub(crate) const OFFER_DELAY: Duration = Duration::from_millis(10);
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A wish for a track nobody publishes is given up then: upstream's `notFoundTimeout`.
 pub(crate) const NOT_FOUND_TIMEOUT: Duration = Duration::from_secs(60);
-/// A layer no subscriber wants is switched off after this long: upstream's
-/// `dynacast_pause_delay`. Wanting more takes effect at once.
-pub(crate) const DYNACAST_PAUSE_DELAY: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 mod requests;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use media::Event;
@@ -18,7 +18,7 @@ use rand_chacha::ChaCha12Rng;
 use super::add_track;
 use super::codecs;
 use super::connection::Connection;
-use super::contract::{Environment, MediaInput, MediaOutput, ParticipantSettings};
+use super::contract::{Environment, Kinds, MediaInput, MediaOutput, ParticipantSettings};
 use super::data_channels::DataChannels;
 use super::dynacast::Dynacast;
 use super::offer_pacing::OfferPacing;
@@ -71,6 +71,7 @@ impl ParticipantMedia {
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
             can_subscribe: settings.permission.can_subscribe,
+            sync_streams: settings.sync_streams && quirks::knows_synced_streams(&settings.client),
             limit_audio: settings.subscription_limit_audio,
             limit_video: settings.subscription_limit_video,
         };
@@ -84,7 +85,10 @@ impl ParticipantMedia {
             publications: Publications::default(),
             subscriptions: Subscriptions::new(rules),
             channels: DataChannels::default(),
-            dynacast: Dynacast::new(quirks::knows_late_messages(&settings.client)),
+            dynacast: Dynacast::new(
+                quirks::knows_late_messages(&settings.client),
+                settings.dynacast_pause_delay,
+            ),
             milestones: Milestones {
                 subscriber_primary: quirks::subscriber_primary(&settings),
                 ..Milestones::default()
@@ -182,6 +186,11 @@ impl ParticipantMedia {
     /// Receives at least one track of that publisher: speaker and quality updates go to it.
     pub fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
         self.subscriptions.subscribes_to(publisher)
+    }
+
+    /// Tracks being received, audio and video.
+    pub fn subscribed(&self) -> Kinds {
+        self.subscriptions.count()
     }
 
     pub fn permission(&self) -> &proto::ParticipantPermission {
@@ -318,7 +327,7 @@ impl ParticipantMedia {
         }
         self.offers = OfferPacing::new(1);
         self.sections = SectionRequests::default();
-        self.dynacast = Dynacast::new(false);
+        self.dynacast = Dynacast::new(false, Duration::ZERO);
     }
 
     fn run_timers(&mut self, now: Instant) {

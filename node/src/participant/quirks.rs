@@ -72,6 +72,12 @@ pub(crate) fn knows_track_unpublished(client: &proto::ClientInfo) -> bool {
     client.protocol > 6
 }
 
+/// Finds the tracks of a media stream that has several. Firefox does not play one whose tracks
+/// come at different times.
+pub(crate) fn knows_synced_streams(client: &proto::ClientInfo) -> bool {
+    client.protocol > 9 && !client.browser.eq_ignore_ascii_case("firefox")
+}
+
 /// Rust SDKs before protocol 10 fail on response variants they do not know.
 pub(crate) fn knows_late_messages(client: &proto::ClientInfo) -> bool {
     client.sdk != Sdk::Rust as i32 || client.protocol >= 10

@@ -18,7 +18,7 @@ use protocol::proto::signal_response::Message;
 use self::binding::{
     apply, follow_source, refuse, release_moved, respond, start, stop, take_section,
 };
-use super::contract::{KeyAllocator, Source};
+use super::contract::{KeyAllocator, Kinds, Source};
 use super::limits::{NOT_FOUND_TIMEOUT, SUBSCRIPTIONS_MAX};
 use super::outputs::Outputs;
 use super::track_info;
@@ -71,6 +71,8 @@ pub(crate) struct Rules {
     pub(crate) auto_subscribe: bool,
     pub(crate) adaptive_stream: bool,
     pub(crate) can_subscribe: bool,
+    /// Tracks of one source share a media stream, so that they play in time.
+    pub(crate) sync_streams: bool,
     /// 0 = no limit.
     pub(crate) limit_audio: u32,
     pub(crate) limit_video: u32,
@@ -167,7 +169,7 @@ impl Subscriptions {
             return false;
         };
         match (&subscription.stage, wanted) {
-            (Stage::Idle, true) if room => start(subscription, carrier),
+            (Stage::Idle, true) if room => start(subscription, carrier, self.rules.sync_streams),
             (Stage::Idle, _) => false,
             (Stage::Negotiating(_) | Stage::Bound { .. }, false) => {
                 stop(sid, subscription, carrier, out);
@@ -266,6 +268,18 @@ impl Subscriptions {
             .iter()
             .filter(move |(_, s)| bound(s))
             .map(|(sid, _)| sid)
+    }
+
+    pub(crate) fn count(&self) -> Kinds {
+        let mut kinds = Kinds::default();
+        for subscription in self.tracks.values() {
+            match (&subscription.stage, subscription.kind()) {
+                (Stage::Bound { .. }, Some(MediaKind::Audio)) => kinds.audio += 1,
+                (Stage::Bound { .. }, Some(MediaKind::Video)) => kinds.video += 1,
+                _ => {}
+            }
+        }
+        kinds
     }
 
     pub(crate) fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {

@@ -3,10 +3,11 @@
 use protocol::ids::TrackSid;
 use protocol::proto;
 use protocol::proto::DisconnectReason;
+use protocol::proto::TrackType;
 use protocol::proto::leave_request::Action;
 
 use super::Room;
-use super::contract::{CallId, RoomCall, RoomError, RoomOutput, RoomReply};
+use super::contract::{CallId, Figures, RoomCall, RoomError, RoomOutput, RoomReply};
 use super::options::exceeds;
 use crate::participant::MediaInput;
 
@@ -36,6 +37,7 @@ impl Room {
             RoomCall::CreateDispatch(request) => self.create_dispatch(request),
             RoomCall::DeleteDispatch(request) => self.delete_dispatch(&request),
             RoomCall::ListDispatch(request) => Ok(self.list_dispatches(&request)),
+            RoomCall::Figures => Ok(RoomReply::Figures(self.figures())),
             RoomCall::Inspect => Ok(RoomReply::Inspection(self.inspection())),
         };
         self.reply(call, result);
@@ -143,6 +145,22 @@ impl Room {
         self.facts.room.metadata = metadata;
         self.room_changed();
         Ok(RoomReply::Room(self.room_info()))
+    }
+
+    fn figures(&self) -> Figures {
+        let mut figures = Figures::default();
+        for member in self.roster.iter() {
+            figures.participants += u32::from(!member.is_dependent());
+            figures.subscribed += member.media.subscribed();
+            for track in &member.tracks {
+                match track.info.r#type() {
+                    TrackType::Audio => figures.published.audio += 1,
+                    TrackType::Video => figures.published.video += 1,
+                    TrackType::Data => {}
+                }
+            }
+        }
+        figures
     }
 
     /// Everything an operator may want to see; a view for people, not a format.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use protocol::grants::Claims;
 use protocol::proto;
 
+use crate::participant::contract::Kinds;
+
 /// One WebSocket of one client. A resume brings a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
@@ -93,6 +95,8 @@ pub enum RoomCall {
     CreateDispatch(proto::CreateAgentDispatchRequest),
     DeleteDispatch(proto::DeleteAgentDispatchRequest),
     ListDispatch(proto::ListAgentDispatchRequest),
+    /// How much it has of everything.
+    Figures,
     /// Everything an operator wants to see, for `skein room inspect`.
     Inspect,
 }
@@ -108,7 +112,24 @@ pub enum RoomReply {
     Rpc(proto::PerformRpcResponse),
     Dispatch(proto::AgentDispatch),
     Dispatches(Vec<proto::AgentDispatch>),
+    Figures(Figures),
     Inspection(serde_json::Value),
+}
+
+/// How much a room has; sums over all rooms are the node's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub participants: u32,
+    pub published: Kinds,
+    pub subscribed: Kinds,
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Figures) {
+        self.participants = self.participants.saturating_add(other.participants);
+        self.published += other.published;
+        self.subscribed += other.subscribed;
+    }
 }
 
 /// Failure of a `RoomCall`; each variant is a Twirp code. Messages come without the prefix
@@ -127,6 +148,8 @@ pub enum RoomError {
     Canceled(String),
     #[error("{0}")]
     DeadlineExceeded(String),
+    #[error("{0}")]
+    ResourceExhausted(String),
     #[error("{0}")]
     Unavailable(String),
     #[error("{0}")]

@@ -181,6 +181,7 @@ impl Room {
             agent_name: dispatch.agent_name.clone(),
             deployment: dispatch.deployment.clone(),
             attributes: dispatch.attributes.clone(),
+            enable_recording: self.services.config.record_agents,
             ..Default::default()
         };
         self.dispatch.jobs.insert(job.id.clone(), job.clone());

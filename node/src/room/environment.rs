@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use media::types::{Fingerprint, LocalCandidate};
 use protocol::ids::{ParticipantSid, TrackSid};
@@ -12,6 +12,7 @@ use protocol::token::Keys;
 
 use super::contract::JobRequest;
 use super::ice_servers::IceServer;
+use crate::participant::contract::Kinds;
 use crate::participant::{
     Environment, MediaInput, MediaOutput, ParticipantMedia, ParticipantSettings,
 };
@@ -34,11 +35,17 @@ pub struct RoomsConfig {
     /// `room.enabled_codecs`, in order of preference.
     pub enabled_codecs: Vec<proto::Codec>,
     pub enable_remote_unmute: bool,
+    /// `room.sync_streams`
+    pub sync_streams: bool,
     pub enable_full_room_in_webhooks: bool,
     /// `room.update_batch_target_size`, bytes.
     pub update_batch_target_bytes: usize,
     /// `room.room_configurations`
     pub presets: BTreeMap<String, proto::RoomConfiguration>,
+    /// `video.dynacast_pause_delay`
+    pub dynacast_pause_delay: Duration,
+    /// `agents.enable_user_data_recording`
+    pub record_agents: bool,
     /// `rtc.congestion_control.allow_pause`
     pub allow_pause: bool,
     /// `limit.subscription_limit_video`; 0 = no limit.
@@ -91,9 +98,12 @@ impl Default for RoomsConfig {
                 })
                 .collect(),
             enable_remote_unmute: false,
+            sync_streams: false,
             enable_full_room_in_webhooks: false,
             update_batch_target_bytes: 128 * 1024,
             presets: BTreeMap::new(),
+            dynacast_pause_delay: Duration::from_secs(5),
+            record_agents: true,
             allow_pause: false,
             subscription_limit_video: 0,
             subscription_limit_audio: 0,
@@ -121,6 +131,8 @@ pub trait MediaCore {
     fn track(&self, sid: &TrackSid) -> Option<Arc<proto::TrackInfo>>;
     /// Receives at least one track of that publisher.
     fn subscribes_to(&self, publisher: &ParticipantSid) -> bool;
+    /// Tracks being received, audio and video.
+    fn subscribed(&self) -> Kinds;
 }
 
 impl MediaCore for ParticipantMedia {
@@ -142,6 +154,10 @@ impl MediaCore for ParticipantMedia {
 
     fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
         self.subscribes_to(publisher)
+    }
+
+    fn subscribed(&self) -> Kinds {
+        self.subscribed()
     }
 }
 
@@ -199,6 +215,9 @@ impl Services {
         }
     }
 }
+
+/// Says that the node takes no new participant (`limit.num_tracks`, `limit.bytes_per_sec`).
+pub type IsFull = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What the shells write to.
 #[derive(Clone)]

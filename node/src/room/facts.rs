@@ -16,6 +16,7 @@ use crate::participant::WallClock;
 pub(super) struct RoomFacts {
     /// Counts are filled when the message is made, see [`Room::room_info`].
     pub(super) room: proto::Room,
+    pub(super) sync_streams: bool,
     /// Appended to frames the server injects into encrypted tracks.
     pub(super) sif_trailer: Vec<u8>,
     /// What the last `room_update` said.
@@ -56,6 +57,7 @@ impl RoomFacts {
         Self {
             told: room.clone(),
             room,
+            sync_streams: options.sync_streams,
             sif_trailer,
             update_at: None,
         }

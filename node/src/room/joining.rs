@@ -163,6 +163,8 @@ impl Room {
             permission: info.permission.clone().unwrap_or_default(),
             enabled_codecs: self.facts.room.enabled_codecs.clone(),
             sif_trailer: self.facts.sif_trailer.clone(),
+            sync_streams: self.facts.sync_streams,
+            dynacast_pause_delay: config.dynacast_pause_delay,
             subscription_limit_video: config.subscription_limit_video,
             subscription_limit_audio: config.subscription_limit_audio,
             seed: self.rng.random(),

@@ -15,6 +15,8 @@ pub struct RoomOptions {
     pub departure_timeout_s: u32,
     pub max_participants: u32,
     pub metadata: String,
+    /// Tracks of one source share a media stream, so that clients play them in time.
+    pub sync_streams: bool,
     pub agents: Vec<proto::RoomAgentDispatch>,
 }
 
@@ -31,6 +33,7 @@ impl RoomOptions {
             max_participants: request.max_participants,
             metadata: request.metadata.clone(),
             agents: request.agents.clone(),
+            sync_streams: request.sync_streams,
             ..Default::default()
         };
         Self::merge(&request.name, &wanted, preset, config)
@@ -82,6 +85,7 @@ impl RoomOptions {
                 &wanted.metadata
             }
             .clone(),
+            sync_streams: wanted.sync_streams || preset.sync_streams || config.sync_streams,
             agents: if wanted.agents.is_empty() {
                 &preset.agents
             } else {

@@ -59,6 +59,10 @@ impl MediaCore for ScriptedMedia {
         self.0.lock().unwrap().tracks.get(sid.as_str()).cloned()
     }
 
+    fn subscribed(&self) -> crate::participant::contract::Kinds {
+        Default::default()
+    }
+
     fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
         self.0
             .lock()

@@ -15,7 +15,7 @@ use crate::room::contract::{
     Attach, AttachError, AttachKind, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage,
     ToSession,
 };
-use crate::room::environment::{Services, Sinks};
+use crate::room::environment::{IsFull, Services, Sinks};
 use crate::room::room_actor::{RoomActor, ToRoom};
 use crate::room::{Room, RoomOptions, leave};
 
@@ -80,6 +80,7 @@ pub(super) struct Stop;
 pub(crate) struct Registry {
     services: Arc<Services>,
     sinks: Sinks,
+    is_full: IsFull,
     by_name: HashMap<String, (u32, Addr<RoomActor>)>,
     by_number: HashMap<u32, (String, Addr<RoomActor>)>,
     next_number: u32,
@@ -93,10 +94,11 @@ pub(crate) struct Registry {
 const ROOM_NUMBERS: u32 = 1 << 24;
 
 impl Registry {
-    pub(super) fn new(services: Arc<Services>, sinks: Sinks) -> Self {
+    pub(super) fn new(services: Arc<Services>, sinks: Sinks, is_full: IsFull) -> Self {
         Self {
             services,
             sinks,
+            is_full,
             by_name: HashMap::new(),
             by_number: HashMap::new(),
             next_number: 0,
@@ -137,6 +139,9 @@ impl Registry {
         attach: &Attach,
         ctx: &mut Context<Self>,
     ) -> Result<Addr<RoomActor>, AttachError> {
+        if matches!(attach.kind, AttachKind::Join) && (self.is_full)() {
+            return Err(AttachError::NodeFull);
+        }
         if let Some(room) = self.room(&attach.room) {
             return Ok(room.clone());
         }
@@ -169,6 +174,11 @@ impl Handler<Create> for Registry {
             Some(room) => room.clone(),
             None if self.draining => {
                 let error = RoomError::Unavailable(AttachError::ShuttingDown.to_string());
+                let _ = reply.send(Err(error));
+                return;
+            }
+            None if (self.is_full)() => {
+                let error = RoomError::ResourceExhausted(AttachError::NodeFull.to_string());
                 let _ = reply.send(Err(error));
                 return;
             }

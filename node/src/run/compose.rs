@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use media::transport::DtlsIdentity;
 use media::{ShardConfig, shard};
-use metrics::gauge;
 use protocol::ids::NodeId;
 use protocol::proto;
 use protocol::token::Keys;
@@ -19,20 +18,22 @@ use crate::api::{Api, whip};
 use crate::config::Config;
 use crate::config::server::Storage;
 use crate::net::http::{HttpSettings, Routes};
-use crate::page;
 use crate::room::environment::{Endpoint, EndpointOf, RoomsConfig, Services, ShardSink, Sinks};
 use crate::room::server_info;
 use crate::rooms::Rooms;
 use crate::shards::Shards;
 use crate::signal::{self, Gateway, GatewaySettings};
 use crate::status::{self, Status};
+use crate::telemetry::census::Capacity;
 use crate::telemetry::node_stats::NodeStats;
 use crate::webhook::{self, Webhooks};
+use crate::{debug, page};
 
 /// The running parts that others need.
 pub struct Node {
     pub rooms: Rooms,
     pub webhooks: Webhooks,
+    pub capacity: Arc<Capacity>,
     gateway: Arc<Gateway>,
     api: Api,
     agents: Agents,
@@ -40,16 +41,21 @@ pub struct Node {
 
 impl Node {
     /// Everything that is mounted on the HTTP server.
-    pub fn routes(&self, status: &Status) -> Vec<Routes> {
+    pub fn routes(&self, config: &Config, status: &Status) -> Vec<Routes> {
         let (api, agents, status) = (self.api.clone(), self.agents.clone(), status.clone());
-        vec![
+        let mut routes: Vec<Routes> = vec![
             signal::routes(Arc::clone(&self.gateway)),
             whip::routes(Arc::clone(&self.gateway)),
             Arc::new(move |config| api.configure(config)),
             Arc::new(move |config| agents.configure(config)),
             Arc::new(page::configure),
             Arc::new(move |config| status::configure(config, &status)),
-        ]
+        ];
+        if config.development {
+            let rooms = self.rooms.clone();
+            routes.push(Arc::new(move |config| debug::configure(config, &rooms)));
+        }
+        routes
     }
 }
 
@@ -77,6 +83,7 @@ pub fn node(
         keys: keys.clone(),
         server_info: server_info(&settings),
         target_load: config.agents.target_load,
+        message_bytes_max: config.limit.agent_signal_message_size_limit,
         seed: u64::from_le_bytes(entropy()?),
     });
     let webhooks = Webhooks::start(webhook_settings(config, &keys)?)?;
@@ -86,7 +93,9 @@ pub fn node(
         jobs: Arc::new(agents.clone()),
     };
     let services = Services::new(settings, endpoint, keys.clone());
-    let rooms = Rooms::start(Arc::new(services), sinks);
+    let capacity = Capacity::new(&config.limit);
+    let full = Arc::clone(&capacity);
+    let rooms = Rooms::start(Arc::new(services), sinks, Arc::new(move || full.is_full()));
     agents.report_to(rooms.clone());
     let gateway = Gateway::new(
         GatewaySettings::new(config, keys.clone()),
@@ -95,6 +104,7 @@ pub fn node(
     Ok(Node {
         api: Api::new(rooms.clone(), keys),
         gateway: Arc::new(gateway),
+        capacity,
         agents,
         webhooks,
         rooms,
@@ -218,9 +228,12 @@ fn rooms_config(config: &Config, node_id: &str, shards: &Shards) -> Result<Rooms
         max_participants: room.max_participants,
         enabled_codecs: codecs.collect(),
         enable_remote_unmute: room.enable_remote_unmute,
+        sync_streams: room.sync_streams,
         enable_full_room_in_webhooks: room.enable_full_room_in_webhooks,
         update_batch_target_bytes: room.update_batch_target_size,
         presets,
+        dynacast_pause_delay: config.video.dynacast_pause_delay,
+        record_agents: config.agents.enable_user_data_recording,
         allow_pause: config.rtc.congestion_control.allow_pause,
         subscription_limit_video: limit.subscription_limit_video,
         subscription_limit_audio: limit.subscription_limit_audio,
@@ -235,17 +248,4 @@ fn rooms_config(config: &Config, node_id: &str, shards: &Shards) -> Result<Rooms
         data_blobs: config.enable_participant_data_blob,
         ice_servers: ice_servers::told_to_clients(config, shards),
     })
-}
-
-/// Publishes how many rooms and people there are, for dashboards and autoscalers.
-pub async fn count_rooms(rooms: Rooms, interval: Duration) {
-    let mut tick = tokio::time::interval(interval.max(Duration::from_millis(100)));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let rooms = rooms.list(&[]).await;
-        let people: u32 = rooms.iter().map(|room| room.num_participants).sum();
-        gauge!("livekit_room_total").set(rooms.len() as f64);
-        gauge!("livekit_participant_total").set(f64::from(people));
-    }
 }

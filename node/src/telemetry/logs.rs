@@ -34,9 +34,17 @@ fn directives(config: &Config) -> String {
         "trace" => "info",
         _ => "warn",
     };
-    // The DTLS library warns of every extension of a ClientHello that it does not know.
-    let mut text =
-        format!("{library},rtc_dtls=error,skein_node={level},skein_media={level},skein={level}");
+    // The WebRTC library's level is upstream's `pion_level`: at `warn` its DTLS part tells every
+    // extension of a ClientHello that it does not know.
+    let webrtc = match config.logging.pion_level.as_str() {
+        "" => "error",
+        "warning" => "warn",
+        level => level,
+    };
+    let mut text = format!(
+        "{library},rtc_dtls={webrtc},rtc_sctp={webrtc},rtc_stun={webrtc},\
+         skein_node={level},skein_media={level},skein={level}"
+    );
     for (component, level) in &config.logging.component_levels {
         // Upstream's names (sfu, transport, pub…) that are modules of ours work; others are inert.
         let name = component.replace('.', "::");
@@ -65,7 +73,10 @@ mod tests {
             .component_levels
             .insert("transport".into(), "debug".into());
         let text = directives(&config);
-        assert!(text.starts_with("warn,rtc_dtls=error,skein_node=warn"));
+        assert!(text.starts_with("warn,rtc_dtls=error,rtc_sctp=error"));
+        assert!(text.contains(",skein_node=warn,"));
+        config.logging.pion_level = "debug".into();
+        assert!(directives(&config).contains("rtc_dtls=debug"));
         assert!(text.ends_with("skein_media::transport=debug"));
         assert!(text.parse::<EnvFilter>().is_ok());
     }

@@ -2,23 +2,37 @@
 //! event on its way to the rooms; sees at most one a second and transport.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use media::event::{TransportState, TransportStats};
 use media::{Event, TransportKey};
 use metrics::{counter, histogram};
 
+use super::census::Capacity;
+
 /// Last figures of each live transport, to count only what is new.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Traffic {
+    capacity: Arc<Capacity>,
     last: HashMap<TransportKey, TransportStats>,
 }
 
 impl Traffic {
+    pub fn new(capacity: Arc<Capacity>) -> Traffic {
+        Traffic {
+            capacity,
+            last: HashMap::new(),
+        }
+    }
+
     pub fn observe(&mut self, event: &Event) {
         match event {
             Event::Stats { transport, stats } => {
                 let before = self.last.insert(*transport, *stats).unwrap_or_default();
                 count(&before, stats);
+                let carried = |stats: &TransportStats| stats.bytes_in + stats.bytes_out;
+                let new = carried(stats).saturating_sub(carried(&before));
+                self.capacity.carried(new);
             }
             Event::Transport { transport, state } => match state {
                 TransportState::Connected => {

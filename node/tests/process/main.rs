@@ -9,5 +9,6 @@
 
 mod asking;
 mod command_line;
+mod configuration;
 mod metrics;
 mod server;

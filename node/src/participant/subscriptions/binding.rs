@@ -16,7 +16,49 @@ use crate::participant::outputs::Outputs;
 use crate::participant::track_info;
 use crate::participant::track_settings::wanted;
 
-pub(super) fn start(subscription: &mut Subscription, carrier: &mut Carrier<'_>) -> bool {
+/// A subscription that is forwarded.
+struct Bound<'a> {
+    down_track: DownTrackKey,
+    track: TrackKey,
+    codec: Codec,
+    source: &'a Source,
+}
+
+fn bound(subscription: &Subscription) -> Option<Bound<'_>> {
+    match (&subscription.stage, &subscription.source) {
+        (
+            Stage::Bound {
+                down_track,
+                track,
+                codec,
+            },
+            Some(source),
+        ) => Some(Bound {
+            down_track: *down_track,
+            track: *track,
+            codec: *codec,
+            source,
+        }),
+        _ => None,
+    }
+}
+
+/// What the client plays together: a track alone, or with `sync_streams` everything of one source
+/// (camera and microphone, screen and its sound).
+fn stream_id(source: &Source, sync_streams: bool) -> String {
+    let stream = match source.info.stream.as_str() {
+        "" => &source.info.sid,
+        _ if !sync_streams => &source.info.sid,
+        stream => stream,
+    };
+    format!("{}|{stream}", source.publisher_sid)
+}
+
+pub(super) fn start(
+    subscription: &mut Subscription,
+    carrier: &mut Carrier<'_>,
+    sync_streams: bool,
+) -> bool {
     let Some(source) = subscription.source.as_ref() else {
         return false;
     };
@@ -28,7 +70,7 @@ pub(super) fn start(subscription: &mut Subscription, carrier: &mut Carrier<'_>) 
         id,
         kind,
         codecs: source.codecs.iter().map(|(_, codec)| *codec).collect(),
-        stream_id: format!("{}|{}", source.publisher_sid, source.info.sid),
+        stream_id: stream_id(source, sync_streams),
         track_id: source.info.sid.clone(),
         stereo: track_info::has_feature(&source.info, AudioTrackFeature::TfStereo),
     });
@@ -159,24 +201,14 @@ fn bind(
     adaptive_stream: bool,
     out: &mut Outputs,
 ) {
-    let Stage::Bound {
-        down_track,
-        track,
-        codec,
-    } = subscription.stage
-    else {
+    let (Some(to), Some(section)) = (bound(subscription), &subscription.section) else {
         return;
     };
-    let Some(source) = subscription.source.as_ref() else {
-        return;
-    };
-    let Some(section) = subscription.section.as_ref() else {
-        return;
-    };
-    let want = wanted(&subscription.settings, &source.info, adaptive_stream);
+    let codec = to.codec;
+    let want = wanted(&subscription.settings, &to.source.info, adaptive_stream);
     out.command(Command::AddDownTrack {
-        down_track,
-        track,
+        down_track: to.down_track,
+        track: to.track,
         transport,
         section: section.clone(),
         limit: want.limit,
@@ -188,15 +220,13 @@ fn bind(
 
 /// The source's packets come from another track of the packet plane now (a codec ended).
 pub(super) fn follow_source(sid: &TrackSid, subscription: &mut Subscription, out: &mut Outputs) {
-    let Stage::Bound {
+    let Some(Bound {
         down_track,
         track,
         codec,
-    } = subscription.stage
+        source,
+    }) = bound(subscription)
     else {
-        return;
-    };
-    let Some(source) = subscription.source.as_ref() else {
         return;
     };
     let now = source.codecs.iter().copied().find(|(key, _)| *key == track);
@@ -241,16 +271,11 @@ pub(super) fn apply(
     adaptive_stream: bool,
     out: &mut Outputs,
 ) {
-    let Stage::Bound {
-        down_track, codec, ..
-    } = subscription.stage
-    else {
+    let Some(to) = bound(subscription) else {
         return;
     };
-    let Some(source) = subscription.source.as_ref() else {
-        return;
-    };
-    let want = wanted(&subscription.settings, &source.info, adaptive_stream);
+    let (down_track, codec) = (to.down_track, to.codec);
+    let want = wanted(&subscription.settings, &to.source.info, adaptive_stream);
     let before = subscription.applied.replace(want);
     if before == Some(want) {
         return;

@@ -56,6 +56,8 @@ pub(super) fn settings(single: bool) -> ParticipantSettings {
         },
         enabled_codecs: mimes.into_iter().map(codec).collect(),
         sif_trailer: Vec::new(),
+        sync_streams: false,
+        dynacast_pause_delay: Duration::from_secs(5),
         subscription_limit_video: 0,
         subscription_limit_audio: 0,
         seed: 1,

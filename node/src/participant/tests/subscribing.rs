@@ -407,3 +407,33 @@ fn an_announced_backup_codec_is_asked_for_and_waited_for() {
         .any(|c| matches!(c, Command::AddDownTrack { track, .. } if *track == media::TrackKey(78)));
     assert!(backup);
 }
+
+#[test]
+fn synced_streams_carry_camera_and_microphone_together_for_clients_that_can_play_them() {
+    let streams = |browser: &str| {
+        let mut settings = settings(false);
+        settings.sync_streams = true;
+        settings.client.browser = browser.into();
+        let mut stage = Stage::new(settings);
+        stage.feed(MediaInput::Joined);
+        stage.settle();
+        stage.client_answers();
+        let transport = stage.transport(0);
+        stage.connect(transport);
+        for (sid, kind, codec) in [
+            ("TR_mic", TrackType::Audio, Codec::Opus),
+            ("TR_cam", TrackType::Video, Codec::Vp8),
+        ] {
+            let mut source = source(sid, kind, codec);
+            let mut info = (*source.info).clone();
+            info.stream = "camera".into();
+            source.info = info.into();
+            stage.feed(MediaInput::SourceChanged(source));
+        }
+        stage.settle();
+        let sdp = stage.offers().pop().unwrap().sdp;
+        sdp.matches("a=msid:PA_alice|camera TR_").count()
+    };
+    assert_eq!(streams("chrome"), 2);
+    assert_eq!(streams("firefox"), 0);
+}
