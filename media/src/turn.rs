@@ -60,6 +60,8 @@ pub struct Config {
     /// From the operating system; nonces and ports follow from it.
     pub seed: [u8; 32],
     pub started: Instant,
+    /// Seconds since 1970 then: credentials end by the wall clock.
+    pub started_unix_s: i64,
 }
 
 /// Names an allocation's socket. Never used twice, so that a late datagram finds nobody.
@@ -258,6 +260,13 @@ impl Server {
             index,
             generation: allocation.generation,
         });
+    }
+
+    fn unix_seconds(&self, now: Instant) -> i64 {
+        let passed = now.saturating_duration_since(self.config.started);
+        self.config
+            .started_unix_s
+            .saturating_add(passed.as_secs() as i64)
     }
 
     /// The living allocation of a client.

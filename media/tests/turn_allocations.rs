@@ -24,7 +24,7 @@ fn at(text: &str) -> SocketAddr {
 
 fn server(now: Instant) -> (Server, Authority) {
     let secrets = BTreeMap::from([("key".to_owned(), "secret".to_owned())]);
-    let authority = Authority::new(secrets, Duration::from_secs(300), (now, 0));
+    let authority = Authority::new(secrets, Duration::from_secs(300));
     let media = at("10.0.0.5:7882");
     let server = Server::new(Config {
         authority: authority.clone(),
@@ -44,6 +44,7 @@ fn server(now: Instant) -> (Server, Authority) {
         },
         seed: [1; 32],
         started: now,
+        started_unix_s: 0,
     });
     (server, authority)
 }
@@ -79,7 +80,7 @@ fn relaying_allocates_nothing_per_packet() {
         local: at("10.0.0.5:3478"),
         remote: at("198.51.100.7:5000"),
     };
-    let credentials = authority.issue(now, "key", "PA_1").unwrap();
+    let credentials = authority.issue(0, "key", "PA_1").unwrap();
     let key = long_term_key(&credentials.username, REALM, &credentials.password);
     let mut raw = Vec::new();
     Writer::new(&mut raw, Class::Request, Method::Allocate, [0; 12]).fingerprint();

@@ -19,5 +19,6 @@ pub mod shutdown;
 pub mod signal;
 pub mod status;
 pub mod telemetry;
+pub mod turn;
 pub mod webhook;
 pub mod worker;

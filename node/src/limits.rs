@@ -82,3 +82,15 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// STUN servers told to clients; browsers complain about five or more and gain nothing by them.
 pub const STUN_URLS_MAX: usize = 2;
+
+/// TURN connections over TCP and TLS: one a participant who is locked in.
+pub const TURN_STREAMS_MAX: usize = 8_192;
+/// Those among them without an allocation: a TLS handshake costs us more than the stranger.
+pub const TURN_STRANGERS_MAX: usize = 512;
+/// Time a connection has for its handshake and its allocation.
+pub const TURN_STRANGER_TIMEOUT: Duration = Duration::from_secs(10);
+/// `turn.ttl_seconds` is kept within these, as upstream does.
+pub const TURN_CREDENTIALS_MIN: Duration = Duration::from_secs(300);
+pub const TURN_CREDENTIALS_MAX: Duration = Duration::from_secs(86_400);
+/// A renewed certificate is noticed after this.
+pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);

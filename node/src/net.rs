@@ -6,4 +6,6 @@ pub mod http;
 pub mod interfaces;
 pub mod stun;
 pub mod tcp;
+pub mod tls;
+pub mod turn;
 pub mod udp;

@@ -21,7 +21,7 @@ use crate::shards::{Shards, StartError};
 use crate::telemetry::node_stats::NodeStats;
 use crate::telemetry::traffic::Traffic;
 use crate::telemetry::{census, logs, metrics};
-use crate::{debug, page, shutdown, status, webhook};
+use crate::{debug, page, shutdown, status, turn, webhook};
 
 /// Why the node cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ pub enum RunError {
     NoEntropy,
     #[error("room.room_configurations.{name}: {problem}")]
     Preset { name: String, problem: String },
+    #[error(transparent)]
+    Turn(#[from] turn::TurnError),
     #[error(transparent)]
     Webhooks(#[from] webhook::StartError),
     #[error(transparent)]
@@ -74,7 +76,9 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
         actix_rt::spawn(stun::serve(socket));
     }
     let shards = Arc::new(shards);
-    let node = compose::node(&config, &node_id, &identity, &shards)?;
+    let authority = turn::authority(&config);
+    let turner = turn::start(&config, authority.clone(), &shards)?;
+    let node = compose::node(&config, &node_id, &identity, &shards, authority)?;
     let traffic = Traffic::new(Arc::clone(&node.capacity));
     actix_rt::spawn(forward_events(events, node.rooms.clone(), traffic));
     actix_rt::spawn(census::count(
@@ -109,6 +113,9 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
 
     shutdown::wait(&node.rooms, &status).await?;
     stop(handles, shards).await;
+    if let Some(turner) = turner {
+        turner.stop();
+    }
     node.webhooks.stop(STOP_GRACE).await;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use media::turn::peers::OwnPort;
 use media::types::LocalCandidate;
 use media::{Command, RoomKey, Shard, ShardConfig};
 use tokio::sync::mpsc;
@@ -55,6 +56,7 @@ pub struct Shards {
     workers: Vec<Running>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stun: StunPorts,
+    media_ports: Vec<OwnPort>,
 }
 
 /// Makes the configuration of the shard with the given number.
@@ -74,6 +76,11 @@ impl Shards {
         }
         let ports = open_ports(&config.rtc, &reaches)?;
         let listeners = listen(&config.rtc, &reaches)?;
+        let mut media_ports: Vec<OwnPort> = Vec::new();
+        for set in &ports {
+            media_ports.extend(gather::media_ports(&reaches, set.port));
+        }
+        media_ports.dedup();
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
         let mut shards = start_workers(
             &config.rtc,
@@ -85,6 +92,7 @@ impl Shards {
         )
         .map_err(StartError::Worker)?;
         shards.stun = StunPorts::open(&reaches, config.port);
+        shards.media_ports = media_ports;
         Ok((shards, receiver))
     }
 
@@ -126,6 +134,11 @@ impl Shards {
     /// What tells clients their addresses.
     pub fn stun(&mut self) -> &mut StunPorts {
         &mut self.stun
+    }
+
+    /// The UDP ports of all shards, bound and advertised.
+    pub fn media_ports(&self) -> impl Iterator<Item = OwnPort> + '_ {
+        self.media_ports.iter().copied()
     }
 
     pub fn stun_addresses(&self) -> &[SocketAddr] {
@@ -259,5 +272,6 @@ fn start_workers(
         workers,
         threads: Mutex::new(threads),
         stun: StunPorts::default(),
+        media_ports: Vec::new(),
     })
 }

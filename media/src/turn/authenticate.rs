@@ -123,7 +123,10 @@ impl Server {
         if let Some(allocation) = allocation {
             return Some((allocation.key.clone(), false));
         }
-        let claimed = self.config.authority.look_up(now, username)?;
+        let claimed = self
+            .config
+            .authority
+            .look_up(self.unix_seconds(now), username)?;
         let key = long_term_key(username, REALM, &claimed.password);
         Some((key, claimed.expired))
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::{digest, hmac};
 use md5::{Digest, Md5};
@@ -29,14 +29,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Makes and checks credentials. One value serves both sides, so that they agree on the time.
+/// Makes and checks credentials. Time is seconds since 1970.
 #[derive(Clone)]
 pub struct Authority {
     /// API key → secret.
     secrets: BTreeMap<String, String>,
     lifetime: Duration,
-    /// An instant and the seconds since 1970 then.
-    epoch: (Instant, i64),
 }
 
 impl fmt::Debug for Authority {
@@ -53,21 +51,13 @@ pub(super) struct Claimed {
 }
 
 impl Authority {
-    pub fn new(
-        secrets: BTreeMap<String, String>,
-        lifetime: Duration,
-        epoch: (Instant, i64),
-    ) -> Authority {
-        Authority {
-            secrets,
-            lifetime,
-            epoch,
-        }
+    pub fn new(secrets: BTreeMap<String, String>, lifetime: Duration) -> Authority {
+        Authority { secrets, lifetime }
     }
 
     /// Credentials of a participant from now on; `None` for an unknown API key.
-    pub fn issue(&self, now: Instant, api_key: &str, participant: &str) -> Option<Credentials> {
-        let expires = self.unix_seconds(now) + self.lifetime.as_secs() as i64;
+    pub fn issue(&self, now_s: i64, api_key: &str, participant: &str) -> Option<Credentials> {
+        let expires = now_s.saturating_add(self.lifetime.as_secs() as i64);
         Some(Credentials {
             username: base62(format!("{api_key}|{participant}|{expires}").as_bytes()),
             password: password(self.secrets.get(api_key)?, participant, expires),
@@ -75,7 +65,7 @@ impl Authority {
     }
 
     /// The password that belongs to a name, if we made the name.
-    pub(super) fn look_up(&self, now: Instant, username: &str) -> Option<Claimed> {
+    pub(super) fn look_up(&self, now_s: i64, username: &str) -> Option<Claimed> {
         let text = String::from_utf8(from_base62(username)?).ok()?;
         let mut parts = text.split('|');
         let (api_key, participant) = (parts.next()?, parts.next()?);
@@ -85,13 +75,8 @@ impl Authority {
         }
         Some(Claimed {
             password: password(self.secrets.get(api_key)?, participant, expires),
-            expired: expires <= self.unix_seconds(now),
+            expired: expires <= now_s,
         })
-    }
-
-    fn unix_seconds(&self, now: Instant) -> i64 {
-        let (instant, seconds) = self.epoch;
-        seconds + now.saturating_duration_since(instant).as_secs() as i64
     }
 }
 
@@ -146,9 +131,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn authority(now: Instant) -> Authority {
+    const NOW_S: i64 = 1_700_000_000;
+
+    fn authority() -> Authority {
         let secrets = BTreeMap::from([("devkey".to_owned(), "secret".to_owned())]);
-        Authority::new(secrets, Duration::from_secs(300), (now, 1_700_000_000))
+        Authority::new(secrets, Duration::from_secs(300))
     }
 
     #[test]
@@ -169,18 +156,18 @@ mod tests {
 
     #[test]
     fn a_name_brings_back_its_password_and_says_when_it_is_over() {
-        let now = Instant::now();
-        let authority = authority(now);
-        let issued = authority.issue(now, "devkey", "PA_abc").unwrap();
+        let authority = authority();
+        let issued = authority.issue(NOW_S, "devkey", "PA_abc").unwrap();
         assert!(issued.username.bytes().all(|b| b.is_ascii_alphanumeric()));
-        let at = |seconds| {
-            let then = now + Duration::from_secs(seconds);
-            authority.look_up(then, &issued.username).unwrap()
+        let at = |seconds: i64| {
+            authority
+                .look_up(NOW_S + seconds, &issued.username)
+                .unwrap()
         };
         assert_eq!(at(299).password, issued.password);
         assert!(!at(299).expired && at(300).expired);
-        assert_eq!(authority.issue(now, "other", "PA_abc"), None);
-        let other = authority.issue(now, "devkey", "PA_abd").unwrap();
+        assert_eq!(authority.issue(NOW_S, "other", "PA_abc"), None);
+        let other = authority.issue(NOW_S, "devkey", "PA_abd").unwrap();
         assert_ne!(other.password, issued.password);
     }
 }

@@ -17,6 +17,8 @@ use super::{Config, Input, Output, RelayAddress, RelayId, Server};
 use crate::transport::stun::Class;
 use crate::types::{Path, Protocol};
 
+const NOW_S: i64 = 1_700_000_000;
+
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -32,6 +34,7 @@ enum Done {
 
 /// A server at a time, and the credentials it would give out.
 struct World {
+    started: Instant,
     now: Instant,
     server: Server,
     authority: Authority,
@@ -48,7 +51,7 @@ impl World {
     fn with(change: impl FnOnce(&mut Config)) -> World {
         let now = Instant::now();
         let secrets = BTreeMap::from([("devkey".to_owned(), "secret".to_owned())]);
-        let authority = Authority::new(secrets, Duration::from_secs(300), (now, 1_700_000_000));
+        let authority = Authority::new(secrets, Duration::from_secs(300));
         let ours = RelayAddress {
             bound: at("10.0.0.5:0").ip(),
             advertised: at("203.0.113.9:0").ip(),
@@ -68,9 +71,11 @@ impl World {
             },
             seed: [7; 32],
             started: now,
+            started_unix_s: NOW_S,
         };
         change(&mut config);
         World {
+            started: now,
             now,
             server: Server::new(config),
             authority,
@@ -125,8 +130,13 @@ impl World {
         std::mem::take(&mut self.done)
     }
 
+    fn issue(&self, participant: &str) -> Credentials {
+        let now_s = NOW_S + (self.now - self.started).as_secs() as i64;
+        self.authority.issue(now_s, "devkey", participant).unwrap()
+    }
+
     fn client(&mut self, address: &str) -> Client {
-        let credentials = self.authority.issue(self.now, "devkey", "PA_1").unwrap();
+        let credentials = self.issue("PA_1");
         Client::new(Protocol::Udp, address, credentials)
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use media::transport::stun;
+use media::turn::peers::OwnPort;
 use media::types::{LocalCandidate, Protocol};
 
 use crate::config::rtc::Rtc;
@@ -97,6 +98,17 @@ pub fn candidates(
         candidates.extend(addresses.iter().map(tcp));
     }
     candidates
+}
+
+/// A shard's UDP port at every address, with what it is advertised as.
+pub fn media_ports(reaches: &[Reach], udp_port: u16) -> impl Iterator<Item = OwnPort> + '_ {
+    reaches.iter().flat_map(move |reach| {
+        let advertised = reach.advertised.iter();
+        advertised.map(move |ip| OwnPort {
+            advertised: SocketAddr::new(*ip, udp_port),
+            bound: SocketAddr::new(reach.bound, udp_port),
+        })
+    })
 }
 
 /// The same for candidates of the same type, base and protocol (RFC 8445 §5.1.1.3).

@@ -24,6 +24,14 @@ pub fn local_addresses(rtc: &Rtc) -> std::io::Result<Vec<IpAddr>> {
     Ok(select(all, rtc))
 }
 
+/// Every address of the machine, whatever its interface.
+pub fn all_addresses() -> std::io::Result<Vec<IpAddr>> {
+    Ok(get_if_addrs()?
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .collect())
+}
+
 fn select(all: impl Iterator<Item = Address>, rtc: &Rtc) -> Vec<IpAddr> {
     let wants_v6 = rtc.node_ip.ipv6.is_some() || rtc.node_ip.is_unset();
     let mut chosen: Vec<IpAddr> = all

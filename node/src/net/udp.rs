@@ -2,7 +2,7 @@
 //! knows nothing of what is inside a datagram. A full send buffer drops, as a network would.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -111,21 +111,43 @@ impl UdpPort {
     /// Sends a run of datagrams of `segment_size` bytes (the last may be shorter). Segmented by
     /// the kernel where it can; quinn-udp stops trying once the kernel refused.
     pub fn send(&mut self, to: SocketAddr, payload: &[u8], segment_size: usize) {
+        self.send_as(None, to, payload, segment_size);
+    }
+
+    /// The same, from one of the addresses a wildcard stands for.
+    pub fn send_from(&mut self, from: IpAddr, to: SocketAddr, payload: &[u8], segment_size: usize) {
+        self.send_as(Some(from), to, payload, segment_size);
+    }
+
+    fn send_as(
+        &mut self,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        payload: &[u8],
+        segment_size: usize,
+    ) {
         let segment_size = segment_size.max(1);
         let most = self.state.max_gso_segments().max(1) * segment_size;
         for run in payload.chunks(most.max(segment_size)) {
-            self.send_run(to, run, segment_size, true);
+            self.send_run(from, to, run, segment_size, true);
         }
     }
 
-    fn send_run(&mut self, to: SocketAddr, run: &[u8], segment_size: usize, retry: bool) {
+    fn send_run(
+        &mut self,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        run: &[u8],
+        segment_size: usize,
+        retry: bool,
+    ) {
         let datagrams = run.len().div_ceil(segment_size) as u64;
         let transmit = Transmit {
             destination: to,
             ecn: None,
             contents: run,
             segment_size: (datagrams > 1).then_some(segment_size),
-            src_ip: None,
+            src_ip: from,
         };
         self.counters.sends += 1;
         match self
@@ -142,7 +164,7 @@ impl UdpPort {
             // The state has just learnt that segmentation is refused here: send one by one.
             Err(_) if retry && datagrams > 1 && self.state.max_gso_segments() == 1 => {
                 for datagram in run.chunks(segment_size) {
-                    self.send_run(to, datagram, segment_size, false);
+                    self.send_run(from, to, datagram, segment_size, false);
                 }
             }
             Err(_) => self.counters.dropped_refused += datagrams,
@@ -167,6 +189,15 @@ impl ReceiveSlots {
 
     /// The datagrams of the first `filled` slots with their senders.
     pub fn datagrams(&mut self, filled: usize) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
+        self.arrivals(filled)
+            .map(|(from, _, datagram)| (from, datagram))
+    }
+
+    /// The same with the address they were sent to, where the kernel tells.
+    pub fn arrivals(
+        &mut self,
+        filled: usize,
+    ) -> impl Iterator<Item = (SocketAddr, Option<IpAddr>, &mut [u8])> {
         let slots = self.bytes.chunks_mut(RECEIVE_SLOT_BYTES);
         slots
             .zip(self.meta.iter())
@@ -174,7 +205,8 @@ impl ReceiveSlots {
             .flat_map(|(slot, meta)| {
                 let run = slot.get_mut(..meta.len).unwrap_or_default();
                 let stride = meta.stride.max(1);
-                run.chunks_mut(stride).map(|datagram| (meta.addr, datagram))
+                run.chunks_mut(stride)
+                    .map(|datagram| (meta.addr, meta.dst_ip, datagram))
             })
     }
 }

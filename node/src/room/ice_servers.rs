@@ -4,6 +4,7 @@
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use media::turn::credentials::Authority;
 use protocol::proto;
 
 /// A server and how to authenticate to it.
@@ -26,6 +27,8 @@ pub enum Credentials {
         secret: String,
         seconds: u32,
     },
+    /// The embedded server's.
+    Own(Authority),
 }
 
 impl std::fmt::Debug for Credentials {
@@ -34,13 +37,15 @@ impl std::fmt::Debug for Credentials {
             Credentials::None => "None",
             Credentials::Fixed { .. } => "Fixed(***)",
             Credentials::Shared { .. } => "Shared(***)",
+            Credentials::Own(_) => "Own",
         })
     }
 }
 
 impl IceServer {
-    /// What `participant` is told; `now_s` counts from the epoch.
-    pub(super) fn told_to(&self, participant: &str, now_s: i64) -> proto::IceServer {
+    /// What `participant`, who came with a token of `api_key`, is told; `now_s` counts from the
+    /// epoch.
+    pub(super) fn told_to(&self, participant: &str, api_key: &str, now_s: i64) -> proto::IceServer {
         let (username, credential) = match &self.credentials {
             Credentials::None => Default::default(),
             Credentials::Fixed { username, password } => (username.clone(), password.clone()),
@@ -52,6 +57,11 @@ impl IceServer {
                 let password = STANDARD.encode(hmac::sign(&key, username.as_bytes()));
                 (username, password)
             }
+            // A token without a known key was refused long before.
+            Credentials::Own(authority) => authority
+                .issue(now_s, api_key, participant)
+                .map(|issued| (issued.username, issued.password))
+                .unwrap_or_default(),
         };
         proto::IceServer {
             urls: self.urls.clone(),
@@ -78,11 +88,11 @@ mod tests {
             secret: "north".into(),
             seconds: 14_400,
         });
-        let told = shared.told_to("PA_abc", 1_700_000_000);
+        let told = shared.told_to("PA_abc", "", 1_700_000_000);
         assert_eq!(told.username, "1700014400:PA_abc");
         // printf 1700014400:PA_abc | openssl dgst -sha1 -hmac north -binary | base64
         assert_eq!(told.credential, "xz9OflV0NPJPpS23GCWSHq30h0g=");
-        assert_ne!(shared.told_to("PA_x", 0).credential, told.credential);
+        assert_ne!(shared.told_to("PA_x", "", 0).credential, told.credential);
         assert!(!format!("{shared:?}").contains("north"));
     }
 
@@ -92,11 +102,14 @@ mod tests {
             username: "u".into(),
             password: "p".into(),
         });
-        let told = fixed.told_to("PA_abc", 0);
+        let told = fixed.told_to("PA_abc", "", 0);
         assert_eq!(
             (told.username.as_str(), told.credential.as_str()),
             ("u", "p")
         );
-        assert_eq!(server(Credentials::None).told_to("PA_abc", 0).username, "");
+        assert_eq!(
+            server(Credentials::None).told_to("PA_abc", "", 0).username,
+            ""
+        );
     }
 }

@@ -65,7 +65,7 @@ impl Room {
         let now_s = self.unix_ms() / 1000;
         let servers = self.services.config.ice_servers.iter();
         servers
-            .map(|server| server.told_to(member.sid.as_str(), now_s))
+            .map(|server| server.told_to(member.sid.as_str(), &member.claims.issuer, now_s))
             .collect()
     }
 }

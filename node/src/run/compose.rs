@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media::transport::DtlsIdentity;
+use media::turn::credentials::Authority;
 use media::{ShardConfig, shard};
 use protocol::ids::NodeId;
 use protocol::proto;
@@ -65,6 +66,7 @@ pub fn node(
     node_id: &str,
     identity: &Arc<DtlsIdentity>,
     shards: &Arc<Shards>,
+    authority: Authority,
 ) -> Result<Node, RunError> {
     let keys = keys(config);
     let endpoint: EndpointOf = {
@@ -78,7 +80,7 @@ pub fn node(
             }
         })
     };
-    let settings = rooms_config(config, node_id, shards)?;
+    let settings = rooms_config(config, node_id, shards, authority)?;
     let agents = Agents::start(agent::Settings {
         keys: keys.clone(),
         server_info: server_info(&settings),
@@ -203,7 +205,12 @@ pub fn shard_config(
     })
 }
 
-fn rooms_config(config: &Config, node_id: &str, shards: &Shards) -> Result<RoomsConfig, RunError> {
+fn rooms_config(
+    config: &Config,
+    node_id: &str,
+    shards: &Shards,
+    authority: Authority,
+) -> Result<RoomsConfig, RunError> {
     let (room, limit) = (&config.room, &config.limit);
     let codecs = room.enabled_codecs.iter().map(|codec| proto::Codec {
         mime: codec.mime.clone(),
@@ -246,6 +253,6 @@ fn rooms_config(config: &Config, node_id: &str, shards: &Shards) -> Result<Rooms
         max_data_blobs_bytes: limit.max_data_blobs_size,
         data_tracks: config.enable_data_tracks,
         data_blobs: config.enable_participant_data_blob,
-        ice_servers: ice_servers::told_to_clients(config, shards),
+        ice_servers: ice_servers::told_to_clients(config, shards, authority),
     })
 }

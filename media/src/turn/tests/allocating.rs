@@ -130,7 +130,7 @@ fn quotas_hold_for_each_participant_and_for_the_node() {
 
     for (port, code) in [(5003, 0), (5004, 508)] {
         let mut other = world.client(&format!("198.51.100.7:{port}"));
-        other.credentials = world.authority.issue(world.now, "devkey", "PA_2").unwrap();
+        other.credentials = world.issue("PA_2");
         other.learn_nonce(&mut world);
         assert_eq!(other.allocate(&mut world).code, code);
     }
@@ -140,7 +140,7 @@ fn quotas_hold_for_each_participant_and_for_the_node() {
 fn nobody_uses_the_allocation_of_somebody_else() {
     let mut world = World::new();
     let (mut client, _) = world.allocated("198.51.100.7:5000");
-    client.credentials = world.authority.issue(world.now, "devkey", "PA_2").unwrap();
+    client.credentials = world.issue("PA_2");
     assert_eq!(client.refresh(&mut world, 0), 441);
     assert_eq!(client.permit(&mut world, "203.0.113.9:7882"), 441);
     assert_eq!(world.server.allocations(), 1);

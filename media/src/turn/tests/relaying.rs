@@ -141,7 +141,7 @@ fn a_batch_leaves_in_runs_of_equal_datagrams() {
 #[test]
 fn on_a_stream_channel_data_is_padded_and_written_at_once() {
     let mut world = World::new();
-    let credentials = world.authority.issue(world.now, "devkey", "PA_1").unwrap();
+    let credentials = world.issue("PA_1");
     let mut client = Client::new(Protocol::Tcp, "198.51.100.7:5000", credentials);
     let relay = world.allocate(&mut client);
     assert_eq!(client.bind(&mut world, 0x4001, "203.0.113.9:7882"), 0);
