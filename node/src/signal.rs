@@ -3,6 +3,7 @@
 
 mod client_info;
 mod frames;
+pub mod hostile;
 mod join_params;
 mod join_request;
 mod limits;
