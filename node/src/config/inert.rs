@@ -121,7 +121,6 @@ const INERT: &[(&str, &str)] = &[
         "rtc.use_stun_port_as_ice",
         "the ports of rtc.udp_port are used",
     ),
-    ("turn", "the TURN server is not available yet"),
 ];
 
 const SAMPLING: &str = "logs are not sampled";

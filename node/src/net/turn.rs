@@ -1,6 +1,7 @@
 //! The thread of the TURN server: its ports, a socket for every allocation, and `media::turn` between
 //! them. Waits, hands in, carries out; decides nothing. Started by `crate::turn`.
 
+mod figures;
 pub mod streams;
 
 use std::io;
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use media::turn::{Input, Output, RelayId, Server};
 use media::types::{Path, Protocol};
-use metrics::{counter, gauge};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use crate::limits::{COUNTERS_INTERVAL, RECEIVE_CALLS_PER_TURN, WORKER_WAIT_MAX};
@@ -176,7 +176,7 @@ impl Turner {
             if self.next_report <= now {
                 self.next_report = now + COUNTERS_INTERVAL;
                 self.expire_streams(now);
-                self.report();
+                figures::publish(&self.server, &self.sockets.streams);
             }
         }
     }
@@ -296,57 +296,6 @@ impl Turner {
                 }) => self.sockets.to_client(path, payload, segment_size),
             }
         }
-    }
-
-    fn report(&self) {
-        let counters = self.server.counters();
-        let figures = [
-            (
-                "skein_turn_allocations_made_total",
-                counters.allocations_made,
-            ),
-            ("skein_turn_unauthorized_total", counters.unauthorized),
-            ("skein_turn_refused_quota_total", counters.refused_quota),
-            (
-                "skein_turn_refused_capacity_total",
-                counters.refused_capacity,
-            ),
-            ("skein_turn_refused_peers_total", counters.refused_peers),
-            (
-                "skein_turn_packets_to_peers_total",
-                counters.packets_to_peers,
-            ),
-            ("skein_turn_bytes_to_peers_total", counters.bytes_to_peers),
-            (
-                "skein_turn_packets_to_clients_total",
-                counters.packets_to_clients,
-            ),
-            (
-                "skein_turn_bytes_to_clients_total",
-                counters.bytes_to_clients,
-            ),
-            (
-                "skein_turn_dropped_malformed_total",
-                counters.dropped_malformed,
-            ),
-            (
-                "skein_turn_dropped_unpermitted_total",
-                counters.dropped_unpermitted,
-            ),
-            (
-                "skein_turn_dropped_strangers_total",
-                counters.dropped_strangers,
-            ),
-            (
-                "skein_turn_dropped_full_total",
-                counters.dropped_full + self.sockets.streams.dropped_full,
-            ),
-        ];
-        for (name, value) in figures {
-            counter!(name).absolute(value);
-        }
-        gauge!("skein_turn_allocations").set(self.server.allocations() as f64);
-        gauge!("skein_turn_streams").set(self.sockets.streams.len() as f64);
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Streams {
     strangers: usize,
     /// Frames a slow client had no room for.
     pub dropped_full: u64,
+    /// Connections that ended over TLS: a certificate the client does not trust, an old client.
+    pub refused_tls: u64,
 }
 
 impl Streams {
@@ -90,6 +92,7 @@ impl Streams {
             next_token: first_token,
             strangers: 0,
             dropped_full: 0,
+            refused_tls: 0,
         };
         for listener in listeners {
             let mut listener = TcpListener::from_std(listener);
@@ -147,6 +150,11 @@ impl Streams {
                 Reading::Drained => {}
                 Reading::More => self.unread.push(token),
                 Reading::Over => self.close(token),
+                Reading::Refused(error) => {
+                    self.refused_tls += 1;
+                    tracing::debug!(remote = %stream.path.remote, %error, "TLS to the TURN server failed");
+                    self.close(token);
+                }
             }
         }
         for path in self.closed.drain(..) {
@@ -268,12 +276,23 @@ impl Streams {
 }
 
 /// How a turn of reading ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Reading {
     Drained,
     /// The kernel may hold more.
     More,
     Over,
+    /// TLS failed, and why.
+    Refused(rustls::Error),
+}
+
+/// Why bytes of the socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
 }
 
 impl Stream {
@@ -286,8 +305,10 @@ impl Stream {
                 Ok(length) => {
                     read += length;
                     let bytes = chunk.get(..length).unwrap_or_default();
-                    if self.open(bytes).is_err() || !self.cut_frames(each) {
-                        return Reading::Over;
+                    match self.open(bytes) {
+                        Ok(()) if self.cut_frames(each) => {}
+                        Err(OpenError::Tls(error)) => return Reading::Refused(error),
+                        _ => return Reading::Over,
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Reading::Drained,
@@ -299,7 +320,7 @@ impl Stream {
     }
 
     /// From the bytes of the socket to those of TURN.
-    fn open(&mut self, mut sealed: &[u8]) -> io::Result<()> {
+    fn open(&mut self, mut sealed: &[u8]) -> Result<(), OpenError> {
         let Some(tls) = &mut self.tls else {
             self.inbound.push(sealed);
             return Ok(());
@@ -314,13 +335,13 @@ impl Stream {
                     Ok(0) => break,
                     Ok(length) => self.inbound.push(plain.get(..length).unwrap_or_default()),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 }
             }
         }
         // Handshake messages, or the alert that says what was wrong.
         self.write(&[])?;
-        outcome.map_err(io::Error::other)
+        Ok(outcome?)
     }
 
     /// `false`: the stream is not TURN.
