@@ -186,12 +186,12 @@ impl Server {
 
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Client { path, payload } => self.from_client(now, path, payload),
+            Input::Client { path, payload } => self.client_sent(now, path, payload),
             Input::Peer {
                 relay,
                 from,
                 payload,
-            } => self.from_peer(now, relay, from, payload),
+            } => self.peer_sent(now, relay, from, payload),
             Input::RelayOpened { relay } => self.relay_opened(now, relay),
             Input::RelayFailed { relay } => self.relay_failed(relay),
             Input::Closed { path } => {

@@ -131,7 +131,8 @@ impl Server {
         let start = self.rng.random_range(0..count);
         (0..count)
             .map(|step| first + ((start + step) % count) as u16)
-            .find(|port| !self.ports_taken.contains(port) && !(even && port % 2 == 1))
+            .filter(|port| !even || port % 2 == 0)
+            .find(|port| !self.ports_taken.contains(port))
     }
 
     pub(super) fn relay_opened(&mut self, now: Instant, relay: RelayId) {

@@ -131,7 +131,7 @@ impl Contacts {
     }
 
     /// The channel that data from `from` belongs to.
-    pub(super) fn from_peer(&self, now: Instant, from: SocketAddr) -> Option<u16> {
+    pub(super) fn channel_of(&self, now: Instant, from: SocketAddr) -> Option<u16> {
         let channel = self.channels.iter().find(|one| one.destination == from)?;
         (channel.expires > now && self.permits(now, channel.peer.ip())).then_some(channel.number)
     }

@@ -118,7 +118,7 @@ impl Outbox {
     }
 
     /// Appends a datagram to a peer.
-    pub(super) fn to_peer(&mut self, relay: RelayId, to: SocketAddr, payload: &[u8]) -> bool {
+    pub(super) fn datagram(&mut self, relay: RelayId, to: SocketAddr, payload: &[u8]) -> bool {
         let start = self.bytes.len();
         if start > TURN_OUTBOX_BYTES_MAX {
             return false;

@@ -14,7 +14,7 @@ use super::{RelayId, Server};
 const CHANNEL_BITS: u8 = 0b01;
 
 impl Server {
-    pub(super) fn from_client(&mut self, now: Instant, path: Path, raw: &[u8]) {
+    pub(super) fn client_sent(&mut self, now: Instant, path: Path, raw: &[u8]) {
         if raw.first().is_some_and(|first| first >> 6 == CHANNEL_BITS) {
             return self.channel_from_client(now, path, raw);
         }
@@ -64,7 +64,7 @@ impl Server {
     }
 
     fn pass_to_peer(&mut self, relay: RelayId, destination: SocketAddr, payload: &[u8]) {
-        if self.out.to_peer(relay, destination, payload) {
+        if self.out.datagram(relay, destination, payload) {
             self.counters.packets_to_peers += 1;
             self.counters.bytes_to_peers += payload.len() as u64;
         } else {
@@ -72,7 +72,7 @@ impl Server {
         }
     }
 
-    pub(super) fn from_peer(
+    pub(super) fn peer_sent(
         &mut self,
         now: Instant,
         relay: RelayId,
@@ -86,7 +86,7 @@ impl Server {
             return;
         };
         let path = allocation.path;
-        let passed = if let Some(channel) = allocation.contacts.from_peer(now, from) {
+        let passed = if let Some(channel) = allocation.contacts.channel_of(now, from) {
             self.out.channel_data(path, channel, payload)
         } else {
             let peer = self.config.peers.origin(from);

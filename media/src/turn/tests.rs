@@ -158,7 +158,7 @@ impl World {
         opened.unwrap()
     }
 
-    fn from_peer(&mut self, relay: RelayId, from: &str, payload: &[u8]) -> Vec<Done> {
+    fn peer_sends(&mut self, relay: RelayId, from: &str, payload: &[u8]) -> Vec<Done> {
         self.take();
         let from = at(from);
         self.handle(Input::Peer {

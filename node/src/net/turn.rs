@@ -208,7 +208,7 @@ impl Turner {
                 for (remote, to, payload) in self.slots.arrivals(filled) {
                     let path = Path {
                         protocol: Protocol::Udp,
-                        local: SocketAddr::new(to.unwrap_or(bound.ip()), bound.port()),
+                        local: SocketAddr::new(to.unwrap_or_else(|| bound.ip()), bound.port()),
                         remote,
                     };
                     self.server.handle(now, Input::Client { path, payload });
@@ -293,7 +293,7 @@ impl Turner {
                     path,
                     payload,
                     segment_size,
-                }) => self.sockets.to_client(path, payload, segment_size),
+                }) => self.sockets.deliver(path, payload, segment_size),
             }
         }
     }
@@ -365,7 +365,7 @@ impl Sockets {
         }
     }
 
-    fn to_client(&mut self, path: Path, payload: &[u8], segment_size: usize) {
+    fn deliver(&mut self, path: Path, payload: &[u8], segment_size: usize) {
         if path.protocol == Protocol::Tcp {
             return self.streams.send(&path, payload);
         }

@@ -17,7 +17,7 @@ fn data_goes_to_a_media_port_and_back_by_indications() {
         client.send(&mut world, &raw),
         [Done::ToPeer(relay, bound, b"check".to_vec(), 5)]
     );
-    let done = world.from_peer(relay, "10.0.0.5:7882", b"answer");
+    let done = world.peer_sends(relay, "10.0.0.5:7882", b"answer");
     let [Done::ToClient(path, raw, _)] = &done[..] else {
         panic!("{done:?}");
     };
@@ -41,7 +41,7 @@ fn a_channel_carries_four_bytes_more_and_ends_after_ten_minutes() {
         [Done::ToPeer(relay, bound, b"media".to_vec(), 5)]
     );
     assert_eq!(
-        world.from_peer(relay, "10.0.0.5:7882", b"media"),
+        world.peer_sends(relay, "10.0.0.5:7882", b"media"),
         [Done::ToClient(client.path, raw.clone(), 9)]
     );
     world.pass(Duration::from_secs(299));
@@ -96,7 +96,7 @@ fn private_peers_and_other_ports_of_this_machine_are_out_of_reach() {
     assert_eq!(client.permit(&mut world, "10.0.0.5:7882"), 0);
     let raw = Client::indication("10.0.0.5:22", b"knock");
     assert!(client.send(&mut world, &raw).is_empty());
-    assert!(world.from_peer(relay, "10.0.0.5:53", b"spoof").is_empty());
+    assert!(world.peer_sends(relay, "10.0.0.5:53", b"spoof").is_empty());
     assert_eq!(world.server.counters().refused_peers, 7);
 }
 
@@ -104,16 +104,16 @@ fn private_peers_and_other_ports_of_this_machine_are_out_of_reach() {
 fn strangers_do_not_reach_a_client() {
     let mut world = World::new();
     let (mut client, relay) = world.allocated("198.51.100.7:5000");
-    assert!(world.from_peer(relay, "8.8.8.8:53", b"spam").is_empty());
+    assert!(world.peer_sends(relay, "8.8.8.8:53", b"spam").is_empty());
     assert_eq!(client.permit(&mut world, "8.8.8.8:53"), 0);
-    assert_eq!(world.from_peer(relay, "8.8.8.8:99", b"any port").len(), 1);
+    assert_eq!(world.peer_sends(relay, "8.8.8.8:99", b"any port").len(), 1);
     let late = RelayId {
         generation: relay.generation + 1,
         ..relay
     };
     assert!(
         world
-            .from_peer(late, "8.8.8.8:53", b"other socket")
+            .peer_sends(late, "8.8.8.8:53", b"other socket")
             .is_empty()
     );
     assert_eq!(world.server.counters().dropped_unpermitted, 2);
