@@ -1,5 +1,5 @@
-//! Relaying allocates nothing once its buffers have grown: counted by a global allocator, so this is
-//! a test binary of its own with one test.
+//! Relaying allocates nothing once its buffers have grown: counted by a global allocator, so this
+//! is a test binary of its own with one test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::alloc::System;

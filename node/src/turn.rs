@@ -1,6 +1,6 @@
 //! The embedded TURN server as `livekit.yaml`'s `turn:` describes it: checks the section, opens its
-//! ports, names the media ports it leads to, starts its thread. `run` calls it; `media::turn` is the
-//! protocol and `net::turn` the sockets.
+//! ports, names the media ports it leads to, starts its thread. `run` calls it; `media::turn` is
+//! the protocol and `net::turn` the sockets.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,6 +1,6 @@
 //! TURN messages (RFC 8656 on RFC 8489): a view on hostile bytes without allocation, and a writer
-//! that appends to a buffer it is given. Channel data is cut here too. Called by the TURN server and
-//! by the client that the connection test uses.
+//! that appends to a buffer it is given. Channel data is cut here too. Called by the TURN server
+//! and by the client that the connection test uses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

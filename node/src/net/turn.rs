@@ -1,5 +1,5 @@
-//! The thread of the TURN server: its ports, a socket for every allocation, and `media::turn` between
-//! them. Waits, hands in, carries out; decides nothing. Started by `crate::turn`.
+//! The thread of the TURN server: its ports, a socket for every allocation, and `media::turn`
+//! between them. Waits, hands in, carries out; decides nothing. Started by `crate::turn`.
 
 mod figures;
 pub mod streams;

@@ -152,7 +152,8 @@ impl Streams {
                 Reading::Over => self.close(token),
                 Reading::Refused(error) => {
                     self.refused_tls += 1;
-                    tracing::debug!(remote = %stream.path.remote, %error, "TLS to the TURN server failed");
+                    let remote = stream.path.remote;
+                    tracing::debug!(%remote, %error, "TLS to the TURN server failed");
                     self.close(token);
                 }
             }
