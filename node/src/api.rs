@@ -27,13 +27,24 @@ use crate::rooms::Rooms;
 pub struct Api {
     rooms: Rooms,
     keys: Keys,
+    body_bytes_max: usize,
 }
 
 type Answer = Result<Vec<u8>, Error>;
 
 impl Api {
-    pub fn new(rooms: Rooms, keys: Keys) -> Self {
-        Self { rooms, keys }
+    /// `body_bytes_max` is `limit.max_api_request_body_size`; 0 = the default, as nothing is
+    /// unlimited.
+    pub fn new(rooms: Rooms, keys: Keys, body_bytes_max: usize) -> Self {
+        let body_bytes_max = match body_bytes_max {
+            0 => limits::BODY_BYTES_DEFAULT,
+            bytes => bytes,
+        };
+        Self {
+            rooms,
+            keys,
+            body_bytes_max,
+        }
     }
 
     /// The routes of the server API.

@@ -4,4 +4,5 @@ pub mod census;
 pub mod logs;
 pub mod metrics;
 pub mod node_stats;
+pub(crate) mod room_events;
 pub mod traffic;

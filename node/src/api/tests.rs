@@ -95,7 +95,7 @@ impl Server {
     }
 
     fn serve(rooms: Rooms) -> Self {
-        let api = Api::new(rooms, keys());
+        let api = Api::new(rooms, keys(), 0);
         let server = HttpServer::new(move || App::new().configure(|config| api.configure(config)));
         let server = server
             .workers(1)

@@ -1,15 +1,16 @@
 //! Twirp over HTTP: route, size, token, encoding, in the order in which upstream checks them; then
 //! the service. Every failure but a bad token is a Twirp error in JSON.
 
+use std::time::Instant;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
-use metrics::counter;
+use metrics::{counter, histogram};
 use protocol::twirp::{Code, Encoding, Error, Method, malformed};
 
 use super::Api;
-use super::limits::BODY_BYTES_MAX;
 use crate::auth::{Caller, authenticate, refusal, unix_seconds};
 
 const PREFIX: &str = "/twirp/";
@@ -21,7 +22,9 @@ pub(super) fn configure(config: &mut web::ServiceConfig, api: Api) {
 }
 
 async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -> HttpResponse {
-    if declared_length(&request).is_some_and(|length| length > BODY_BYTES_MAX) {
+    let started = Instant::now();
+    let body_bytes_max = api.body_bytes_max;
+    if declared_length(&request).is_some_and(|length| length > body_bytes_max) {
         return too_large();
     }
     let (headers, query) = (request.headers(), request.query_string());
@@ -31,9 +34,14 @@ async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -
     };
     let (method, encoding) = match route(&request) {
         Ok(routed) => routed,
-        Err(error) => return failed("", "", &error),
+        Err(error) => return failed(&Call::unknown(started), &error),
     };
-    let Some(body) = read(body).await else {
+    let call = Call {
+        service: method.service(),
+        method: method.name(),
+        started,
+    };
+    let Some(body) = read(body, body_bytes_max).await else {
         return too_large();
     };
     let answer = match method.request(encoding, body) {
@@ -52,12 +60,12 @@ async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -
     });
     match answer {
         Ok(body) => {
-            count(&method.service(), method.name(), StatusCode::OK, "");
+            call.count(StatusCode::OK, "");
             HttpResponse::Ok()
                 .content_type(encoding.content_type())
                 .body(body)
         }
-        Err(error) => failed(&method.service(), method.name(), &error),
+        Err(error) => failed(&call, &error),
     }
 }
 
@@ -94,10 +102,10 @@ fn declared_length(request: &HttpRequest) -> Option<usize> {
 
 /// The whole body; `None` = it is too large. A body that breaks off reads as what arrived, which
 /// does not decode.
-async fn read(mut body: web::Payload) -> Option<Vec<u8>> {
+async fn read(mut body: web::Payload, bytes_max: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(Ok(chunk)) = body.next().await {
-        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
+        if bytes.len() + chunk.len() > bytes_max {
             return None;
         }
         bytes.extend_from_slice(&chunk);
@@ -109,23 +117,43 @@ fn too_large() -> HttpResponse {
     refusal(StatusCode::PAYLOAD_TOO_LARGE, "request body too large")
 }
 
-fn failed(service: &str, method: &str, error: &Error) -> HttpResponse {
+fn failed(call: &Call<'_>, error: &Error) -> HttpResponse {
     let status = StatusCode::from_u16(error.code.status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    count(service, method, status, error.code.name());
+    call.count(status, error.code.name());
     HttpResponse::build(status)
         .content_type("application/json")
         .body(error.body())
 }
 
-/// Labels are names of known methods and codes only, so their number is bounded.
-fn count(service: &str, method: &str, status: StatusCode, code: &'static str) {
-    let family = format!("{}xx", status.as_u16() / 100);
-    let labels = [
-        ("service", service.to_owned()),
-        ("method", method.to_owned()),
-        ("status", family),
-        ("code", code.to_owned()),
-    ];
-    counter!("livekit_node_twirp_request_status", &labels).increment(1);
+/// A call to be counted. Labels are names of known methods and codes only, so their number is
+/// bounded.
+struct Call<'a> {
+    service: String,
+    method: &'a str,
+    started: Instant,
+}
+
+impl Call<'_> {
+    /// A path that is no method.
+    fn unknown(started: Instant) -> Self {
+        Call {
+            service: String::new(),
+            method: "",
+            started,
+        }
+    }
+
+    fn count(&self, status: StatusCode, code: &'static str) {
+        let family = format!("{}xx", status.as_u16() / 100);
+        let mut labels = vec![
+            ("service", self.service.clone()),
+            ("method", self.method.to_owned()),
+            ("status", family),
+        ];
+        let milliseconds = self.started.elapsed().as_secs_f64() * 1_000.0;
+        histogram!("livekit_node_twirp_request_latency_ms", &labels).record(milliseconds);
+        labels.push(("code", code.to_owned()));
+        counter!("livekit_node_twirp_request_status", &labels).increment(1);
+    }
 }

@@ -2,7 +2,7 @@
 //! time. Started by `rooms`. Decides nothing.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Recipient};
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use super::contract::{
 };
 use super::environment::Sinks;
 use crate::rooms::{self, Registry};
+use crate::telemetry::room_events;
 
 /// Everything the registry forwards to a room.
 #[derive(Message)]
@@ -80,6 +81,7 @@ impl RoomActor {
     }
 
     fn carry_out(&mut self, output: RoomOutput) {
+        room_events::observe(&output, unix_ms());
         match output {
             RoomOutput::Session { session, message } => {
                 let last = matches!(message, SessionMessage::Close);
@@ -155,6 +157,12 @@ impl RoomActor {
             ToRoom::Input(_) | ToRoom::Forgotten => {}
         }
     }
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.map_or(0, |since| since.as_millis());
+    i64::try_from(since).unwrap_or(i64::MAX)
 }
 
 impl Actor for RoomActor {

@@ -104,7 +104,7 @@ pub fn node(
         Arc::new(rooms.clone()),
     );
     Ok(Node {
-        api: Api::new(rooms.clone(), keys),
+        api: Api::new(rooms.clone(), keys, config.limit.max_api_request_body_size),
         gateway: Arc::new(gateway),
         capacity,
         agents,

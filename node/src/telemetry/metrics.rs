@@ -18,6 +18,14 @@ use crate::config::server::Prometheus;
 const MILLISECONDS: [f64; 12] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 10_000.0,
 ];
+/// Sessions last from seconds to a day, in milliseconds.
+const SESSION_MILLISECONDS: [f64; 9] = [1e3, 1e4, 6e4, 3e5, 6e5, 1.8e6, 3.6e6, 7.2e6, 8.64e7];
+/// Boundaries of upstream's `packets.go`.
+const JITTER_MICROSECONDS: [f64; 9] = [1e3, 5e3, 1e4, 3e4, 5e4, 7e4, 1e5, 3e5, 6e5];
+const LOSS_PERCENT: [f64; 10] = [0.0, 0.1, 0.3, 0.5, 0.7, 1.0, 5.0, 10.0, 40.0, 100.0];
+const RTT_MILLISECONDS: [f64; 10] = [
+    50.0, 100.0, 150.0, 200.0, 250.0, 500.0, 750.0, 1e3, 5e3, 1e4,
+];
 /// For durations of rooms, seconds.
 const SECONDS: [f64; 10] = [
     5.0, 10.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 86_400.0,
@@ -28,10 +36,20 @@ pub fn install(node_id: &str) -> Option<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .add_global_label("node_id", node_id)
         .add_global_label("node_type", "SERVER");
-    let builder = builder
-        .set_buckets_for_metric(Matcher::Suffix("_ms".into()), &MILLISECONDS)
-        .and_then(|builder| {
-            builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+    let suffix = |suffix: &str| Matcher::Suffix(suffix.to_owned());
+    let named = |name: &str| Matcher::Full(name.to_owned());
+    let buckets: [(Matcher, &[f64]); 6] = [
+        (suffix("_ms"), &MILLISECONDS),
+        (suffix("_seconds"), &SECONDS),
+        (named("livekit_session_duration_ms"), &SESSION_MILLISECONDS),
+        (named("livekit_rtt_ms"), &RTT_MILLISECONDS),
+        (named("livekit_jitter_us"), &JITTER_MICROSECONDS),
+        (named("livekit_packet_loss_percent"), &LOSS_PERCENT),
+    ];
+    let builder = buckets
+        .into_iter()
+        .try_fold(builder, |builder, (matcher, values)| {
+            builder.set_buckets_for_metric(matcher, values)
         });
     builder.and_then(PrometheusBuilder::install_recorder).ok()
 }

@@ -73,7 +73,21 @@ fn count(before: &TransportStats, now: &TransportStats) {
     counter!("livekit_pli_total", "direction" => "incoming").increment(new(|s| s.plis_in));
     counter!("livekit_pli_total", "direction" => "outgoing").increment(new(|s| s.plis_out));
     counter!("skein_packets_dropped_total").increment(new(|stats| stats.packets_dropped));
+    if new(|stats| stats.packets_in) > 0 {
+        let jitter = now.jitter_in.as_secs_f64() * 1e6;
+        histogram!("livekit_jitter_us", "direction" => "incoming").record(jitter);
+        loss("incoming", now.loss_in);
+    }
+    if initial > 0 {
+        loss("outgoing", now.loss_out);
+    }
     if let Some(rtt) = now.rtt {
         histogram!("livekit_rtt_ms").record(rtt.as_secs_f64() * 1_000.0);
     }
+}
+
+/// `share` is 0.0..=1.0 of the last second.
+fn loss(direction: &'static str, share: f32) {
+    let percent = f64::from(share) * 100.0;
+    histogram!("livekit_packet_loss_percent", "direction" => direction).record(percent);
 }

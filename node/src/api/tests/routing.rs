@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Server, error, list};
-use crate::api::limits::BODY_BYTES_MAX;
+use crate::api::limits::BODY_BYTES_DEFAULT;
 
 #[actix_web::test]
 async fn requests_that_lead_nowhere_are_bad_routes() {
@@ -89,7 +89,7 @@ async fn a_bad_token_is_a_plain_401_and_none_is_a_twirp_error() {
 #[actix_web::test]
 async fn an_oversized_body_is_refused_before_the_token_is_looked_at() {
     let server = Server::start();
-    let body = vec![b' '; BODY_BYTES_MAX + 1];
+    let body = vec![b' '; BODY_BYTES_DEFAULT + 1];
     let request = server.post("RoomService/ListRooms", "application/json", body);
     assert_eq!(server.send(request.bearer_auth("x")).await.status, 413);
 }
