@@ -14,6 +14,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use rustix::time::{ClockId, clock_gettime};
 use skein_media::demux::classify;
 use skein_media::ids::{DownTrackKey, TrackKey};
 use skein_media::rtp::writer::Head;
@@ -44,9 +45,7 @@ const ROUNDS: usize = 7;
 
 /// CPU time of this thread. Other work on the machine is not in it, unlike in wall time.
 fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let on_cpu = text.split_whitespace().next().unwrap();
-    Duration::from_nanos(on_cpu.parse().unwrap())
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -2,11 +2,9 @@
 //! rewrite the header, seal, and send the run with one system call. No state, no decisions.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use mio::{Events, Interest, Poll, Token};
 use skein_node::net::udp::{self, ReceiveSlots, UdpPort};
 
 use crate::{BURST, PACKET_BYTES, PACKETS_PER_ROUND, ROUNDS, cpu};
@@ -31,22 +29,27 @@ pub(crate) fn micros_per_packet(subscribers: usize) -> f64 {
     seal(&minimal.publisher_key, &mut sealed, 1);
 
     let bursts = bursts_per_round(subscribers);
-    let (sender, figures) = mpsc::channel();
-    let serving = std::thread::spawn(move || {
-        for _ in 0..=ROUNDS {
-            sender.send(minimal.serve(bursts)).unwrap();
+    let mut round = || {
+        let mut cost = Duration::ZERO;
+        for burst in 0..bursts {
+            // Publisher and receivers are no part of the server: filling and emptying is untimed.
+            for _ in 0..BURST {
+                publisher.send_to(&sealed, address).unwrap();
+            }
+            let start = cpu();
+            minimal.receive();
+            minimal.forward();
+            cost += cpu() - start;
+            if burst % BURSTS_BETWEEN_DRAINS == 0 || burst + 1 == bursts {
+                receivers.iter().for_each(|socket| {
+                    drain(socket);
+                });
+            }
         }
-    });
-    let receivers: Vec<&UdpSocket> = receivers.iter().collect();
-    let round = || {
-        pump(bursts, &receivers, || {
-            publisher.send_to(&sealed, address).map(|_| ()).unwrap()
-        });
-        figures.recv().unwrap()
+        cost
     };
     round(); // warms up
     let mut figures: Vec<Duration> = (0..ROUNDS).map(|_| round()).collect();
-    serving.join().unwrap();
     figures.sort();
     let packets = (bursts * BURST * subscribers) as f64;
     figures[ROUNDS / 2].as_nanos() as f64 / 1_000.0 / packets
@@ -82,7 +85,6 @@ pub(crate) fn bursts_per_round(subscribers: usize) -> usize {
 
 struct Minimal {
     server: UdpPort,
-    poll: Poll,
     addresses: Vec<SocketAddr>,
     keys: Vec<LessSafeKey>,
     publisher_key: LessSafeKey,
@@ -93,14 +95,9 @@ struct Minimal {
 }
 
 impl Minimal {
-    fn new(mut server: UdpPort, addresses: Vec<SocketAddr>) -> Minimal {
-        let poll = Poll::new().unwrap();
-        poll.registry()
-            .register(server.source(), Token(0), Interest::READABLE)
-            .unwrap();
+    fn new(server: UdpPort, addresses: Vec<SocketAddr>) -> Minimal {
         Minimal {
             server,
-            poll,
             keys: (0..addresses.len()).map(key).collect(),
             publisher_key: key(usize::MAX),
             addresses,
@@ -111,24 +108,11 @@ impl Minimal {
         }
     }
 
-    /// Forwards so many bursts; CPU time it took.
-    fn serve(&mut self, bursts: usize) -> Duration {
-        let mut events = Events::with_capacity(8);
-        let start = cpu();
-        for _ in 0..bursts {
-            self.receive(&mut events);
-            self.forward();
-        }
-        cpu() - start
-    }
-
-    fn receive(&mut self, events: &mut Events) {
+    /// Takes a whole burst, which waits already.
+    fn receive(&mut self) {
         let mut count = 0;
         while count < BURST {
             let filled = self.server.receive(&mut self.slots).unwrap();
-            if filled == 0 {
-                self.poll.poll(events, None).unwrap();
-            }
             for (_, datagram) in self.slots.datagrams(filled) {
                 open(&self.publisher_key, datagram, 1);
                 self.opened[count * PACKET_BYTES..][..PACKET_BYTES]

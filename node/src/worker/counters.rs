@@ -6,16 +6,14 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 
 use crate::net::tcp::TcpCounters;
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::net::udp::UdpCounters;
 
-/// CPU time of the calling thread; zero where the kernel does not tell.
+/// CPU time of the calling thread, to the nanosecond (`/proc/thread-self/schedstat` lags by a tick).
 pub fn thread_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let on_cpu = text
-        .split_whitespace()
-        .next()
-        .and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(on_cpu.unwrap_or(0))
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 #[derive(Debug, Default)]
