@@ -13,6 +13,8 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
 use protocol::grants::{Claims, VideoGrant};
 use protocol::token::{self, Keys};
 
+use crate::net::gate::Visitor;
+
 const BEARER: &str = "Bearer ";
 const TOKEN_PARAMETER: &str = "access_token";
 
@@ -56,8 +58,32 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let keys = request.app_data::<web::Data<Keys>>();
         let keys = keys.map_or_else(|| Arc::new(Keys::new([])), |keys| keys.clone().into_inner());
-        let query = request.query_string();
-        ready(authenticate(&keys, request.headers(), query, unix_seconds()).map(Caller))
+        ready(of_request(&keys, request).map(Caller))
+    }
+}
+
+/// Verifies the token of a request; with a good one its connection is no stranger's any more.
+pub fn of_request(keys: &Keys, request: &HttpRequest) -> Result<Option<Claims>, Unauthorized> {
+    of_request_with(keys, request, request.query_string())
+}
+
+/// The same where parameters may have come in the body.
+pub fn of_request_with(
+    keys: &Keys,
+    request: &HttpRequest,
+    query: &str,
+) -> Result<Option<Claims>, Unauthorized> {
+    let claims = authenticate(keys, request.headers(), query, unix_seconds())?;
+    if claims.is_some() {
+        vouch(request);
+    }
+    Ok(claims)
+}
+
+/// The connection of this request belongs to somebody with a valid token.
+fn vouch(request: &HttpRequest) {
+    if let Some(visitor) = request.conn_data::<Visitor>() {
+        visitor.vouch();
     }
 }
 

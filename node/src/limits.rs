@@ -94,3 +94,6 @@ pub const TURN_CREDENTIALS_MIN: Duration = Duration::from_secs(300);
 pub const TURN_CREDENTIALS_MAX: Duration = Duration::from_secs(86_400);
 /// A renewed certificate is noticed after this.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
+/// Remote networks whose connects are counted, per generation: a few MiB; real clients of one node
+/// come from fewer.
+pub const GATE_NETWORKS_MAX: usize = 32_768;

@@ -35,6 +35,8 @@ pub enum RunError {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error("limit.trusted_networks: `{0}` is neither an IP address nor a network")]
+    TrustedNetwork(String),
     #[error("bind_addresses: `{0}` is not an IP address")]
     BindAddress(String),
     #[error("the operating system gives no randomness")]
@@ -90,7 +92,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let status = status::Status::new(&config, &node_id, node.rooms.clone(), stats.clone());
     let server = http::serve(
         listeners,
-        compose::http_settings(&config, stats),
+        compose::http_settings(&config, stats)?,
         node.routes(&config, &status),
     )?;
     let mut handles = vec![server.handle()];

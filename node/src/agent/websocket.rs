@@ -16,7 +16,7 @@ use super::Agents;
 use super::jobs::{Connection, Input};
 use super::limits::{MESSAGES_WAITING_MAX, PING_INTERVAL, SILENCE_MAX};
 use super::worker_actor::{Connected, Handle, WorkerActor};
-use crate::auth::{Caller, authenticate, refusal, unix_seconds};
+use crate::auth::{Caller, of_request, refusal};
 
 pub(super) fn configure(config: &mut web::ServiceConfig, agents: Agents) {
     config
@@ -29,8 +29,7 @@ async fn connect(
     body: web::Payload,
     agents: web::Data<Agents>,
 ) -> HttpResponse {
-    let now = unix_seconds();
-    let caller = match authenticate(&agents.keys, request.headers(), request.query_string(), now) {
+    let caller = match of_request(&agents.keys, &request) {
         Ok(claims) => Caller(claims),
         Err(error) => return refusal(StatusCode::UNAUTHORIZED, error.to_string()),
     };

@@ -11,7 +11,7 @@ use metrics::{counter, histogram};
 use protocol::twirp::{Code, Encoding, Error, Method, malformed};
 
 use super::Api;
-use crate::auth::{Caller, authenticate, refusal, unix_seconds};
+use crate::auth::{Caller, of_request, refusal};
 
 const PREFIX: &str = "/twirp/";
 
@@ -27,8 +27,7 @@ async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -
     if declared_length(&request).is_some_and(|length| length > body_bytes_max) {
         return too_large();
     }
-    let (headers, query) = (request.headers(), request.query_string());
-    let caller = match authenticate(&api.keys, headers, query, unix_seconds()) {
+    let caller = match of_request(&api.keys, &request) {
         Ok(claims) => Caller(claims),
         Err(error) => return refusal(StatusCode::UNAUTHORIZED, error.to_string()),
     };

@@ -78,6 +78,18 @@ fn default_codecs() -> Vec<CodecSpec> {
     names.into_iter().map(spec).collect()
 }
 
+fn private_networks() -> Vec<String> {
+    let networks = [
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::1/128",
+        "fc00::/7",
+    ];
+    networks.map(str::to_owned).to_vec()
+}
+
 section! {
     /// 0 = no limit, everywhere.
     Limit {
@@ -99,5 +111,12 @@ section! {
         signal_message_size_limit: usize = 2 << 20,
         agent_signal_message_size_limit: usize = 2 << 20,
         max_api_request_body_size: usize = 10 << 20,
+        /// Ours: HTTP connections a second that one remote address may open without showing a
+        /// valid token, and how many at once; 0 = no limit.
+        stranger_connects_per_second: u32 = 20,
+        stranger_connects_burst: u32 = 1000,
+        /// Ours: networks whose connections are not counted: this machine and private ones, where
+        /// proxies are.
+        trusted_networks: Vec<String> = private_networks(),
     }
 }

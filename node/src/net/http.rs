@@ -5,6 +5,7 @@ use std::any::Any;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Extensions, Server, ServiceRequest, ServiceResponse};
@@ -13,8 +14,10 @@ use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, Error, HttpResponse, HttpServer, web};
+use metrics::counter;
 use protocol::token::Keys;
 
+use super::gate::{Gate, Refused};
 use crate::auth::refusal;
 use crate::limits::{
     HTTP_CONNECTIONS_MAX, HTTP_HEAD_TIMEOUT, HTTP_KEEP_ALIVE, TCP_KEEP_ALIVE, TCP_USER_TIMEOUT,
@@ -41,6 +44,8 @@ pub type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 pub struct HttpSettings {
     /// Threads that serve HTTP; participants' sessions live on them too.
     pub workers: usize,
+    /// How often strangers may connect.
+    pub gate: Gate,
     /// Given to `auth::Caller` in every handler.
     pub keys: Keys,
     /// Largest request body; 0 = no limit but the address space.
@@ -57,6 +62,7 @@ pub fn serve(
     routes: Vec<Routes>,
 ) -> io::Result<Server> {
     let workers = settings.workers.max(1);
+    let gate = settings.gate.clone();
     let factory = move || {
         let body_bytes_max = match settings.body_bytes_max {
             0 => usize::MAX,
@@ -82,7 +88,7 @@ pub fn serve(
         .tcp_nodelay(true)
         // A client that hangs up while a room is asked takes its question back.
         .h1_allow_half_closed(false)
-        .on_connect(bound_dead_peers)
+        .on_connect(move |connection, data| welcome(connection, data, &gate))
         .disable_signals();
     for listener in listeners {
         server = server.listen(listener)?;
@@ -104,12 +110,29 @@ async fn not_found() -> HttpResponse {
     refusal(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-/// A peer that vanished or stopped reading holds buffers: the kernel ends it after a while.
-fn bound_dead_peers(connection: &dyn Any, _: &mut Extensions) {
+/// Shuts a stranger out, or bounds what its connection may hold.
+fn welcome(connection: &dyn Any, data: &mut Extensions, gate: &Gate) {
     let Some(stream) = connection.downcast_ref::<TcpStream>() else {
         return;
     };
     let socket = socket2::SockRef::from(stream);
+    if let Ok(peer) = stream.peer_addr() {
+        match gate.admit(Instant::now(), peer.ip()) {
+            Ok(Some(visitor)) => drop(data.insert(visitor)),
+            Ok(None) => {}
+            Err(Refused) => {
+                counter!("skein_connections_refused_total").increment(1);
+                // It may have gone by itself.
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+        }
+    }
+    bound_dead_peers(&socket);
+}
+
+/// A peer that vanished or stopped reading holds buffers: the kernel ends it after a while.
+fn bound_dead_peers(socket: &socket2::SockRef<'_>) {
     let keep_alive = socket2::TcpKeepalive::new().with_time(TCP_KEEP_ALIVE);
     // Both are refinements: a kernel that refuses them still serves.
     let _ = socket.set_tcp_keepalive(&keep_alive);

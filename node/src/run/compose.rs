@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use media::transport::DtlsIdentity;
 use media::turn::credentials::Authority;
+use media::turn::peers::Network;
 use media::{ShardConfig, shard};
 use protocol::ids::NodeId;
 use protocol::proto;
@@ -18,6 +19,7 @@ use crate::agent::{self, Agents};
 use crate::api::{Api, whip};
 use crate::config::Config;
 use crate::config::server::Storage;
+use crate::net::gate::{Gate, Terms};
 use crate::net::http::{HttpSettings, Routes};
 use crate::room::environment::{Endpoint, EndpointOf, RoomsConfig, Services, ShardSink, Sinks};
 use crate::room::server_info;
@@ -158,13 +160,29 @@ pub fn keys(config: &Config) -> Keys {
     Keys::new(pairs.map(|(key, secret)| (key.clone(), secret.expose().to_owned())))
 }
 
-pub fn http_settings(config: &Config, stats: NodeStats) -> HttpSettings {
-    HttpSettings {
+fn gate(config: &Config) -> Result<Gate, RunError> {
+    let limit = &config.limit;
+    let parse =
+        |text: &String| Network::parse(text).ok_or_else(|| RunError::TrustedNetwork(text.clone()));
+    Ok(Gate::new(Terms {
+        connects_per_second: limit.stranger_connects_per_second,
+        burst: limit.stranger_connects_burst,
+        trusted: limit
+            .trusted_networks
+            .iter()
+            .map(parse)
+            .collect::<Result<_, _>>()?,
+    }))
+}
+
+pub fn http_settings(config: &Config, stats: NodeStats) -> Result<HttpSettings, RunError> {
+    Ok(HttpSettings {
+        gate: gate(config)?,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         keys: keys(config),
         body_bytes_max: config.limit.max_api_request_body_size,
         healthy: Arc::new(move || stats.healthy()),
-    }
+    })
 }
 
 /// Makes the configuration of one shard; each has a seed of its own from the operating system.

@@ -26,3 +26,5 @@ pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const INBOX_BURST_MESSAGES: u32 = 1000;
 /// Sustained; beyond it the socket is simply read more slowly.
 pub(super) const INBOX_MESSAGES_PER_SECOND: u32 = 200;
+/// A posted form carries what a query could: tokens are some KiB, a join request more.
+pub(super) const FORM_BYTES_MAX: usize = 64 << 10;

@@ -20,6 +20,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::*;
 use crate::auth::unix_seconds;
+use crate::net::gate::Gate;
 use crate::net::http::{HttpSettings, serve};
 use crate::room::contract::{AttachError, SessionMessage};
 
@@ -119,6 +120,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let http = HttpSettings {
+            gate: Gate::default(),
             workers: 1,
             keys: keys(),
             body_bytes_max: 1000,

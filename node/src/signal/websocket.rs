@@ -1,17 +1,17 @@
 //! The HTTP side of the gateway: `/rtc`, `/rtc/v1` and their `validate`. A request becomes a
 //! session only after the room has spoken; until then every failure is a status and a text.
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use metrics::counter;
 use protocol::grants::Claims;
 
-use super::limits::{ATTACH_TIMEOUT, SIGNAL_MESSAGE_BYTES_DEFAULT};
+use super::limits::{ATTACH_TIMEOUT, FORM_BYTES_MAX, SIGNAL_MESSAGE_BYTES_DEFAULT};
 use super::participant_actor::{ParticipantActor, Socket};
 use super::validate::{self, Refusal};
 use super::{Gateway, client_info, join_params};
-use crate::auth::{authenticate, refusal, unix_seconds};
+use crate::auth::{of_request_with, refusal};
 use crate::room::contract::{Attach, AttachError, AttachKind};
 
 type GatewayData = web::Data<Gateway>;
@@ -48,17 +48,49 @@ async fn connect_v1(
     connect(request, body, gateway, Path::V1).await
 }
 
-async fn validate_v0(request: HttpRequest, gateway: GatewayData) -> HttpResponse {
-    validate_only(&request, &gateway, Path::V0).await
+async fn validate_v0(
+    request: HttpRequest,
+    body: web::Payload,
+    gateway: GatewayData,
+) -> HttpResponse {
+    let query = parameters(&request, body).await;
+    validate_only(&request, &query, &gateway, Path::V0).await
 }
 
-async fn validate_v1(request: HttpRequest, gateway: GatewayData) -> HttpResponse {
-    validate_only(&request, &gateway, Path::V1).await
+async fn validate_v1(
+    request: HttpRequest,
+    body: web::Payload,
+    gateway: GatewayData,
+) -> HttpResponse {
+    let query = parameters(&request, body).await;
+    validate_only(&request, &query, &gateway, Path::V1).await
+}
+
+/// Query and, of a posted form, its body, which wins (Go's `Request.FormValue`). A form that is too
+/// large or breaks off counts as absent.
+async fn parameters(request: &HttpRequest, body: web::Payload) -> String {
+    let query = request.query_string();
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_form = kind.starts_with("application/x-www-form-urlencoded");
+    if request.method() != Method::POST || !is_form {
+        return query.to_owned();
+    }
+    let form = body.to_bytes_limited(FORM_BYTES_MAX).await;
+    match form.map(|form| form.map(|form| String::from_utf8_lossy(&form).into_owned())) {
+        Ok(Ok(form)) => format!("{form}&{query}"),
+        _ => query.to_owned(),
+    }
 }
 
 /// Clients ask here why their WebSocket failed; any page may read the answer.
-async fn validate_only(request: &HttpRequest, gateway: &Gateway, path: Path) -> HttpResponse {
-    let outcome = match admit(request, gateway, path) {
+async fn validate_only(
+    request: &HttpRequest,
+    query: &str,
+    gateway: &Gateway,
+    path: Path,
+) -> HttpResponse {
+    let outcome = match admit(request, query, gateway, path) {
         Ok(attach) => room_exists_or_may(gateway, &attach).await,
         Err(refused) => Err(refused),
     };
@@ -84,7 +116,7 @@ async fn connect(
     if !wants_websocket(request.headers()) {
         return HttpResponse::NotFound().finish();
     }
-    let attach = match admit(&request, &gateway, path) {
+    let attach = match admit(&request, request.query_string(), &gateway, path) {
         Ok(attach) => attach,
         Err(refused) => {
             count_join("signal_validation_failed");
@@ -125,12 +157,15 @@ impl Refusal {
 }
 
 /// Everything that can be judged without the room.
-fn admit(request: &HttpRequest, gateway: &Gateway, path: Path) -> Result<Attach, Refusal> {
-    let (settings, query) = (&gateway.settings, request.query_string());
-    let now = unix_seconds();
-    let claims = authenticate(&settings.keys, request.headers(), query, now)
+fn admit(
+    request: &HttpRequest,
+    query: &str,
+    gateway: &Gateway,
+    path: Path,
+) -> Result<Attach, Refusal> {
+    let claims = of_request_with(&gateway.settings.keys, request, query)
         .map_err(|error| Refusal::new(StatusCode::UNAUTHORIZED, error.to_string()))?;
-    attach_of(request, gateway, claims, path)
+    attach_of(request, query, gateway, claims, path)
 }
 
 /// The same for `/rtc` and a request whose token was verified already.
@@ -139,16 +174,17 @@ pub(super) fn admit_with(
     gateway: &Gateway,
     claims: Option<Claims>,
 ) -> Result<Attach, Refusal> {
-    attach_of(request, gateway, claims, Path::V0)
+    attach_of(request, request.query_string(), gateway, claims, Path::V0)
 }
 
 fn attach_of(
     request: &HttpRequest,
+    query: &str,
     gateway: &Gateway,
     claims: Option<Claims>,
     path: Path,
 ) -> Result<Attach, Refusal> {
-    let (settings, query) = (&gateway.settings, request.query_string());
+    let settings = &gateway.settings;
     let claims = validate::joining(claims)?;
     let mut params = join_params::parse(query, path == Path::V1)?;
     let peer = request.peer_addr().map(|address| address.ip());

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::asking::{create_room, get, join, room_service};
+use crate::asking::{create_room, get, join, post_form, room_service, token};
 use crate::server::{KEY, SECRET, Server, skein};
 
 /// The claims of a token, unverified.
@@ -105,6 +105,17 @@ fn tokens_let_their_holder_in() {
     assert_eq!(validate(&lists).0, 401, "a right to list is none to join");
     let variables = [("LIVEKIT_API_KEY", KEY), ("LIVEKIT_API_SECRET", SECRET)];
     assert_eq!(validate(&skein(&joins, &variables).ok()).0, 200);
+}
+
+#[test]
+fn a_token_may_come_in_a_posted_form_where_upstream_reads_forms() {
+    let server = Server::start("");
+    let url = format!("{}/rtc/validate", server.url());
+    let form = format!("access_token={}&auto_subscribe=1", token(&server, "r", "i"));
+    assert_eq!(post_form(&url, &form), (200, "success".into()));
+    assert_eq!(post_form(&url, "access_token=x").0, 401);
+    let large = format!("{form}&more={}", "x".repeat(100_000));
+    assert_eq!(post_form(&url, &large).0, 401, "too large to be read");
 }
 
 #[test]

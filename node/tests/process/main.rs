@@ -10,5 +10,6 @@
 mod asking;
 mod command_line;
 mod configuration;
+mod floods;
 mod metrics;
 mod server;
