@@ -3,6 +3,7 @@
 
 mod client;
 mod credentials;
+mod doctor;
 mod errors;
 mod help;
 mod keys;
@@ -74,6 +75,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliErro
         None => Ok(run::run(config::load(&overrides)?)?),
         Some(("generate-keys", given)) => keys::generate(given),
         Some(("help-verbose", _)) => help::verbose(),
+        Some(("doctor", given)) => doctor::run(&config::read(&overrides)?, given),
         Some(("ports", given)) => ports::list(&config::read(&overrides)?, given),
         Some(("create-join-token", given)) => tokens::join(&config::read(&overrides)?, given),
         Some(("token", given)) => tokens::run(&config::read(&overrides)?, given),
@@ -89,6 +91,7 @@ fn command() -> Command {
         .args(base_flags())
         .subcommand(keys::command())
         .subcommand(ports::command())
+        .subcommand(doctor::command())
         .subcommand(help::command())
         .subcommand(remote::list_nodes_command())
         .subcommand(tokens::join_command())

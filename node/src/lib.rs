@@ -7,6 +7,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod debug;
+pub mod doctor;
 pub mod limits;
 pub mod net;
 pub mod page;

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 
 import numpy as np
 import pytest
 from livekit import rtc
 
 from firewall import PATHS, WATCH, firewall, paths_of
-from kit import FLAGS, HTTP, URL, browser, colour, eventually, skein, token, tone, unique
+from kit import FLAGS, HTTP, KEY, SECRET, URL, browser, colour, eventually, skein, token, tone, unique
 from test_room_page import MOVING
 
 FLAGS.append(f"--unsafely-treat-insecure-origin-as-secure={HTTP}")
@@ -97,3 +98,34 @@ async def test_two_browsers_meet_through_port_443_alone(relay):
             await see_each_other(pages, 2)
             for page in pages:
                 assert await paths(page) == {"relay/tls"}
+
+
+@pytest.mark.parametrize("opening, open_ways", [
+    ("no UDP at all", {"TCP", "TURN/TLS"}),
+    ("only the signal and 443", {"TURN/TLS"}),
+    ("only the signal and TURN/UDP", {"TURN/UDP"}),
+])
+async def test_the_doctor_says_what_is_open_and_what_to_open(opening, open_ways):
+    env = {**os.environ, "SSL_CERT_FILE": os.environ["TURN_CA"], "LIVEKIT_KEYS": f"{KEY}: {SECRET}"}
+    with firewall(opening):
+        words = [os.environ["SKEIN"], "doctor", URL, "--json"]
+        done = await asyncio.to_thread(subprocess.run, words, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    states = {check["name"]: check["state"] for check in report["checks"]}
+    ways = {"UDP", "TCP", "TURN/UDP", "TURN/TLS"}
+    assert {name for name in ways if states[name] == "ok"} == open_ways, report
+    assert all(check["advice"].startswith("open ") for check in report["checks"] if check["state"] == "failed"), report
+    assert all(check["round_trip_ms"] < 1000 for check in report["checks"] if check["name"] in open_ways)
+
+
+async def test_with_nothing_in_between_the_doctor_finds_everything_open():
+    env = {**os.environ, "SSL_CERT_FILE": os.environ["TURN_CA"], "LIVEKIT_KEYS": f"{KEY}: {SECRET}"}
+    words = [os.environ["SKEIN"], "doctor", URL, "--json"]
+    done = await asyncio.to_thread(subprocess.run, words, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert {check["state"] for check in json.loads(done.stdout)["checks"]} == {"ok"}
+    distrusting = {name: value for name, value in env.items() if name != "SSL_CERT_FILE"}
+    done = await asyncio.to_thread(subprocess.run, words, env=distrusting, capture_output=True, text=True, timeout=60)
+    failed = [check for check in json.loads(done.stdout)["checks"] if check["state"] == "failed"]
+    assert [check["name"] for check in failed] == ["TURN/TLS"] and "certificate" in failed[0]["advice"], failed

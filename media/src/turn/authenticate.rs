@@ -1,5 +1,5 @@
 //! Who asks: the long-term credential mechanism (RFC 8489 §9.2.4). The first request of a client
-//! has no credentials and is told realm and nonce; a request of an allocation must come from its maker.
+//! has no credentials and is told realm and nonce; a request of an allocation must be its maker's.
 
 use std::time::Instant;
 

@@ -288,6 +288,11 @@ impl<'a> Writer<'a> {
         Writer { out, start }
     }
 
+    /// Goes on with the message that a buffer holds and nothing else.
+    pub fn resume(out: &'a mut Vec<u8>) -> Writer<'a> {
+        Writer { out, start: 0 }
+    }
+
     pub fn attribute(self, kind: u16, value: &[u8]) -> Writer<'a> {
         self.out.extend_from_slice(&kind.to_be_bytes());
         self.out

@@ -62,19 +62,25 @@ pub(super) fn url(config: &Config, given: &ArgMatches) -> Result<String, CliErro
     let given = given.get_one::<String>("url").filter(|url| !url.is_empty());
     let url = match given {
         None => configured(config),
-        Some(url) => match url.split_once("://") {
-            Some(("http" | "https", _)) => url.clone(),
-            Some(("ws", rest)) => format!("http://{rest}"),
-            Some(("wss", rest)) => format!("https://{rest}"),
-            _ => {
-                return Err(CliError::Usage(format!(
-                    "`{url}` is not the URL of a server: it begins with http, https, ws or wss, \
-                     as https://example.org"
-                )));
-            }
-        },
+        Some(url) => http_url(url)?,
     };
     Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// The same of an address given by the user.
+pub(super) fn http_url(url: &str) -> Result<String, CliError> {
+    let http = match url.split_once("://") {
+        Some(("http" | "https", _)) => url.to_owned(),
+        Some(("ws", rest)) => format!("http://{rest}"),
+        Some(("wss", rest)) => format!("https://{rest}"),
+        _ => {
+            return Err(CliError::Usage(format!(
+                "`{url}` is not the URL of a server: it begins with http, https, ws or wss, \
+                 as https://example.org"
+            )));
+        }
+    };
+    Ok(http.trim_end_matches('/').to_owned())
 }
 
 fn configured(config: &Config) -> String {

@@ -48,6 +48,8 @@ pub enum CliError {
     NoKeys,
     #[error("signing the token: {0}")]
     Sign(#[from] protocol::token::SignError),
+    #[error("{0} of {1} checks failed")]
+    ChecksFailed(usize, usize),
     #[error("{0}")]
     Usage(String),
     #[error("the HTTP client: {0}")]

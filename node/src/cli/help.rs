@@ -52,6 +52,16 @@ Examples:
   skein generate-keys
   skein generate-keys --json";
 
+pub(super) const DOCTOR: &str = "\
+Examples:
+  skein doctor                                    the server of the configuration, from here
+  skein doctor wss://example.org --api-key KEY --api-secret SECRET
+  skein doctor wss://example.org --token TOKEN    with a participant's token
+  skein doctor --json | jq .verdict
+
+It signs in to a room of its own and reaches the media ports in every way a participant could:
+UDP, TCP, and TURN over UDP and TLS. It takes some seconds. Exit status: 0 nothing failed.";
+
 pub(super) const PORTS: &str = "\
 Examples:
   skein ports --config livekit.yaml
