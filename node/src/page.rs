@@ -1,6 +1,7 @@
-//! The room page: embedded files below `/room/`, and `POST /room/enter`, which turns an invitation
-//! into a token of one's own. An invitation is a signed LiveKit token that names a room and nobody:
-//! it cannot join by itself. `net::http` mounts it; the command line prints links to it.
+//! The room page: embedded files below `/room/`, `POST /room/enter`, which turns an invitation into
+//! a token of one's own, and `POST /room/check`, which gives its holder a room to test the line in.
+//! An invitation is a signed LiveKit token that names a room and nobody: it cannot join by itself.
+//! `net::http` mounts it; the command line prints links to it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,8 @@ static FILES: Dir<'_> = include_dir!("$SKEIN_ROOM_PAGE");
 
 /// An invitation in a chat or a calendar should outlive the week.
 pub const INVITATION_SECONDS: i64 = 30 * 24 * 3600;
+/// A connection test takes a minute at most.
+const CHECK_SECONDS: i64 = 600;
 /// Longest name a visitor may choose, in characters; shown on every tile.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -24,6 +27,7 @@ pub fn configure(config: &mut ServiceConfig) {
     config
         .route("/room", web::get().to(to_page))
         .route("/room/enter", web::post().to(enter))
+        .route("/room/check", web::post().to(check))
         .route("/room/{file:.*}", web::get().to(file));
 }
 
@@ -90,6 +94,51 @@ async fn enter(keys: Data<Keys>, request: Json<Enter>) -> HttpResponse {
     }
 }
 
+#[derive(Deserialize)]
+struct CheckRequest {
+    /// An invitation, or a participant's token: strangers test nothing here.
+    invite: String,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    /// Of two participants of one room that nobody else is in.
+    tokens: [String; 2],
+}
+
+async fn check(keys: Data<Keys>, request: Json<CheckRequest>) -> HttpResponse {
+    let now = seconds_now();
+    match token::verify(&keys, &request.invite, now) {
+        Ok(claims) if claims.video.as_ref().is_some_and(|grant| grant.room_join) => {}
+        Ok(_) => return HttpResponse::Forbidden().body("this token lets nobody into a room"),
+        Err(error) => {
+            return HttpResponse::Unauthorized().body(format!("this link is no good: {error}"));
+        }
+    }
+    let room = ids::random(&mut rand::rng(), "connection-test-");
+    let sign = |identity: &str| {
+        let claims = Claims {
+            issuer: keys.first().unwrap_or_default().to_string(),
+            identity: identity.to_owned(),
+            exp: now + CHECK_SECONDS,
+            nbf: now,
+            video: Some(VideoGrant {
+                room_join: true,
+                room: room.clone(),
+                can_publish: Some(false),
+                can_publish_data: Some(true),
+                ..VideoGrant::default()
+            }),
+            ..Claims::default()
+        };
+        token::sign(&keys, &claims)
+    };
+    match sign("sender").and_then(|sender| Ok([sender, sign("receiver")?])) {
+        Ok(tokens) => HttpResponse::Ok().json(Checked { tokens }),
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
+}
+
 async fn to_page(request: HttpRequest) -> HttpResponse {
     let query = request
         .uri()
@@ -103,10 +152,10 @@ async fn to_page(request: HttpRequest) -> HttpResponse {
 
 /// A file of the page. What Vite puts below `assets/` carries a hash in its name and never changes.
 async fn file(path: web::Path<String>) -> HttpResponse {
-    let path = if path.is_empty() {
-        "index.html"
-    } else {
-        path.as_str()
+    // The page chooses by its address what it shows.
+    let path = match path.as_str() {
+        "" | "check" => "index.html",
+        path => path,
     };
     let Some(found) = FILES.get_file(path) else {
         return HttpResponse::NotFound().finish();
@@ -167,10 +216,14 @@ mod tests {
     }
 
     async fn answer(body: serde_json::Value) -> (u16, Vec<u8>) {
+        answer_of("/room/enter", body).await
+    }
+
+    async fn answer_of(path: &str, body: serde_json::Value) -> (u16, Vec<u8>) {
         let app = App::new().app_data(Data::new(keys())).configure(configure);
         let app = test::init_service(app).await;
         let request = test::TestRequest::post()
-            .uri("/room/enter")
+            .uri(path)
             .set_json(body)
             .to_request();
         let response = test::call_service(&app, request).await;
@@ -197,6 +250,32 @@ mod tests {
             identities.push(claims.identity);
         }
         assert!(identities[0].starts_with("annb-") && identities[0] != identities[1]);
+    }
+
+    #[actix_web::test]
+    async fn whoever_is_invited_may_test_the_line_in_a_room_apart() {
+        let link = link(&keys(), "http://h", "lobby", seconds_now()).unwrap();
+        let invite = link.rsplit('=').next().unwrap();
+        let (status, body) =
+            answer_of("/room/check", serde_json::json!({ "invite": invite })).await;
+        assert_eq!(status, 200);
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let claims: Vec<Claims> = (0..2)
+            .map(|i| body["tokens"][i].as_str().unwrap())
+            .map(|token| token::verify(&keys(), token, seconds_now()).unwrap())
+            .collect();
+        let grants: Vec<_> = claims
+            .iter()
+            .map(|one| one.video.clone().unwrap())
+            .collect();
+        assert_eq!(grants[0].room, grants[1].room);
+        assert!(grants[0].room.starts_with("connection-test-"));
+        assert_eq!(grants[0].can_publish, Some(false));
+        assert_ne!(claims[0].identity, claims[1].identity);
+
+        let (status, _) =
+            answer_of("/room/check", serde_json::json!({ "invite": "nonsense" })).await;
+        assert_eq!(status, 401);
     }
 
     #[actix_web::test]

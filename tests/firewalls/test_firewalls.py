@@ -129,3 +129,19 @@ async def test_with_nothing_in_between_the_doctor_finds_everything_open():
     done = await asyncio.to_thread(subprocess.run, words, env=distrusting, capture_output=True, text=True, timeout=60)
     failed = [check for check in json.loads(done.stdout)["checks"] if check["state"] == "failed"]
     assert [check["name"] for check in failed] == ["TURN/TLS"] and "certificate" in failed[0]["advice"], failed
+
+
+async def test_the_connection_test_shows_people_what_is_blocked():
+    link = skein("room", "link", unique("test")).strip().replace("/room/#", "/room/check#")
+    with firewall("no UDP at all"):
+        async with browser() as chromium:
+            page = await (await chromium.new_context()).new_page()
+            await page.goto(link)
+            await page.wait_for_selector(".verdict[data-done=true]", timeout=60_000)
+            rows = await page.eval_on_selector_all(
+                ".check li", "rows => rows.map((row) => [row.dataset.name, row.dataset.state, row.innerText])")
+    states = {name: state for name, state, _ in rows}
+    assert states == {
+        "Signal": "ok", "UDP": "failed", "TCP": "ok", "TURN over UDP": "failed", "TURN over TLS": "ok",
+    }, rows
+    assert "let UDP to" in rows[1][2] and "% lost" in rows[2][2] and "% lost" in rows[4][2]

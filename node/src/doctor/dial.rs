@@ -1,5 +1,5 @@
-//! Connections as a browser makes them: TCP, and TLS whose certificate the system's authorities must
-//! vouch for. Used by the checks of the connection test.
+//! Connections as a browser makes them: TCP, and TLS whose certificate the system's authorities
+//! must vouch for. Used by the checks of the connection test.
 
 use std::io;
 use std::net::SocketAddr;

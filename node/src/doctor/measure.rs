@@ -1,4 +1,5 @@
-//! Round trip and loss of a way: a second of small STUN requests to a media port, as ICE sends them.
+//! Round trip and loss of a way: a second of small STUN requests to a media port, as ICE sends
+//! them.
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The ways for media, each tried as a client would: UDP and TCP to the media ports, and through the
-//! TURN servers the join named. All at once: the slowest decides how long it takes.
+//! The ways for media, each tried as a client would: UDP and TCP to the media ports, and through
+//! the TURN servers the join named. All at once: the slowest decides how long it takes.
 
 use std::net::{IpAddr, SocketAddr};
 

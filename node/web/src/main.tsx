@@ -1,9 +1,12 @@
 import "@livekit/components-styles";
 import "./page.css";
 import { LiveKitRoom, PreJoin, VideoConference, type LocalUserChoices } from "@livekit/components-react";
-import { StrictMode, useMemo, useState } from "react";
+import { lazy, StrictMode, Suspense, useMemo, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { type Entry, enter, entryFromAddress, type Pass } from "./entry";
+import { Mark } from "./Mark";
+
+const Check = lazy(() => import("./check/Check"));
 
 /** Lobby → room → farewell: the whole life of a visit. */
 function Page() {
@@ -15,6 +18,13 @@ function Page() {
 
   if (entry.kind === "nothing") {
     return <Notice title="This link leads to no room">Ask for a new invitation, or make one with “skein room link”.</Notice>;
+  }
+  if (location.pathname.endsWith("/check")) {
+    return (
+      <Suspense>
+        <Check entry={entry} />
+      </Suspense>
+    );
   }
   const join = async (chosen: LocalUserChoices) => {
     setProblem("");
@@ -60,6 +70,9 @@ function Lobby({ entry, problem, onJoin }: { entry: Entry; problem: string; onJo
       </h1>
       <PreJoin onSubmit={onJoin} persistUserChoices joinLabel="Join" userLabel="Your name" />
       {problem && <p role="alert">{problem}</p>}
+      <a className="test" href={`/room/check${location.hash}`}>
+        Test the connection
+      </a>
     </main>
   );
 }
@@ -72,15 +85,6 @@ function Notice({ title, children }: { title: string; children: React.ReactNode 
       </h1>
       <p>{children}</p>
     </main>
-  );
-}
-
-/** A skein of geese. */
-function Mark() {
-  return (
-    <svg viewBox="0 0 32 32" width="28" height="28" aria-hidden>
-      <path d="M2 22 16 8l14 14" fill="none" stroke="currentColor" strokeWidth="4" strokeLinecap="round" strokeLinejoin="round" />
-    </svg>
   );
 }
 
