@@ -2,6 +2,7 @@
 //! of the program and no packet logic.
 
 pub mod agent;
+mod alarm;
 pub mod api;
 pub mod auth;
 pub mod cli;

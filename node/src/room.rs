@@ -143,6 +143,7 @@ impl Room {
             RoomInput::Timeout => self.timers(),
         }
         self.settle();
+        self.roster.refresh_deadlines();
     }
 
     pub fn poll(&mut self) -> Option<RoomOutput> {
@@ -153,18 +154,8 @@ impl Room {
         if self.ended {
             return None;
         }
-        let members = self.roster.iter().filter_map(|member| {
-            [
-                member.media.deadline(),
-                Some(member.refresh_at),
-                member.join_deadline,
-            ]
-            .into_iter()
-            .chain([member.close_at])
-            .flatten()
-            .min()
-        });
-        let own = [
+        let deadlines = [
+            self.roster.deadline(),
             self.lifecycle.deadline(&self.facts.room),
             self.facts.deadline(),
             self.updates.deadline(),
@@ -172,12 +163,12 @@ impl Room {
             self.speakers.deadline(),
             self.quality.deadline(&self.roster),
         ];
-        members.chain(own.into_iter().flatten()).min()
+        deadlines.into_iter().flatten().min()
     }
 
     /// Everything whose time has come.
     fn timers(&mut self) {
-        for number in self.roster.numbers() {
+        for number in self.roster.due(self.now) {
             self.member_timers(number);
         }
         self.settle();

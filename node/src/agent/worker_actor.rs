@@ -2,13 +2,14 @@
 //! Decides nothing.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::{Actor, Context, Handler, Message};
 use protocol::proto::server_message;
 use tokio::sync::mpsc;
 
 use super::jobs::{Connection, Input, Jobs, Output};
+use crate::alarm::{Alarm, Alarmed};
 use crate::room::contract::JobUpdate;
 
 /// What the WebSocket of a worker is told; a dropped sender = close.
@@ -35,8 +36,7 @@ pub(crate) struct WorkerActor {
     jobs: Jobs,
     senders: HashMap<Connection, ToWorker>,
     report: Option<ReportTo>,
-    /// When the one pending timer fires, if there is one.
-    alarm: Option<(Instant, SpawnHandle)>,
+    alarm: Alarm,
 }
 
 impl WorkerActor {
@@ -45,7 +45,7 @@ impl WorkerActor {
             jobs,
             senders: HashMap::new(),
             report: None,
-            alarm: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -57,7 +57,7 @@ impl WorkerActor {
         while let Some(output) = self.jobs.poll() {
             self.carry_out(output);
         }
-        self.set_alarm(ctx);
+        self.alarm.set(self.jobs.deadline(), ctx);
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -83,25 +83,15 @@ impl WorkerActor {
             }
         }
     }
+}
 
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let wanted = self.jobs.deadline();
-        if self.alarm.as_ref().map(|(at, _)| *at) == wanted {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        if let Some(at) = wanted {
-            let delay = at
-                .saturating_duration_since(Instant::now())
-                .max(Duration::from_millis(1));
-            let handle = ctx.run_later(delay, |actor, ctx| {
-                actor.alarm = None;
-                actor.step(Input::Timeout, ctx);
-            });
-            self.alarm = Some((at, handle));
-        }
+impl Alarmed for WorkerActor {
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        self.step(Input::Timeout, ctx);
     }
 }
 

@@ -57,25 +57,27 @@ pub struct CodecSpec {
     pub fmtp_line: String,
 }
 
+/// Codecs a room enables unless it is told otherwise: order and membership of LiveKit's
+/// `DefaultConfig`.
+pub const DEFAULT_CODECS: [&str; 10] = [
+    "audio/PCMU",
+    "audio/PCMA",
+    "audio/opus",
+    "audio/red",
+    "video/VP8",
+    "video/H264",
+    "video/VP9",
+    "video/AV1",
+    "video/H265",
+    "video/rtx",
+];
+
 fn default_codecs() -> Vec<CodecSpec> {
-    // Order and membership of LiveKit's DefaultConfig.
-    let names = [
-        "audio/PCMU",
-        "audio/PCMA",
-        "audio/opus",
-        "audio/red",
-        "video/VP8",
-        "video/H264",
-        "video/VP9",
-        "video/AV1",
-        "video/H265",
-        "video/rtx",
-    ];
     let spec = |name: &str| CodecSpec {
         mime: name.to_owned(),
         fmtp_line: String::new(),
     };
-    names.into_iter().map(spec).collect()
+    DEFAULT_CODECS.into_iter().map(spec).collect()
 }
 
 fn private_networks() -> Vec<String> {

@@ -12,6 +12,7 @@ use protocol::token::Keys;
 
 use super::contract::JobRequest;
 use super::ice_servers::IceServer;
+use crate::config::room::DEFAULT_CODECS;
 use crate::participant::contract::Kinds;
 use crate::participant::{
     Environment, MediaInput, MediaOutput, ParticipantMedia, ParticipantSettings,
@@ -70,18 +71,6 @@ pub struct RoomsConfig {
 
 impl Default for RoomsConfig {
     fn default() -> Self {
-        let codecs = [
-            "audio/PCMU",
-            "audio/PCMA",
-            "audio/opus",
-            "audio/red",
-            "video/VP8",
-            "video/H264",
-            "video/VP9",
-            "video/AV1",
-            "video/H265",
-            "video/rtx",
-        ];
         Self {
             node_id: String::new(),
             region: String::new(),
@@ -90,7 +79,7 @@ impl Default for RoomsConfig {
             empty_timeout_s: 300,
             departure_timeout_s: 20,
             max_participants: 0,
-            enabled_codecs: codecs
+            enabled_codecs: DEFAULT_CODECS
                 .iter()
                 .map(|mime| proto::Codec {
                     mime: (*mime).to_owned(),

@@ -233,6 +233,7 @@ impl Room {
         }
         member.was_active = true;
         member.info.set_state(State::Active);
+        self.quality.resume(self.now);
         self.announce(number, Audience::Everybody);
         self.webhook_about("participant_joined", number);
         self.launch_participant_jobs(number);

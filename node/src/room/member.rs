@@ -133,6 +133,15 @@ impl Member {
         quirks::knows_late_messages(&self.client)
     }
 
+    /// When its timers have to be looked at.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let own = [Some(self.refresh_at), self.join_deadline, self.close_at];
+        own.into_iter()
+            .chain([self.media.deadline()])
+            .flatten()
+            .min()
+    }
+
     /// Something others see has changed.
     pub(super) fn touch(&mut self) {
         self.info.tracks = self.tracks.iter().map(|t| (*t.info).clone()).collect();

@@ -39,6 +39,14 @@ impl Quality {
         }
     }
 
+    /// Somebody is active: rounds that nobody needed are skipped, not made up for.
+    pub(super) fn resume(&mut self, now: Instant) {
+        if self.next < now {
+            let rounds = (now - self.next).as_millis() / QUALITY_INTERVAL.as_millis() + 1;
+            self.next += QUALITY_INTERVAL * u32::try_from(rounds).unwrap_or(u32::MAX);
+        }
+    }
+
     /// An empty room needs no rounds.
     pub(super) fn deadline(&self, roster: &Roster) -> Option<Instant> {
         roster

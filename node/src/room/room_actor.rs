@@ -2,9 +2,9 @@
 //! time. Started by `rooms`. Decides nothing.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Recipient};
 use tokio::sync::oneshot;
 
 use super::Room;
@@ -13,6 +13,7 @@ use super::contract::{
     SessionMessage, ToSession,
 };
 use super::environment::Sinks;
+use crate::alarm::{Alarm, Alarmed};
 use crate::rooms::{self, Registry};
 use crate::telemetry::room_events;
 
@@ -43,8 +44,7 @@ pub(crate) struct RoomActor {
     sessions: HashMap<SessionId, Recipient<ToSession>>,
     calls: HashMap<CallId, oneshot::Sender<Result<RoomReply, RoomError>>>,
     next_call: u64,
-    /// When the one pending timer fires, if there is one.
-    alarm: Option<(Instant, actix::SpawnHandle)>,
+    alarm: Alarm,
     ended: bool,
 }
 
@@ -65,7 +65,7 @@ impl RoomActor {
             sessions: HashMap::new(),
             calls: HashMap::new(),
             next_call: 0,
-            alarm: None,
+            alarm: Alarm::default(),
             ended: false,
         }
     }
@@ -120,27 +120,8 @@ impl RoomActor {
     }
 
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
-        let wanted = if self.ended {
-            None
-        } else {
-            self.room.deadline()
-        };
-        if self.alarm.as_ref().map(|(at, _)| *at) == wanted {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        if let Some(at) = wanted {
-            let delay = at
-                .saturating_duration_since(Instant::now())
-                .max(Duration::from_millis(1));
-            let handle = ctx.run_later(delay, |actor, ctx| {
-                actor.alarm = None;
-                actor.step(Some(RoomInput::Timeout), ctx);
-            });
-            self.alarm = Some((at, handle));
-        }
+        let ended = self.ended;
+        self.alarm.set(self.room.deadline().filter(|_| !ended), ctx);
     }
 
     /// The room is over but its name was looked up before the registry knew: joiners go back to
@@ -163,6 +144,16 @@ fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let since = since.map_or(0, |since| since.as_millis());
     i64::try_from(since).unwrap_or(i64::MAX)
+}
+
+impl Alarmed for RoomActor {
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        self.step(Some(RoomInput::Timeout), ctx);
+    }
 }
 
 impl Actor for RoomActor {

@@ -1,7 +1,8 @@
 //! Who is in the room, found by number, identity, sid or session. Numbers order everybody by
 //! arrival; iteration follows them, so that what a room says is the same in every run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use super::contract::SessionId;
 use super::limits::PARTICIPANTS_MAX;
@@ -14,6 +15,28 @@ pub(super) struct Roster {
     by_sid: HashMap<String, u16>,
     by_session: HashMap<SessionId, u16>,
     next_number: u16,
+    deadlines: Deadlines,
+}
+
+/// When each member wants to be woken up. Looking at everybody after every input would make a room
+/// of thousands pay for each of them; only those who were touched are looked at again.
+#[derive(Default)]
+struct Deadlines {
+    touched: BTreeSet<u16>,
+    of: HashMap<u16, Instant>,
+    earliest: BTreeSet<(Instant, u16)>,
+}
+
+impl Deadlines {
+    fn set(&mut self, number: u16, deadline: Option<Instant>) {
+        if let Some(old) = self.of.remove(&number) {
+            self.earliest.remove(&(old, number));
+        }
+        if let Some(deadline) = deadline {
+            self.of.insert(number, deadline);
+            self.earliest.insert((deadline, number));
+        }
+    }
 }
 
 impl Roster {
@@ -39,10 +62,12 @@ impl Roster {
             self.by_session.insert(session, number);
         }
         self.members.insert(number, member);
+        self.deadlines.touched.insert(number);
     }
 
     pub(super) fn remove(&mut self, number: u16) -> Option<Member> {
         let member = self.members.remove(&number)?;
+        self.deadlines.set(number, None);
         self.by_identity.remove(member.identity());
         self.by_sid.remove(&member.sid.0);
         if let Some(session) = member.session {
@@ -72,8 +97,31 @@ impl Roster {
         self.members.get(&number)
     }
 
+    /// For changing a member: its deadline is looked at again.
     pub(super) fn get_mut(&mut self, number: u16) -> Option<&mut Member> {
-        self.members.get_mut(&number)
+        let member = self.members.get_mut(&number)?;
+        self.deadlines.touched.insert(number);
+        Some(member)
+    }
+
+    /// Called after every input, before anybody asks for the deadline.
+    pub(super) fn refresh_deadlines(&mut self) {
+        while let Some(number) = self.deadlines.touched.pop_first() {
+            let deadline = self.members.get(&number).and_then(Member::deadline);
+            self.deadlines.set(number, deadline);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.earliest.first().map(|(at, _)| *at)
+    }
+
+    /// Members whose time has come, by number.
+    pub(super) fn due(&self, now: Instant) -> BTreeSet<u16> {
+        let due = self.deadlines.earliest.iter();
+        due.take_while(|(at, _)| *at <= now)
+            .map(|(_, number)| *number)
+            .collect()
     }
 
     pub(super) fn of_identity(&self, identity: &str) -> Option<u16> {

@@ -172,6 +172,7 @@ impl House {
     }
 
     fn drain(&mut self) {
+        self.check_deadlines();
         while let Some(output) = self.room.poll() {
             match output {
                 RoomOutput::Session {
@@ -195,6 +196,13 @@ impl House {
                 RoomOutput::Ended => self.ended = true,
             }
         }
+    }
+
+    /// The earliest deadline that the room keeps is the one found by looking at everybody.
+    fn check_deadlines(&self) {
+        let roster = &self.room.roster;
+        let slow = roster.iter().filter_map(member::Member::deadline).min();
+        assert_eq!(roster.deadline(), slow);
     }
 
     /// Lets time pass, waking the room whenever it asked for it.

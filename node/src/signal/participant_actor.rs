@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actix::fut::wrap_future;
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler};
 use actix_web::error::PayloadError;
 use actix_ws::{
     AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Closed, ProtocolError,
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::Lobby;
 use super::frames::DataFrame;
 use super::session::{Close, EndCause, Session, SessionInput, SessionOutput, SocketFrame};
+use crate::alarm::{Alarm, Alarmed};
 use crate::room::contract::{Attach, AttachError, SessionId, SessionMessage, ToSession};
 
 /// Both halves of an upgraded connection.
@@ -49,7 +50,7 @@ pub(super) struct ParticipantActor {
     receiver: Option<AggregatedMessageStream>,
     /// The stream of the client's messages has not ended.
     hears: bool,
-    timer: Option<(Instant, SpawnHandle)>,
+    alarm: Alarm,
 }
 
 impl ParticipantActor {
@@ -68,7 +69,7 @@ impl ParticipantActor {
             sender: None,
             receiver: None,
             hears: false,
-            timer: None,
+            alarm: Alarm::default(),
         };
         actor.start();
         Starting { admitted, upgraded }
@@ -80,7 +81,7 @@ impl ParticipantActor {
             self.act(output, ctx);
         }
         self.read(ctx);
-        self.set_timer(ctx);
+        self.alarm.set(self.session.deadline(), ctx);
     }
 
     fn act(&mut self, output: SessionOutput, ctx: &mut Context<Self>) {
@@ -158,23 +159,15 @@ impl ParticipantActor {
             actor.feed(input, ctx);
         }));
     }
+}
 
-    fn set_timer(&mut self, ctx: &mut Context<Self>) {
-        let wanted = self.session.deadline();
-        if wanted == self.timer.map(|(at, _)| at) {
-            return;
-        }
-        if let Some((_, handle)) = self.timer.take() {
-            ctx.cancel_future(handle);
-        }
-        if let Some(at) = wanted {
-            let delay = at.saturating_duration_since(Instant::now());
-            let handle = ctx.run_later(delay, |actor, ctx| {
-                actor.timer = None;
-                actor.feed(SessionInput::Timeout, ctx);
-            });
-            self.timer = Some((at, handle));
-        }
+impl Alarmed for ParticipantActor {
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        self.feed(SessionInput::Timeout, ctx);
     }
 }
 
@@ -198,7 +191,7 @@ impl Actor for ParticipantActor {
                 Err(_) => actor.feed(SessionInput::SocketClosed, ctx),
             }));
         }
-        self.set_timer(ctx);
+        self.alarm.set(self.session.deadline(), ctx);
     }
 }
 

@@ -2,6 +2,38 @@
 
 use super::*;
 
+/// How: a hundred come, are woken, fail, resume and go in an order drawn from a seed; after every
+/// input (see `House::drain`) the room's deadline is compared with that of everybody.
+#[test]
+fn the_deadline_of_a_crowd_is_that_of_its_most_impatient() {
+    use rand::{RngExt, SeedableRng};
+
+    let mut rng = ChaCha12Rng::seed_from_u64(5);
+    let mut house = House::new();
+    let mut sessions = Vec::new();
+    for number in 0..100 {
+        let identity = format!("p{number}");
+        sessions.push((identity.clone(), house.join(&identity)));
+    }
+    for _ in 0..400 {
+        let (identity, session) = sessions[rng.random_range(0..sessions.len())].clone();
+        let present = house.room.roster.of_identity(&identity).is_some();
+        match rng.random_range(0..6) {
+            0 if present => house.media(&identity, MediaOutput::Connected),
+            1 if present => house.media(&identity, MediaOutput::TransportFailed),
+            2 => house.input(RoomInput::SessionClosed(session)),
+            3 => drop(house.resume(&identity)),
+            4 => drop(house.join(&identity)),
+            _ => house.wait(Duration::from_millis(rng.random_range(0..20_000))),
+        }
+        if house.ended {
+            break;
+        }
+    }
+    house.check_deadlines();
+    assert!(house.room.deadline().is_some() || house.ended);
+}
+
 #[test]
 fn a_room_nobody_joins_ends_after_its_empty_timeout() {
     let mut house = House::with(|_| {}, |options| options.empty_timeout_s = 5);
