@@ -90,3 +90,54 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Certificate
         .with_single_cert(chain, key)?;
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    fn write(folder: &Path) -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["turn.example.com".into()]).unwrap();
+        let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        (text(certificate), text(key))
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = write(folder.path());
+        let mut now = Instant::now();
+        let mut certificate = Certificate::load(&path, &key, now).unwrap();
+        let first = certificate.config(now);
+        let mut later = |change: &dyn Fn(), seconds| {
+            change();
+            let file = std::fs::File::options().append(true).open(&path).unwrap();
+            let modified = SystemTime::now() + Duration::from_secs(seconds);
+            file.set_modified(modified).unwrap();
+            now += CERTIFICATE_CHECK;
+            certificate.config(now)
+        };
+        let broken = later(&|| std::fs::write(&path, "nonsense").unwrap(), 1);
+        assert!(Arc::ptr_eq(&first, &broken), "the old one stays");
+        let renewed = later(&|| drop(write(folder.path())), 2);
+        assert!(!Arc::ptr_eq(&first, &renewed));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = write(folder.path());
+        let problem = |path: &str, key: &str| {
+            let loaded = Certificate::load(path, key, Instant::now());
+            loaded.unwrap_err().to_string()
+        };
+        assert!(problem("/nowhere.pem", &key).contains("/nowhere.pem"));
+        assert!(problem(&key, &key).contains("holds no certificate"));
+        assert!(problem(&path, &path).contains("cert.pem"));
+    }
+}

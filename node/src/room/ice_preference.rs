@@ -1,45 +1,56 @@
-//! Which protocol a participant's candidates are limited to, remembered by identity: a client that
-//! found UDP blocked and starts over must not try it again (LiveKit's `iceConfigCache`). Asked when
+//! Which way a participant's media is limited to, remembered by identity: a client that found UDP
+//! blocked and starts over must not try it again (LiveKit's `iceConfigCache`). Asked when
 //! a participant joins; told by whoever decides the switch.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use media::types::Protocol;
-
 use super::limits::{ICE_PREFERENCE_AGE_MAX, ICE_PREFERENCES_MAX};
+
+/// What is left when UDP is no way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IcePreference {
+    /// ICE over TCP to the node itself.
+    Tcp,
+    /// Only TURN over TLS.
+    Tls,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct IcePreferences {
-    of_identity: BTreeMap<String, (Protocol, Instant)>,
+    of_identity: BTreeMap<String, (IcePreference, Instant)>,
 }
 
 impl IcePreferences {
-    /// UDP is no preference: everything is offered then.
-    pub(super) fn set(&mut self, now: Instant, identity: &str, protocol: Protocol) {
+    /// `None`: everything is offered again.
+    pub(super) fn set(&mut self, now: Instant, identity: &str, wanted: Option<IcePreference>) {
         self.of_identity
             .retain(|_, (_, at)| now.saturating_duration_since(*at) < ICE_PREFERENCE_AGE_MAX);
-        if protocol == Protocol::Udp {
+        let Some(preference) = wanted else {
             self.of_identity.remove(identity);
-        } else if self.of_identity.len() < ICE_PREFERENCES_MAX {
+            return;
+        };
+        if self.of_identity.len() < ICE_PREFERENCES_MAX {
             self.of_identity
-                .insert(identity.to_owned(), (protocol, now));
+                .insert(identity.to_owned(), (preference, now));
         }
     }
 
     /// What the participant is limited to; each use keeps it for longer.
-    pub(super) fn get(&mut self, now: Instant, identity: &str) -> Option<Protocol> {
-        let (protocol, at) = self.of_identity.get_mut(identity)?;
+    pub(super) fn get(&mut self, now: Instant, identity: &str) -> Option<IcePreference> {
+        let (preference, at) = self.of_identity.get_mut(identity)?;
         if now.saturating_duration_since(*at) >= ICE_PREFERENCE_AGE_MAX {
             self.of_identity.remove(identity);
             return None;
         }
         *at = now;
-        Some(*protocol)
+        Some(*preference)
     }
 
-    pub(super) fn is_set(&self, identity: &str) -> bool {
-        self.of_identity.contains_key(identity)
+    /// The same without keeping it for longer.
+    pub(super) fn peek(&self, identity: &str) -> Option<IcePreference> {
+        let (preference, _) = self.of_identity.get(identity)?;
+        Some(*preference)
     }
 }
 
@@ -50,23 +61,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preference_ends_with_its_age_and_with_udp() {
+    fn a_preference_ends_with_its_age_and_when_it_is_taken_back() {
         let start = Instant::now();
         let mut preferences = IcePreferences::default();
-        preferences.set(start, "ann", Protocol::Tcp);
+        preferences.set(start, "ann", Some(IcePreference::Tcp));
         let later = start + ICE_PREFERENCE_AGE_MAX - Duration::from_secs(1);
-        assert_eq!(preferences.get(later, "ann"), Some(Protocol::Tcp));
+        assert_eq!(preferences.get(later, "ann"), Some(IcePreference::Tcp));
         // Used: the age counts from then on.
         let much_later = later + ICE_PREFERENCE_AGE_MAX - Duration::from_secs(1);
-        assert_eq!(preferences.get(much_later, "ann"), Some(Protocol::Tcp));
+        assert_eq!(preferences.get(much_later, "ann"), Some(IcePreference::Tcp));
         assert_eq!(
             preferences.get(much_later + ICE_PREFERENCE_AGE_MAX, "ann"),
             None
         );
 
-        preferences.set(start, "ben", Protocol::Tcp);
-        preferences.set(start, "ben", Protocol::Udp);
-        assert!(!preferences.is_set("ben"));
+        preferences.set(start, "ben", Some(IcePreference::Tls));
+        preferences.set(start, "ben", None);
+        assert_eq!(preferences.peek("ben"), None);
     }
 
     #[test]
@@ -74,7 +85,7 @@ mod tests {
         let now = Instant::now();
         let mut preferences = IcePreferences::default();
         for number in 0..ICE_PREFERENCES_MAX + 5 {
-            preferences.set(now, &number.to_string(), Protocol::Tcp);
+            preferences.set(now, &number.to_string(), Some(IcePreference::Tcp));
         }
         assert_eq!(preferences.of_identity.len(), ICE_PREFERENCES_MAX);
     }

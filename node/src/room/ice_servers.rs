@@ -43,6 +43,24 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl IceServer {
+    /// Whether it is reached over TLS, as one of its ways.
+    pub(super) fn has_tls(&self) -> bool {
+        self.urls.iter().any(|url| is_tls(url))
+    }
+
+    /// Its ways over TLS alone.
+    pub(super) fn over_tls(&self) -> IceServer {
+        IceServer {
+            urls: self
+                .urls
+                .iter()
+                .filter(|url| is_tls(url))
+                .cloned()
+                .collect(),
+            credentials: self.credentials.clone(),
+        }
+    }
+
     /// What `participant`, who came with a token of `api_key`, is told; `now_s` counts from the
     /// epoch.
     pub(super) fn told_to(&self, participant: &str, api_key: &str, now_s: i64) -> proto::IceServer {
@@ -69,6 +87,10 @@ impl IceServer {
             credential,
         }
     }
+}
+
+fn is_tls(url: &str) -> bool {
+    url.starts_with("turns:")
 }
 
 #[cfg(test)]

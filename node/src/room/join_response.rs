@@ -3,6 +3,8 @@
 
 use protocol::proto;
 
+use super::ice_preference::IcePreference;
+use super::ice_servers::IceServer;
 use super::member::Member;
 use super::{Room, RoomsConfig};
 use crate::participant::quirks;
@@ -37,7 +39,7 @@ impl Room {
             subscriber_primary: !member.single_peer_connection
                 && member.protocol() > 2
                 && member.permission().can_subscribe,
-            client_configuration: quirks::client_configuration(&member.client),
+            client_configuration: self.client_configuration_for(member),
             ping_timeout: PING_TIMEOUT_S,
             ping_interval: PING_INTERVAL_S,
             sif_trailer: self.facts.sif_trailer.clone(),
@@ -47,7 +49,7 @@ impl Room {
             ),
             // A client that publishes before it knows its protocol would start on the wrong one.
             fast_publish: member.permission().can_publish
-                && !self.ice_preferences.is_set(member.identity()),
+                && self.ice_preferences.peek(member.identity()).is_none(),
             ..Default::default()
         }
     }
@@ -55,7 +57,7 @@ impl Room {
     pub(super) fn reconnect_response(&self, member: &Member) -> proto::ReconnectResponse {
         proto::ReconnectResponse {
             ice_servers: self.ice_servers_for(member),
-            client_configuration: quirks::client_configuration(&member.client),
+            client_configuration: self.client_configuration_for(member),
             server_info: Some(server_info(&self.services.config)),
             last_message_seq: member.data.last_sequence,
         }
@@ -63,10 +65,29 @@ impl Room {
 
     fn ice_servers_for(&self, member: &Member) -> Vec<proto::IceServer> {
         let now_s = self.unix_ms() / 1000;
+        let told =
+            |server: &IceServer| server.told_to(member.sid.as_str(), &member.claims.issuer, now_s);
         let servers = self.services.config.ice_servers.iter();
-        servers
-            .map(|server| server.told_to(member.sid.as_str(), &member.claims.issuer, now_s))
-            .collect()
+        if self.is_limited_to_tls(member) {
+            let over_tls = servers.filter(|server| server.has_tls());
+            return over_tls.map(|server| told(&server.over_tls())).collect();
+        }
+        servers.map(told).collect()
+    }
+
+    fn client_configuration_for(&self, member: &Member) -> Option<proto::ClientConfiguration> {
+        let configuration = quirks::client_configuration(&member.client);
+        if !self.is_limited_to_tls(member) {
+            return configuration;
+        }
+        Some(proto::ClientConfiguration {
+            force_relay: proto::ClientConfigSetting::Enabled.into(),
+            ..configuration.unwrap_or_default()
+        })
+    }
+
+    fn is_limited_to_tls(&self, member: &Member) -> bool {
+        self.ice_preferences.peek(member.identity()) == Some(IcePreference::Tls)
     }
 }
 

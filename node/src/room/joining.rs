@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use media::types::Protocol;
 use protocol::grants::Claims;
 use protocol::ids::ParticipantSid;
 use protocol::proto;
@@ -12,6 +13,7 @@ use protocol::proto::signal_response::Message;
 use rand::RngExt;
 
 use super::contract::{Attach, AttachError, AttachKind, RoomOutput, SessionId};
+use super::ice_preference::IcePreference;
 use super::limits::{JOIN_TIMEOUT, TOKEN_REFRESH_INTERVAL};
 use super::member::{Member, MemberData};
 use super::updates::Audience;
@@ -175,13 +177,14 @@ impl Room {
         let keys = KeySpace::new(self.number, number);
         let endpoint = (self.services.endpoint)(keys.room);
         let candidates = match self.ice_preferences.get(self.now, identity) {
-            None => endpoint.candidates,
-            Some(protocol) => {
+            Some(IcePreference::Tcp) => {
                 let all = endpoint.candidates.iter();
-                all.filter(|one| one.protocol == protocol)
+                all.filter(|one| one.protocol == Protocol::Tcp)
                     .cloned()
                     .collect()
             }
+            // A TURN server reaches the same ports over UDP.
+            None | Some(IcePreference::Tls) => endpoint.candidates,
         };
         Environment {
             room: keys.room,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use media::types::Protocol;
 use protocol::proto;
 use protocol::proto::DisconnectReason;
 use protocol::proto::leave_request::Action;
 use protocol::proto::simulate_scenario::Scenario;
 
 use super::Room;
+use super::ice_preference::IcePreference;
+use super::ice_servers::IceServer;
 use super::limits::SIMULATED_SPEECH_MAX;
 use super::member::DropOnResume;
 use crate::participant::MediaInput;
@@ -57,12 +58,22 @@ impl Room {
         let Some(member) = self.roster.get(number) else {
             return;
         };
-        let protocol = match wanted {
-            proto::CandidateProtocol::Udp => Protocol::Udp,
-            proto::CandidateProtocol::Tcp | proto::CandidateProtocol::Tls => Protocol::Tcp,
+        let mut servers = self.services.config.ice_servers.iter();
+        let preference = match wanted {
+            proto::CandidateProtocol::Udp => None,
+            proto::CandidateProtocol::Tls if servers.any(IceServer::has_tls) => {
+                Some(IcePreference::Tls)
+            }
+            proto::CandidateProtocol::Tcp | proto::CandidateProtocol::Tls => {
+                Some(IcePreference::Tcp)
+            }
         };
         self.ice_preferences
-            .set(self.now, member.identity(), protocol);
+            .set(self.now, member.identity(), preference);
+        if preference == Some(IcePreference::Tls) {
+            // Nothing here can move: the client learns of it when it starts over.
+            return;
+        }
         self.feed(number, MediaInput::SwitchCandidateProtocol(wanted));
     }
 

@@ -1,6 +1,7 @@
 //! Coming back: resumes, interrupted signals, failed transports, simulated trouble.
 
 use super::*;
+use crate::room::ice_servers::{Credentials, IceServer};
 
 #[test]
 fn an_unknown_participant_is_sent_to_reconnect_first() {
@@ -184,4 +185,40 @@ fn a_client_that_switched_to_tcp_is_offered_tcp_when_it_starts_over() {
     );
     house.enter("alice");
     assert_eq!(protocols(&house), [Protocol::Tcp]);
+}
+
+#[test]
+fn a_client_that_switched_to_tls_is_told_to_relay_when_it_starts_over() {
+    let turn = |url: &str| IceServer {
+        urls: vec![format!("turn:{url}:3478"), format!("turns:{url}:443")],
+        credentials: Credentials::None,
+    };
+    let stun = IceServer {
+        urls: vec!["stun:s:1".into()],
+        credentials: Credentials::None,
+    };
+    let mut house = House::with(|values| values.ice_servers = vec![turn("t"), stun], |_| {});
+    let alice = house.enter("alice");
+    let tls = proto::CandidateProtocol::Tls as i32;
+    let scenario = Some(proto::simulate_scenario::Scenario::SwitchCandidateProtocol(
+        tls,
+    ));
+    house.signal(
+        alice,
+        SignalRequest::Simulate(proto::SimulateScenario { scenario }),
+    );
+    let again = house.enter("alice");
+    let heard = house.heard(again);
+    let Message::Join(join) = &heard[0] else {
+        panic!("{heard:?}")
+    };
+    let urls: Vec<_> = join.ice_servers.iter().flat_map(|one| &one.urls).collect();
+    assert_eq!(urls, ["turns:t:443"]);
+    let configuration = join.client_configuration.as_ref().unwrap();
+    let enabled = proto::ClientConfigSetting::Enabled as i32;
+    assert_eq!(configuration.force_relay, enabled);
+    assert!(!join.fast_publish);
+    let script = house.script("alice");
+    let candidates = script.lock().unwrap().candidates.clone();
+    assert!(candidates.iter().any(|one| one.protocol == Protocol::Udp));
 }
