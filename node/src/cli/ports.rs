@@ -66,9 +66,15 @@ fn used(config: &Config) -> Vec<Port> {
     add("TCP", single(config.port), "HTTP service");
     add("TCP", single(rtc.tcp_port), "ICE/TCP");
     add("UDP", rtc.udp_port, "ICE/UDP");
+    add("UDP", single(config.port), "STUN");
     if turn.enabled {
         add("TCP", single(turn.tls_port), "TURN/TLS");
         add("UDP", single(turn.udp_port), "TURN/UDP");
+        let relay = PortRange {
+            start: turn.relay_range_start,
+            end: turn.relay_range_end,
+        };
+        add("UDP", relay, "TURN relay");
     }
     add("TCP", single(config.prometheus.port), "Prometheus metrics");
     add("TCP", single(config.debug_handler.port), "debug handler");

@@ -10,7 +10,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::net::udp::UdpCounters;
 
-/// CPU time of the calling thread, to the nanosecond (`/proc/thread-self/schedstat` lags by a tick).
+/// CPU time of the calling thread, to the nanosecond (`/proc/thread-self/schedstat` lags by a
+/// tick).
 pub fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()

@@ -38,7 +38,8 @@ fn ports_are_listed_as_upstream_lists_them_and_need_no_keys() {
                   turn: {enabled: true, udp_port: 3478}, prometheus: {port: 6789}}";
     let text = skein(&["ports", "--config-body", config], &[]).ok();
     let expected = "TCP Ports\n7000 - HTTP service\n7001 - ICE/TCP\n6789 - Prometheus metrics\n\
-                    UDP Ports\n7100-7103 - ICE/UDP range\n3478 - TURN/UDP\n";
+                    UDP Ports\n7100-7103 - ICE/UDP range\n7000 - STUN\n3478 - TURN/UDP\n\
+                    30000-40000 - TURN relay range\n";
     assert_eq!(text, expected);
 
     let rows = skein(&["--config-body", config, "ports", "--json"], &[]).json();
