@@ -1,63 +1,16 @@
-//! How much a peer may send or get. Today: an estimate for publishers that follow REMB, and the
-//! bound on bursts towards subscribers. Send-side estimation and allocation plug in here.
+//! How much a peer may send or get: the estimate of the path towards a subscriber (delay, loss,
+//! delivered rate, probes), the pacer, the distribution among its tracks, and an estimate for
+//! publishers that follow REMB. Sans-IO arithmetic on values the shard hands in; knows no packets.
 
+pub(crate) mod allocator;
+pub(crate) mod delay;
+pub(crate) mod estimator;
+pub(crate) mod loss;
 pub(crate) mod pacer;
+pub(crate) mod probe;
+pub(crate) mod rate_window;
+pub(crate) mod receive_estimate;
+pub(crate) mod send_side;
+pub(crate) mod sent_packets;
 
-use crate::limits::{REMB_MAX_BPS, REMB_MIN_BPS, REMB_START_BPS};
-
-/// Loss-based receiver estimate (RFC-style AIMD as in GCC's loss controller: grow 8 % a second
-/// below 2 % loss, shrink by half the loss above 10 %), told to publishers that have no
-/// transport-wide feedback.
-#[derive(Debug)]
-pub(crate) struct ReceiveEstimate {
-    bps: u64,
-}
-
-impl Default for ReceiveEstimate {
-    fn default() -> Self {
-        ReceiveEstimate {
-            bps: REMB_START_BPS,
-        }
-    }
-}
-
-impl ReceiveEstimate {
-    /// Call once a second with the loss of that second, 0.0..=1.0, and what arrived.
-    pub(crate) fn update(&mut self, loss: f32, received_bps: u64) -> u64 {
-        let factor = match loss {
-            loss if loss < 0.02 => 1.08,
-            loss if loss > 0.10 => 1.0 - 0.5 * f64::from(loss),
-            _ => 1.0,
-        };
-        let wanted = (self.bps as f64 * factor) as u64;
-        // Growth is only proven by traffic: never far ahead of what really arrives.
-        let proven = (received_bps * 3 / 2).max(REMB_START_BPS);
-        let ceiling = if wanted > self.bps {
-            proven.max(self.bps)
-        } else {
-            wanted
-        };
-        self.bps = wanted.min(ceiling).clamp(REMB_MIN_BPS, REMB_MAX_BPS);
-        self.bps
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_grows_with_traffic_and_shrinks_with_loss() {
-        let mut estimate = ReceiveEstimate::default();
-        for _ in 0..60 {
-            estimate.update(0.0, 4_000_000);
-        }
-        let grown = estimate.update(0.0, 4_000_000);
-        assert!(grown > REMB_START_BPS && grown <= 6_000_000, "{grown}");
-        assert!(estimate.update(0.3, 4_000_000) < grown);
-        for _ in 0..100 {
-            estimate.update(0.9, 0);
-        }
-        assert_eq!(estimate.update(0.9, 0), REMB_MIN_BPS);
-    }
-}
+pub(crate) use receive_estimate::ReceiveEstimate;

@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use crate::ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
 use crate::types::{
-    IceCredentials, LayerLimit, ReceiveSection, Reliability, RemoteCandidate, RemoteTransport,
-    SendSection, TrackConfig,
+    BandwidthPolicy, IceCredentials, LayerLimit, ReceiveSection, Reliability, RemoteCandidate,
+    RemoteTransport, SendSection, TrackConfig,
 };
 
 #[derive(Debug)]
@@ -88,6 +88,15 @@ pub enum Command {
     SwitchDownTrack {
         down_track: DownTrackKey,
         track: TrackKey,
+    },
+    /// Larger is served first when bandwidth is short; 0 = the default of its kind.
+    SetPriority {
+        down_track: DownTrackKey,
+        priority: u8,
+    },
+    SetBandwidthPolicy {
+        transport: TransportKey,
+        policy: BandwidthPolicy,
     },
     RemoveDownTrack {
         down_track: DownTrackKey,

@@ -26,7 +26,7 @@ use crate::downstream::svc_selector::Verdict;
 use crate::downstream::temporal::TemporalFilter;
 use crate::downstream::vp8_munger::{Vp8Munger, Vp8Values};
 use crate::ids::DownTrackKey;
-use crate::limits::{KEY_FRAME_RETRY_MAX, KEY_FRAME_RETRY_MIN, MID_PACKETS};
+use crate::limits::{KEY_FRAME_RETRY_MAX, KEY_FRAME_RETRY_MIN, MID_PACKETS, PADDING_BYTES_MAX};
 use crate::rtp::red;
 use crate::rtp::sequence::SequenceExtender;
 use crate::rtp::writer::{Element, Head, write_head};
@@ -64,6 +64,10 @@ pub(crate) struct DownTrack {
     pub(crate) rtx_ssrc: Option<u32>,
     pub(crate) selector: LayerSelector,
     pub(crate) reports: Reports,
+    /// Since when it waits for bandwidth.
+    pub(crate) paused_at: Option<Instant>,
+    /// Given by the client; 0 = the default of its kind.
+    pub(crate) priority: u8,
     mid: Box<[u8]>,
     extensions: Extensions,
     payload_map: PayloadMap,
@@ -74,6 +78,8 @@ pub(crate) struct DownTrack {
     /// For the 64-bit view of numbers in NACKs.
     sequences: SequenceExtender,
     rtx_sequence: u16,
+    /// When the subscriber last asked for a key frame and got its way.
+    asked_at: Option<Instant>,
     /// When to ask for the missing key frame again; `None` = none is missing.
     key_frame_due: Option<Instant>,
 }
@@ -105,6 +111,8 @@ impl DownTrack {
             rtx_ssrc: section.rtx_ssrc,
             selector: LayerSelector::new(&track.config, limit, paused),
             reports: Reports::default(),
+            paused_at: None,
+            priority: 0,
             mid: section.mid.into_bytes().into_boxed_slice(),
             extensions: section.extensions,
             payload_map,
@@ -114,6 +122,7 @@ impl DownTrack {
             history: History::default(),
             sequences: SequenceExtender::default(),
             rtx_sequence: first_rtx_sequence,
+            asked_at: None,
             key_frame_due: None,
         }
     }
@@ -130,6 +139,11 @@ impl DownTrack {
         self.munger.forget_source();
         self.history.clear();
         self.rebind(track);
+    }
+
+    /// What was sent is of no use to the subscriber any more: nothing of it is repeated.
+    pub(crate) fn forget_sent(&mut self) {
+        self.history.clear();
     }
 
     /// Nothing was or will be forwarded for a while; the next packet follows the last one sent.
@@ -198,7 +212,7 @@ impl DownTrack {
             timestamp: mapped.timestamp,
             ssrc: self.ssrc,
         };
-        let at = self.write_head(out, &head, stamp, transport_cc, cached)?;
+        let at = self.write_head(out, &head, stamp, transport_cc, Some(cached))?;
         let len = put_payload(out, at, payload, info, &vp8)?;
         self.reports.sent(payload.len());
         self.sequences.extend(mapped.sequence as u16);
@@ -255,7 +269,7 @@ impl DownTrack {
             timestamp: sent.timestamp,
             ssrc: self.rtx_ssrc?,
         };
-        let at = self.write_head(out, &head, stamp, transport_cc, cached)?;
+        let at = self.write_head(out, &head, stamp, transport_cc, Some(cached))?;
         out.get_mut(at..at + OSN_BYTES)?
             .copy_from_slice(&(sent.sequence as u16).to_be_bytes());
         let mut payload = info.payload.of(cached.packet);
@@ -267,13 +281,38 @@ impl DownTrack {
         Some(len)
     }
 
+    /// Writes a packet of nothing but padding on the retransmission SSRC: it moves no number that
+    /// a decoder sees.
+    pub(crate) fn pad(
+        &mut self,
+        stamp: &Stamp,
+        transport_cc: u16,
+        padding: usize,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let padding = padding.clamp(1, PADDING_BYTES_MAX);
+        let head = Head {
+            marker: false,
+            payload_type: self.payload_map.any_rtx()?,
+            sequence: self.rtx_sequence,
+            timestamp: self.munger.last_timestamp().unwrap_or(0),
+            ssrc: self.rtx_ssrc?,
+        };
+        let at = self.write_head(out, &head, stamp, transport_cc, None)?;
+        out.get_mut(at..at + padding)?.fill(0);
+        *out.get_mut(at + padding - 1)? = padding as u8;
+        *out.first_mut()? |= 0x20;
+        self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
+        Some(at + padding)
+    }
+
     fn write_head(
         &self,
         out: &mut [u8],
         head: &Head,
         stamp: &Stamp,
         transport_cc: u16,
-        cached: Cached<'_>,
+        cached: Option<Cached<'_>>,
     ) -> Option<usize> {
         let ids = &self.extensions;
         let transport_cc = transport_cc.to_be_bytes();
@@ -286,16 +325,20 @@ impl DownTrack {
         if self.reports.packets() < MID_PACKETS && !self.mid.is_empty() {
             add(ids.mid, &*self.mid);
         }
-        add(ids.abs_send_time, &stamp.abs_send_time);
-        add(ids.transport_cc, &transport_cc);
-        let passed = [
-            (ids.dependency_descriptor, cached.info.dependency_descriptor),
-            (ids.abs_capture_time, cached.info.abs_capture_time),
-            (ids.video_orientation, cached.info.video_orientation),
-        ];
-        for (id, span) in passed {
-            if !span.is_empty() {
-                add(id, span.of(cached.packet));
+        match ids.transport_cc {
+            Some(_) => add(ids.transport_cc, &transport_cc),
+            None => add(ids.abs_send_time, &stamp.abs_send_time),
+        }
+        if let Some(Cached { info, packet, .. }) = cached {
+            let passed = [
+                (ids.dependency_descriptor, info.dependency_descriptor),
+                (ids.abs_capture_time, info.abs_capture_time),
+                (ids.video_orientation, info.video_orientation),
+            ];
+            for (id, span) in passed {
+                if !span.is_empty() {
+                    add(id, span.of(packet));
+                }
             }
         }
         write_head(out, head, &elements)
@@ -313,6 +356,17 @@ impl DownTrack {
         let wait = (rtt * 2).clamp(KEY_FRAME_RETRY_MIN, KEY_FRAME_RETRY_MAX);
         self.key_frame_due = Some(now + wait);
         Some(layer)
+    }
+
+    /// Whether a key frame the subscriber asks for is to be asked of the publisher; `rest`: how
+    /// long after the last one it is not.
+    pub(crate) fn grants_key_frame(&mut self, now: Instant, rest: Duration) -> bool {
+        let rested = |at| now.saturating_duration_since(at) >= rest;
+        let grants = self.asked_at.is_none_or(rested);
+        if grants {
+            self.asked_at = Some(now);
+        }
+        grants
     }
 
     /// A change makes waiting for the next retry pointless.

@@ -50,6 +50,11 @@ pub enum Event {
         spatial: Option<u8>,
         temporal: u8,
     },
+    /// The down track was stopped for lack of bandwidth, or goes on.
+    StreamPaused {
+        down_track: DownTrackKey,
+        paused: bool,
+    },
     /// Loudness of everyone speaking in a room, once per `audio.update_interval`; 0.0..=1.0.
     /// Tracks not listed are silent.
     Speakers {

@@ -182,6 +182,10 @@ pub const TURN_RUNS_MAX: usize = 4;
 pub const REMB_START_BPS: u64 = 2_000_000;
 pub const REMB_MIN_BPS: u64 = 100_000;
 pub const REMB_MAX_BPS: u64 = 20_000_000;
+/// Estimates of a subscriber (REMB) below what it is sent, in a row, that make its path short.
+pub const REMB_CONFIRMS: u32 = 3;
+/// Traffic by which such a subscriber is helped to a larger estimate, per cent of the one it has.
+pub const REMB_PROBE_PERCENT: u64 = 150;
 /// Pace of NACKs, key-frame requests and other media timers while packets flow.
 pub const MEDIA_TICK: Duration = Duration::from_millis(10);
 /// The same while nothing flows: only once-a-second figures are due then.
@@ -221,3 +225,121 @@ pub const TURN_STRANGER_ANSWERS_BURST: u32 = 1_000;
 pub const TURN_STRANGER_ANSWERS_PER_SECOND: u32 = 100;
 /// Networks told apart by that limit.
 pub const TURN_STRANGER_BUCKETS: usize = 1_024;
+
+/// Sent packets remembered per subscriber until feedback tells of them, to begin with and at most
+/// (powers of two, 16 bytes each): a second at 8,000 packets a second.
+pub const SENT_PACKETS_MIN: usize = 256;
+pub const SENT_PACKETS_MAX: usize = 8_192;
+/// Feedback later than this after sending is of no use, microseconds.
+pub const SENT_REMEMBERED_US: u64 = 1_000_000;
+/// Bytes below RTP that count against a path: UDP and IPv4.
+pub const DATAGRAM_OVERHEAD_BYTES: u16 = 28;
+/// What a forwarded packet costs beyond its size as it came in: the layers below, and the seal.
+pub const FORWARDED_OVERHEAD_BYTES: usize = 28 + 16;
+/// Share of an estimate that repeats may use, per cent: enough for a quarter of all packets lost.
+/// Beyond it they would only push out what they repair.
+pub const REPEATS_PERCENT: u64 = 40;
+/// The same behind a long queue, where most of them come too late.
+pub const REPEATS_QUEUED_PERCENT: u64 = 15;
+/// Repeats saved up for one burst of losses, milliseconds of that share.
+pub const REPEATS_SAVED_MS: u64 = 250;
+/// The lowest one-way delay counts for this long at least, microseconds: routes change and clocks
+/// drift by a millisecond in that time.
+pub const BASE_DELAY_SPAN_US: i64 = 10_000_000;
+
+/// What a path is taken to carry until it shows otherwise (LiveKit's send-side estimate starts
+/// with the same): more than two cameras in full size.
+pub const ESTIMATE_START_BPS: u64 = 7_000_000;
+/// The least a path is taken to carry: audio and the smallest picture.
+pub const ESTIMATE_MIN_BPS: u64 = 50_000;
+/// The most that is asked of one path.
+pub const ESTIMATE_MAX_BPS: u64 = 200_000_000;
+/// Share of the delivered rate that is sent after a queue built up (libwebrtc).
+pub const DECREASE: f64 = 0.85;
+/// The same while the queue is still short.
+pub const DECREASE_EARLY: f64 = 0.9;
+/// Standing queue that confirms a growing one, microseconds: while the path is known to be short,
+/// and while it was not yet (a busy receiver must not cost a local call its quality).
+pub const QUEUE_CONFIRMS_SHORT_US: i64 = 20_000;
+pub const QUEUE_CONFIRMS_US: i64 = 45_000;
+/// Standing queue that is too long whatever its trend, microseconds.
+pub const QUEUE_STANDING_US: i64 = 40_000;
+/// Decreases in vain after which a standing queue is somebody else's and not answered any more.
+pub const QUEUE_STUBBORN: u32 = 3;
+/// Share of the delivered rate that is left by then: behind a queue of our own all of it would be.
+pub const QUEUE_SHARE_LEFT: f64 = 0.6;
+/// How long such a queue is accepted before it is put to the test again, microseconds.
+pub const QUEUE_ACCEPTED_US: u64 = 30_000_000;
+/// Decreases this close to each other are one attempt to get rid of a queue, microseconds.
+pub const QUEUE_SERIES_US: u64 = 15_000_000;
+/// Time a queue must stand before it is answered, microseconds: key frames queue for a moment.
+pub const QUEUE_TIME_US: u64 = 150_000;
+/// A queue this much longer than tolerated is answered at once, microseconds.
+pub const QUEUE_LONG_US: i64 = 120_000;
+/// Share of the estimate that is distributed while a long queue stands, per cent: it is to get
+/// shorter.
+pub const QUEUED_BUDGET_PERCENT: u64 = 85;
+/// A subscriber behind a queue gets a key frame it asks for this often at most: each of them makes
+/// the queue longer.
+pub const KEY_FRAME_QUEUED: Duration = Duration::from_millis(2_000);
+/// A track that was stopped for lack of bandwidth waits this long at least (LiveKit: 5 s): each
+/// beginning costs a key frame.
+pub const PAUSED_MIN: Duration = Duration::from_millis(3_000);
+/// Time after a decrease in which the path counts as short, microseconds.
+pub const SHORT_TIME_US: u64 = 10_000_000;
+/// Loss beyond the inherent that is looked into, and that is answered at once.
+pub const LOSS_SUSPECT: f32 = 0.08;
+pub const LOSS_CUT: f32 = 0.30;
+/// Loss is never taken as a path's nature beyond this share.
+pub const LOSS_INHERENT_MAX: f32 = 0.30;
+
+/// Length of a probe, microseconds, and its least size: five padding packets.
+pub const PROBE_TIME_US: u64 = 20_000;
+pub const PROBE_BYTES_MIN: i64 = 1_600;
+/// Rate of the first probe, before media: two thirds of a large picture, five kilobytes.
+pub const PROBE_START_BPS: u64 = 2_000_000;
+/// Length of a probe that looks for losses: packets enough to count.
+pub const PROBE_LOSS_US: u64 = 300_000;
+/// Wait between probes that found no room, microseconds: a few kilobytes each, and a wider path is
+/// found within two seconds.
+pub const PROBE_INTERVAL_MIN_US: u64 = 1_000_000;
+pub const PROBE_INTERVAL_MAX_US: u64 = 2_000_000;
+/// Where packets are lost instead of queued, the token bucket of a policer may hide the limit: a
+/// probe is longer, goes less far (per cent of the estimate), and comes later, microseconds.
+pub const PROBE_LOSSY_PERCENT: u64 = 130;
+pub const PROBE_LOSSY_REST_US: u64 = 3_000_000;
+pub const PROBE_LOSSY_REST_MAX_US: u64 = 12_000_000;
+pub const PROBE_LONG_US: u64 = 600_000;
+/// Rest after a decrease before the path is probed again, microseconds.
+pub const PROBE_REST_US: u64 = 1_000_000;
+/// A probe tries at most this multiple of the estimate.
+pub const PROBE_FACTOR: u64 = 2;
+/// Largest padding of one packet: its length has eight bits (RFC 3550 §5.1).
+pub const PADDING_BYTES_MAX: usize = 255;
+
+/// Pace towards a path that was never short: eight full packets are half a millisecond of it.
+pub const PACE_OPEN_BPS: u64 = 200_000_000;
+/// Pace towards a short path, in per cent of its estimate (libwebrtc: 2.5): frames leave in bursts
+/// that a queue of some milliseconds takes.
+pub const PACE_SHORT_PERCENT: u64 = 250;
+/// The same where packets are lost, perhaps because a burst found no room.
+pub const PACE_LOSSY_PERCENT: u64 = 150;
+/// The same while a queue stands: it is to get shorter.
+pub const PACE_QUEUED_PERCENT: u64 = 100;
+/// Wire time of one run at the pace, microseconds.
+pub const PACE_RUN_US: u64 = 500;
+/// Pace saved up while nothing waits, microseconds: the timers of a worker count milliseconds.
+pub const PACE_SAVED_US: u64 = 1_000;
+/// What waits is sent within this time whatever the estimate, microseconds: later it is no use.
+pub const PACE_BACKLOG_US: u64 = 500_000;
+
+/// Tracks of one subscriber that are divided bandwidth among without allocating.
+pub const ALLOCATED_TRACKS_INLINE: usize = 16;
+/// Spatial and temporal layers whose rates are measured.
+pub const RATE_LAYERS: usize = 4;
+/// What simulcast layers are taken to cost until they are measured, bits per second: the presets
+/// of LiveKit's clients for 180, 360 and 720 lines.
+pub const NOMINAL_LAYER_BPS: [u64; 3] = [150_000, 500_000, 1_700_000];
+/// Priorities of tracks whose subscriber says nothing (LiveKit: streamallocator/track.go).
+pub const PRIORITY_CAMERA: u8 = 1;
+pub const PRIORITY_SCREEN: u8 = 255;

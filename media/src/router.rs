@@ -9,6 +9,7 @@ use crate::downstream::sender::Pending;
 use crate::event::Event;
 use crate::shard::slot::TransportSlot;
 use crate::slab::Slab;
+use crate::types::MediaKind;
 use crate::upstream::{LAYER_NONE, UpTrack};
 
 /// A packet that is in its layer's cache.
@@ -58,6 +59,7 @@ pub(crate) fn route(track: &mut UpTrack, packet: Routed, ports: &mut Ports<'_>) 
             down_track: subscriber.down_track,
             layer: packet.layer,
             repeat: false,
+            urgent: track.config.kind == MediaKind::Audio,
             sequence: packet.sequence,
         };
         enqueue(slot, subscriber.transport, pending, ports.ready);
@@ -74,7 +76,13 @@ pub(crate) fn enqueue(
     if !slot.sender.push(pending) {
         slot.stats.packets_dropped += 1;
     }
-    if !slot.sender.listed {
+    list(slot, index, ready);
+}
+
+/// Puts a transport on the list of those to serve, unless it is there or its pace lists it.
+pub(crate) fn list(slot: &mut TransportSlot, index: u32, ready: &mut VecDeque<u32>) {
+    let waits = slot.sender.paced && !slot.sender.is_due();
+    if !slot.sender.listed && !waits {
         slot.sender.listed = true;
         ready.push_back(index);
     }

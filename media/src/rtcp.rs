@@ -1,6 +1,7 @@
 //! RTCP on the wire (RFC 3550, RFC 4585, RFC 5104, REMB, transport-wide feedback): a compound
 //! packet is read as borrowed views; writers append to a buffer. Nothing here allocates per packet.
 
+pub mod arrivals;
 pub mod reports;
 pub mod transport_feedback;
 pub mod write;

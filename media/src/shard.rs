@@ -5,11 +5,13 @@
 //! then `poll` until `None`. Packets are forwarded per subscriber while `poll` runs, so one
 //! subscriber's run sits in the send arena (and in cache) at a time.
 
+mod allocate;
 mod arena;
 mod commands;
 mod config;
 mod feedback;
 mod ingest;
+mod paths;
 mod reports;
 mod send;
 pub(crate) mod slot;
@@ -24,6 +26,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 
 pub use config::{AudioLevelSettings, KeyFrameThrottle, PacketBuffers, ShardConfig};
+
+pub use paths::PathView;
 
 use crate::command::Command;
 use crate::downstream::DownTrack;
@@ -97,6 +101,8 @@ pub struct Shard {
 
     /// Transports with packets to forward, in the order they got them.
     ready: VecDeque<u32>,
+    /// Transports whose next packet waits for its pace.
+    paced: Vec<u32>,
     arena: Arena,
     /// Sealed or plain control datagrams: ICE, DTLS, SCTP, RTCP.
     control: VecDeque<(Path, Bytes)>,
@@ -128,6 +134,7 @@ impl Shard {
             paths: FastMap::default(),
             rooms: Rooms::default(),
             ready: VecDeque::new(),
+            paced: Vec::new(),
             arena: Arena::new(),
             control: VecDeque::new(),
             handed: Bytes::new(),
@@ -188,6 +195,12 @@ impl Shard {
     /// Figures of the whole shard.
     pub fn counters(&self) -> ShardCounters {
         self.counters
+    }
+
+    /// Microseconds since the first instant seen.
+    fn micros(&self, now: Instant) -> u64 {
+        let epoch = self.epoch.unwrap_or(now);
+        now.saturating_duration_since(epoch).as_micros() as u64
     }
 
     /// Time never goes back, whatever the caller's clock does.

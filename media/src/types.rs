@@ -244,6 +244,28 @@ impl LayerLimit {
     };
 }
 
+/// How the bandwidth of one subscriber's transport is managed (`rtc.congestion_control`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BandwidthPolicy {
+    /// Adapt to the path at all.
+    pub enabled: bool,
+    /// Video may stop for lack of bandwidth; else every track keeps its smallest picture.
+    pub may_pause: bool,
+    /// Overrides the estimate, bits per second.
+    pub fixed_bps: Option<u64>,
+}
+
+impl Default for BandwidthPolicy {
+    /// LiveKit's.
+    fn default() -> Self {
+        BandwidthPolicy {
+            enabled: true,
+            may_pause: false,
+            fixed_bps: None,
+        }
+    }
+}
+
 /// A section we send one track on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendSection {

@@ -3,6 +3,7 @@
 
 pub(crate) mod key_frame_throttle;
 pub(crate) mod layer;
+pub(crate) mod layer_rates;
 pub(crate) mod nack_generator;
 pub(crate) mod packet_cache;
 pub(crate) mod parked;
@@ -127,6 +128,15 @@ impl UpTrack {
 
     pub(crate) fn layer_mut(&mut self, layer: u8) -> Option<&mut Layer> {
         self.layers.get_mut(usize::from(layer))?.as_deref_mut()
+    }
+
+    /// What forwarding up to these layers costs, bits per second; `None`: not known, or not sent.
+    pub(crate) fn bps(&self, spatial: u8, temporal: u8) -> Option<u64> {
+        let (layer, row) = match self.config.layer_mode {
+            LayerMode::OneStreamPerLayer => (self.layer(spatial)?, 0),
+            LayerMode::OneStream => (self.layer(0)?, spatial),
+        };
+        layer.rates.bps(row, temporal).filter(|_| layer.active)
     }
 
     /// Layers in ascending order, with their index.

@@ -37,7 +37,9 @@ fn forwarding_allocates_nothing_per_packet() {
     );
     for _ in 0..8 {
         let subscriber = world.connect();
-        world.subscribe(subscriber, track, send_section(MediaKind::Video, 7000));
+        let mut section = send_section(MediaKind::Video, 7000);
+        section.extensions.transport_cc = Some(TRANSPORT_CC);
+        world.subscribe(subscriber, track, section);
     }
     let mut video = Video::new(&world, publisher, &[]);
     video.packets_per_frame = 8;

@@ -8,12 +8,25 @@ use crate::rtp::dependency_structure::StructureState;
 use crate::types::{LayerLimit, LayerMode, MediaKind, TrackConfig};
 use crate::upstream::LAYER_NONE;
 
+/// What the subscriber's bandwidth leaves of a track.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Allowance {
+    /// Everything it asks for.
+    #[default]
+    All,
+    UpTo(LayerLimit),
+    /// Nothing: it waits for bandwidth.
+    Paused,
+}
+
 #[derive(Debug)]
 pub(crate) struct LayerSelector {
     simulcast: bool,
     audio: bool,
+    /// What the subscriber wants.
     limit: LayerLimit,
     paused: bool,
+    pub(crate) allowance: Allowance,
     /// Layers packets arrive on, bit per layer.
     live: u8,
     pub(crate) current: u8,
@@ -31,6 +44,7 @@ impl LayerSelector {
             audio: config.kind == MediaKind::Audio,
             limit,
             paused,
+            allowance: Allowance::All,
             live: 0,
             current: LAYER_NONE,
             target: LAYER_NONE,
@@ -45,17 +59,51 @@ impl LayerSelector {
         (self.limit, self.paused) = (limit, paused);
     }
 
+    /// What the subscriber wants, whatever its bandwidth.
+    pub(crate) fn wanted(&self) -> Option<LayerLimit> {
+        (!self.paused).then_some(self.limit)
+    }
+
+    /// Sets what bandwidth leaves. `stop`: do not wait for a smaller layer's key frame, nothing of
+    /// the current one gets through.
+    pub(crate) fn allow(&mut self, allowance: Allowance, stop: bool) {
+        self.allowance = allowance;
+        let above = self.current != LAYER_NONE && self.current > self.bounds().max_spatial;
+        if stop && self.simulcast && above || allowance == Allowance::Paused {
+            self.current = LAYER_NONE;
+        }
+    }
+
+    /// What is sent at most.
+    fn bounds(&self) -> LayerLimit {
+        match self.allowance {
+            Allowance::UpTo(most) => LayerLimit {
+                max_spatial: self.limit.max_spatial.min(most.max_spatial),
+                max_temporal: self.limit.max_temporal.min(most.max_temporal),
+            },
+            _ => self.limit,
+        }
+    }
+
     pub(crate) fn max_temporal(&self) -> u8 {
-        self.limit.max_temporal
+        let bounds = self.bounds();
+        match self.simulcast && self.current != LAYER_NONE && self.current > bounds.max_spatial {
+            // On the way down to a smaller picture every frame that can be left out is.
+            true if self.allowance != Allowance::All => 0,
+            _ => bounds.max_temporal,
+        }
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused
+        self.paused || self.allowance == Allowance::Paused
     }
 
     /// The same wishes for another track.
     pub(crate) fn for_source(&self, config: &TrackConfig) -> LayerSelector {
-        LayerSelector::new(config, self.limit, self.paused)
+        LayerSelector {
+            allowance: self.allowance,
+            ..LayerSelector::new(config, self.limit, self.paused)
+        }
     }
 
     /// The layer a subscriber means when it asks for a key frame.
@@ -68,7 +116,7 @@ impl LayerSelector {
     /// Chooses the target anew. Call after anything changed.
     pub(crate) fn update(&mut self, live: u8, muted: bool) {
         self.live = live;
-        if self.paused || muted {
+        if self.is_paused() || muted {
             (self.current, self.target) = (LAYER_NONE, LAYER_NONE);
             return;
         }
@@ -79,12 +127,13 @@ impl LayerSelector {
             }
             return;
         }
-        let within = live & mask_up_to(self.limit.max_spatial);
+        let most = self.bounds().max_spatial;
+        let within = live & mask_up_to(most);
         self.target = match (within, live) {
             // The best one allowed; else the smallest there is, rather than nothing.
             (1.., _) => 7 - within.leading_zeros() as u8,
             (0, 1..) => live.trailing_zeros() as u8,
-            (0, 0) => self.limit.max_spatial,
+            (0, 0) => most,
         };
     }
 
@@ -109,15 +158,17 @@ impl LayerSelector {
 
     /// The layer a key frame is missing of.
     pub(crate) fn wanted_key_frame(&self) -> Option<u8> {
-        let inside = self.svc.is_some_and(|svc| svc.wants_key_frame(self.limit));
+        let bounds = self.bounds();
+        let inside = self.svc.is_some_and(|svc| svc.wants_key_frame(bounds));
         let missing = self.current != self.target || inside;
         (self.target != LAYER_NONE && missing).then_some(self.target)
     }
 
     /// Whether a packet of the current layer is for this subscriber.
     pub(crate) fn judge(&mut self, frame: &FrameInfo, structure: &StructureState) -> Verdict {
+        let bounds = self.bounds();
         match &mut self.svc {
-            Some(svc) => svc.judge(frame, structure, self.limit),
+            Some(svc) => svc.judge(frame, structure, bounds),
             None => Verdict::Keep {
                 ends_picture: false,
             },
@@ -186,6 +237,32 @@ mod tests {
     fn too_high_is_better_than_nothing() {
         let mut selector = simulcast(0);
         selector.update(0b100, false);
+        assert_eq!((selector.target, selector.accept()), (2, 0b111));
+    }
+
+    #[test]
+    fn bandwidth_bounds_the_layer_and_too_much_of_one_stops_at_once() {
+        let mut selector = simulcast(2);
+        selector.update(0b111, false);
+        selector.switched(2);
+        let most = LayerLimit {
+            max_spatial: 0,
+            max_temporal: 3,
+        };
+        selector.allow(Allowance::UpTo(most), false);
+        selector.update(0b111, false);
+        assert_eq!((selector.current, selector.accept()), (2, 0b001));
+        assert_eq!(selector.max_temporal(), 0, "fewer frames until then");
+        selector.allow(Allowance::UpTo(most), true);
+        selector.update(0b111, false);
+        assert_eq!((selector.current, selector.accept()), (LAYER_NONE, 0b001));
+        selector.switched(0);
+        assert_eq!(selector.max_temporal(), 3);
+        selector.allow(Allowance::Paused, false);
+        selector.update(0b111, false);
+        assert_eq!((selector.accept(), selector.wanted_key_frame()), (0, None));
+        selector.allow(Allowance::All, false);
+        selector.update(0b111, false);
         assert_eq!((selector.target, selector.accept()), (2, 0b111));
     }
 

@@ -118,6 +118,11 @@ impl Munger {
         })
     }
 
+    /// Timestamp of the last packet in the subscriber's numbers.
+    pub(crate) fn last_timestamp(&self) -> Option<u32> {
+        Some(self.last?.timestamp)
+    }
+
     /// A packet of the current source that is not sent.
     pub(crate) fn skip(&mut self, layer: u8, info: &PacketInfo) {
         if self.continues(layer, info) {

@@ -54,6 +54,11 @@ impl PayloadMap {
             .map(|(_, target)| *target)
     }
 
+    /// A payload type of retransmissions, for packets that are only padding.
+    pub(crate) fn any_rtx(&self) -> Option<u8> {
+        self.pairs.iter().find_map(|(_, target)| target.rtx_pt)
+    }
+
     /// Same codec, most alike in profile; the first of equals.
     fn best(&self, codec: Codec, fmtp: &str) -> Option<&PayloadType> {
         let alike = |other: &PayloadType| likeness(fmtp, &other.fmtp);

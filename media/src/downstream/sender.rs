@@ -4,8 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::bandwidth::pacer::Pacer;
+use crate::bandwidth::send_side::SendSide;
 use crate::fast_hash::FastMap;
 use crate::limits::{RETRANSMISSION_INTERVAL_MAX, RTT_DEFAULT, SEND_QUEUE_PACKETS_MAX};
+use crate::types::BandwidthPolicy;
 
 /// A packet to be forwarded: a reference into a layer's cache, not a copy.
 #[derive(Clone, Copy, Debug)]
@@ -14,31 +17,135 @@ pub(crate) struct Pending {
     pub(crate) layer: u8,
     /// A repeat: `sequence` is the subscriber's, else the layer's.
     pub(crate) repeat: bool,
+    /// Audio.
+    pub(crate) urgent: bool,
     pub(crate) sequence: u64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Sender {
-    pub(crate) queue: VecDeque<Pending>,
+    /// Audio: sent before everything else and never paced.
+    urgent: VecDeque<Pending>,
+    repeats: VecDeque<Pending>,
+    queue: VecDeque<Pending>,
     /// Listed among the transports that have something to send.
     pub(crate) listed: bool,
+    /// Listed among those that wait for their pace.
+    pub(crate) paced: bool,
+    pub(crate) pacer: Pacer,
+    /// What is known of the path; begins with the first packet that can be reported on.
+    pub(crate) path: Option<Box<SendSide>>,
     pub(crate) down_tracks: Vec<u32>,
     ssrcs: FastMap<u32, u32>,
-    pub(crate) transport_cc: u16,
     pub(crate) rtt: Option<Duration>,
     /// The receiver's estimate of its bandwidth, bits per second.
     pub(crate) remb_bps: Option<u64>,
+    pub(crate) policy: BandwidthPolicy,
 }
 
 impl Sender {
     /// Queues a packet; false when the queue is full. overflow: the newest is dropped, a NACK or a
     /// key frame repairs it.
     pub(crate) fn push(&mut self, pending: Pending) -> bool {
-        let room = self.queue.len() < SEND_QUEUE_PACKETS_MAX;
-        if room {
-            self.queue.push_back(pending);
+        let room = self.waiting() < SEND_QUEUE_PACKETS_MAX;
+        match room {
+            true if pending.urgent => self.urgent.push_back(pending),
+            true if pending.repeat => self.repeats.push_back(pending),
+            true => self.queue.push_back(pending),
+            false => {}
         }
         room
+    }
+
+    /// Packets that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.urgent.len() + self.repeats.len() + self.queue.len()
+    }
+
+    /// The next packet that may leave now.
+    pub(crate) fn next(&mut self) -> Option<Pending> {
+        if let Some(audio) = self.urgent.pop_front() {
+            return Some(audio);
+        }
+        if !self.pacer.may_send() {
+            return None;
+        }
+        self.repeats.pop_front().or_else(|| self.queue.pop_front())
+    }
+
+    /// Brings the pace up to date before a turn.
+    pub(crate) fn set_pace(&mut self, now_us: u64) {
+        let (probe_bps, pace_bps) = match &self.path {
+            Some(path) => (path.probe_bps(), path.pace_bps(now_us)),
+            None => (None, None),
+        };
+        self.pacer.refill(now_us);
+        self.pacer.set(probe_bps, pace_bps, self.waiting());
+    }
+
+    /// Whether one more packet is within what repeats may use.
+    pub(crate) fn may_repeat(&mut self, now_us: u64) -> bool {
+        let path = self.path.as_mut();
+        path.is_none_or(|path| path.may_repeat(now_us))
+    }
+
+    pub(crate) fn repeats(&mut self, now_us: u64) {
+        if let Some(path) = &mut self.path {
+            path.repeats(now_us);
+        }
+    }
+
+    /// There is nothing a probe could consist of.
+    pub(crate) fn stop_probe(&mut self) {
+        if let Some(path) = &mut self.path {
+            path.stop_probe();
+        }
+    }
+
+    /// A sealed packet leaves.
+    pub(crate) fn sent(&mut self, now_us: u64, bytes: usize, numbered: bool) {
+        self.pacer.spend(bytes);
+        if numbered {
+            self.path.get_or_insert_default().sent(now_us, bytes);
+        } else if let Some(path) = &mut self.path {
+            path.sent_unnumbered(now_us, bytes);
+        }
+    }
+
+    /// Transport-wide number of the next packet.
+    pub(crate) fn next_wire(&self) -> u16 {
+        self.path.as_ref().map_or(0, |path| path.next_wire())
+    }
+
+    /// The rate of the probe being sent.
+    pub(crate) fn probe_bps(&self) -> Option<u64> {
+        self.path.as_ref()?.probe_bps()
+    }
+
+    /// Something could leave now.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.urgent.is_empty() || !self.is_idle() && self.pacer.may_send()
+    }
+
+    /// Nothing waits: a probe may be filled up.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting() == 0
+    }
+
+    /// Forgets what waits; returns how much that was.
+    pub(crate) fn drop_all(&mut self) -> usize {
+        let count = self.waiting();
+        self.urgent.clear();
+        self.repeats.clear();
+        self.queue.clear();
+        count
+    }
+
+    /// Forgets what waits of a track whose layer is left at once.
+    pub(crate) fn drop_waiting(&mut self, down_track: u32) {
+        let others = |pending: &Pending| pending.down_track != down_track;
+        self.repeats.retain(others);
+        self.queue.retain(others);
     }
 
     pub(crate) fn add(&mut self, down_track: u32, ssrc: u32, rtx_ssrc: Option<u32>) {
@@ -52,8 +159,9 @@ impl Sender {
     pub(crate) fn remove(&mut self, down_track: u32) {
         self.down_tracks.retain(|known| *known != down_track);
         self.ssrcs.retain(|_, known| *known != down_track);
-        self.queue
+        self.urgent
             .retain(|pending| pending.down_track != down_track);
+        self.drop_waiting(down_track);
     }
 
     pub(crate) fn by_ssrc(&self, ssrc: u32) -> Option<u32> {

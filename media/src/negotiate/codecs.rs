@@ -184,12 +184,12 @@ pub(super) fn feedback(
             list
         }
         (MediaKind::Video, Way::Send) => {
-            let estimate = if send_side {
-                "transport-cc"
-            } else {
-                "goog-remb"
-            };
-            vec![estimate, "ccm fir", "nack", "nack pli"]
+            let mut list = vec!["goog-remb", "ccm fir", "nack", "nack pli"];
+            if send_side {
+                // Clients that know both report on numbered packets and keep REMB to themselves.
+                list.insert(1, "transport-cc");
+            }
+            list
         }
     }
 }

@@ -45,8 +45,8 @@ pub struct NegotiatorConfig {
     pub subscribe_codecs: Vec<EnabledCodec>,
     /// `video/rtx` is enabled: retransmissions go on their own SSRC (RFC 4588).
     pub retransmission: bool,
-    /// Estimate the downstream bandwidth ourselves from transport-wide feedback, instead of asking
-    /// the client for REMB.
+    /// Estimate the downstream bandwidth ourselves from transport-wide feedback, where the client
+    /// gives it; REMB stays on offer for those that do not.
     pub send_side_bandwidth: bool,
     /// Negotiate the playout-delay extension with subscribers.
     pub playout_delay: bool,

@@ -121,11 +121,10 @@ pub(super) fn sendable(kind: MediaKind, policy: ExtensionPolicy) -> Vec<Extensio
     }
     if kind == MediaKind::Video {
         list.push(Extension::DependencyDescriptor);
-        list.push(if policy.send_side_bandwidth {
-            Extension::TransportCc
-        } else {
-            Extension::AbsSendTime
-        });
+        list.push(Extension::AbsSendTime);
+        if policy.send_side_bandwidth {
+            list.push(Extension::TransportCc);
+        }
     }
     if policy.playout_delay {
         list.push(Extension::PlayoutDelay);

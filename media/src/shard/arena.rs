@@ -19,11 +19,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn takes(&self, path: &Path, len: usize) -> bool {
+    fn takes(&self, path: &Path, len: usize, segments_max: usize) -> bool {
         self.path == *path
             && len <= self.segment_size
             && self.len.is_multiple_of(self.segment_size)
-            && self.len / self.segment_size < RUN_SEGMENTS_MAX
+            && self.len / self.segment_size < segments_max
     }
 }
 
@@ -33,6 +33,8 @@ pub(super) struct Arena {
     used: usize,
     runs: Vec<Run>,
     next_run: usize,
+    /// Longest run of this turn.
+    segments_max: usize,
 }
 
 impl Arena {
@@ -42,12 +44,19 @@ impl Arena {
             used: 0,
             runs: Vec::with_capacity(turn_packets_max()),
             next_run: 0,
+            segments_max: RUN_SEGMENTS_MAX,
         }
     }
 
     pub(super) fn clear(&mut self) {
         (self.used, self.next_run) = (0, 0);
         self.runs.clear();
+        self.segments_max = RUN_SEGMENTS_MAX;
+    }
+
+    /// Bounds the runs of this turn: a burst must be short at the pace of its path.
+    pub(super) fn limit_runs(&mut self, segments_max: usize) {
+        self.segments_max = segments_max.min(RUN_SEGMENTS_MAX);
     }
 
     /// Room for the next packet and its seal; `None` when the arena is full.
@@ -58,7 +67,7 @@ impl Arena {
     /// The slot now holds a sealed packet of `len` bytes: it joins the last run or begins one.
     pub(super) fn commit(&mut self, path: Path, len: usize) {
         match self.runs.last_mut() {
-            Some(run) if run.takes(&path, len) => run.len += len,
+            Some(run) if run.takes(&path, len, self.segments_max) => run.len += len,
             _ => self.runs.push(Run {
                 path,
                 start: self.used,

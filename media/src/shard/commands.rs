@@ -157,6 +157,7 @@ impl Shard {
         self.ufrags.retain(|_, known| *known != index);
         self.paths.retain(|_, known| *known != index);
         self.ready.retain(|known| *known != index);
+        self.paced.retain(|known| *known != index);
         self.transports.remove(index);
         Some(())
     }

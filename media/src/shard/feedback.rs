@@ -1,10 +1,10 @@
 //! RTCP from peers: what a publisher says of its clock, and what a subscriber says it lost, lacks
 //! or can take.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::downstream::sender::Pending;
-use crate::limits::RETRANSMISSIONS_PER_NACK_MAX;
+use crate::limits::{KEY_FRAME_QUEUED, RETRANSMISSIONS_PER_NACK_MAX};
 use crate::router::enqueue;
 use crate::rtcp::{self, Blocks, Packet, ReportBlock, SenderInfo, Words};
 use crate::shard::Shard;
@@ -20,19 +20,18 @@ impl Shard {
                 }
                 Packet::ReceiverReport { blocks, .. } => self.receiver_reports(now, index, blocks),
                 Packet::Nack { media_ssrc, pairs } => self.nacked(now, index, media_ssrc, pairs),
-                Packet::PictureLoss { media_ssrc } => self.key_frame_asked(index, media_ssrc),
+                Packet::PictureLoss { media_ssrc } => self.key_frame_asked(now, index, media_ssrc),
                 Packet::FullIntraRequest { entries } => {
                     for ssrc in rtcp::fir_targets(entries) {
-                        self.key_frame_asked(index, ssrc);
+                        self.key_frame_asked(now, index, ssrc);
                     }
                 }
                 Packet::Remb { bitrate_bps } => {
-                    if let Some(slot) = self.transports.get_mut(index) {
-                        slot.sender.remb_bps = Some(bitrate_bps);
-                    }
+                    self.receiver_estimate(now, index, bitrate_bps);
                 }
-                // A stream's end shows in its silence; feedback to us needs send-side estimation.
-                Packet::Bye { .. } | Packet::TransportFeedback { .. } => {}
+                Packet::TransportFeedback { body } => self.arrivals_told(now, index, body),
+                // A stream's end shows in its silence.
+                Packet::Bye { .. } => {}
             }
         }
     }
@@ -72,6 +71,7 @@ impl Shard {
     }
 
     fn nacked(&mut self, now: Instant, index: u32, ssrc: u32, pairs: Words<'_>) {
+        let now_us = self.micros(now);
         let Some(slot) = self.transports.get_mut(index) else {
             return;
         };
@@ -84,28 +84,44 @@ impl Shard {
         slot.stats.nacks_in += 1;
         let interval = slot.sender.repeat_interval();
         for sequence in pairs.nacked().take(RETRANSMISSIONS_PER_NACK_MAX) {
+            if !slot.sender.may_repeat(now_us) {
+                break;
+            }
             let Some(sent) = down.take_for_repeat(now, sequence, interval) else {
                 continue;
             };
+            slot.sender.repeats(now_us);
             let pending = Pending {
                 down_track,
                 layer: sent.layer,
                 repeat: true,
+                urgent: false,
                 sequence: sent.sequence,
             };
             enqueue(slot, index, pending, &mut self.ready);
         }
     }
 
-    fn key_frame_asked(&mut self, index: u32, ssrc: u32) {
+    fn key_frame_asked(&mut self, now: Instant, index: u32, ssrc: u32) {
+        let now_us = self.micros(now);
         let Some(slot) = self.transports.get_mut(index) else {
             return;
         };
         slot.stats.plis_in += 1;
         let down = slot.sender.by_ssrc(ssrc);
-        let Some(down) = down.and_then(|down| self.down_tracks.get(down)) else {
+        let Some(down) = down.and_then(|down| self.down_tracks.get_mut(down)) else {
             return;
         };
+        let path = slot.sender.path.as_ref();
+        let queued = path.is_some_and(|path| path.constrained && path.is_queued(now_us));
+        let rest = if queued {
+            KEY_FRAME_QUEUED
+        } else {
+            Duration::ZERO
+        };
+        if !down.grants_key_frame(now, rest) {
+            return;
+        }
         let Some(layer) = down.selector.key_frame_layer() else {
             return;
         };

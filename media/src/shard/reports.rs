@@ -96,7 +96,8 @@ impl Shard {
         let losses = downs.filter_map(|down| Some(self.down_tracks.get(*down)?.reports.loss));
         slot.stats.loss_out = losses.fold(0.0, f32::max);
         slot.stats.rtt = slot.sender.rtt.or_else(|| slot.transport.rtt());
-        slot.stats.estimate_bps = slot.sender.remb_bps;
+        let path = slot.sender.path.as_ref();
+        slot.stats.estimate_bps = path.map(|path| path.target_bps());
         if slot.transport.is_connected() {
             self.events.push_back(Event::Stats {
                 transport: slot.key,

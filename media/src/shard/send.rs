@@ -1,12 +1,15 @@
-//! A subscriber's turn: its waiting packets are written, sealed and laid into the arena as runs.
+//! A subscriber's turn: its waiting packets are written, sealed and laid into the arena as runs, as
+//! far as its pace allows; a probe is filled up with padding.
+
+use std::time::{Duration, Instant};
 
 use crate::bandwidth::pacer::turn_packets_max;
-use crate::downstream::sender::Pending;
+use crate::downstream::sender::{Pending, Sender};
 use crate::downstream::{Cached, DownTrack, Stamp};
-use crate::limits::PACKET_BYTES_MAX;
+use crate::limits::{PACKET_BYTES_MAX, PADDING_BYTES_MAX};
+use crate::router::list;
 use crate::rtp::writer::abs_send_time;
 use crate::shard::Shard;
-use crate::shard::slot::TransportSlot;
 use crate::slab::Slab;
 use crate::upstream::UpTrack;
 
@@ -28,29 +31,35 @@ impl Shard {
         };
         slot.sender.listed = false;
         let Some(path) = slot.transport.selected_path() else {
-            slot.stats.packets_dropped += slot.sender.queue.len() as u64;
-            slot.sender.queue.clear();
+            slot.stats.packets_dropped += slot.sender.drop_all() as u64;
             return true;
         };
-        let since_start_us = now.saturating_duration_since(epoch).as_micros() as u64;
+        let now_us = now.saturating_duration_since(epoch).as_micros() as u64;
         let stamp = Stamp {
             now,
-            abs_send_time: abs_send_time(since_start_us),
+            abs_send_time: abs_send_time(now_us),
         };
+        slot.sender.set_pace(now_us);
+        self.arena.limit_runs(slot.sender.pacer.run_packets_max());
         for _ in 0..turn_packets_max() {
-            let Some(pending) = slot.sender.queue.pop_front() else {
-                break;
-            };
             let Some(out) = self.arena.slot() else { break };
-            let written = write(
-                &self.tracks,
-                &mut self.down_tracks,
-                slot,
-                &stamp,
-                &pending,
-                out,
-            );
-            let Written::Packet(len) = written else {
+            let (written, repeat) = match slot.sender.next() {
+                Some(pending) => {
+                    let (tracks, downs) = (&self.tracks, &mut self.down_tracks);
+                    let written = write(tracks, downs, &slot.sender, &stamp, &pending, out);
+                    (written, pending.repeat)
+                }
+                None => match pad(&mut self.down_tracks, &slot.sender, &stamp, out) {
+                    Some(written) => (written, false),
+                    None => {
+                        if slot.sender.is_idle() && slot.sender.pacer.may_send() {
+                            slot.sender.stop_probe();
+                        }
+                        break;
+                    }
+                },
+            };
+            let Written::Packet { len, numbered } = written else {
                 self.counters.forward_failed += u64::from(matches!(written, Written::Failed));
                 continue;
             };
@@ -59,23 +68,69 @@ impl Shard {
                 continue;
             };
             self.arena.commit(path, sealed);
+            slot.sender.sent(now_us, sealed, numbered);
             slot.stats.packets_out += 1;
             slot.stats.bytes_out += sealed as u64;
-            slot.stats.retransmitted += u64::from(pending.repeat);
+            slot.stats.retransmitted += u64::from(repeat);
             self.counters.rtp_out += 1;
-            self.counters.retransmitted += u64::from(pending.repeat);
+            self.counters.retransmitted += u64::from(repeat);
         }
-        if !slot.sender.queue.is_empty() {
-            // The rest has its turn after everybody else.
-            slot.sender.listed = true;
-            self.ready.push_back(index);
-        }
+        self.end_turn(index, epoch);
         true
+    }
+
+    /// What could not leave yet has its turn after everybody else, or when its pace allows.
+    fn end_turn(&mut self, index: u32, epoch: Instant) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        if slot.sender.is_due() {
+            return list(slot, index, &mut self.ready);
+        }
+        let probing = slot.sender.probe_bps().is_some();
+        if slot.sender.is_idle() && !probing {
+            return;
+        }
+        let due = epoch + Duration::from_micros(slot.sender.pacer.due_us());
+        self.ticker.pace_due(due);
+        if !slot.sender.paced {
+            slot.sender.paced = true;
+            self.paced.push(index);
+        }
+    }
+
+    /// Lists the transports whose next packet may leave now.
+    pub(super) fn release_paced(&mut self, now: Instant) {
+        let Shard {
+            paced,
+            transports,
+            ready,
+            ticker,
+            epoch,
+            ..
+        } = self;
+        let Some(epoch) = *epoch else {
+            return;
+        };
+        paced.retain(|index| {
+            let Some(slot) = transports.get_mut(*index) else {
+                return false;
+            };
+            let due = epoch + Duration::from_micros(slot.sender.pacer.due_us());
+            if due > now {
+                ticker.pace_due(due);
+                return true;
+            }
+            slot.sender.paced = false;
+            list(slot, *index, ready);
+            false
+        });
     }
 }
 
 enum Written {
-    Packet(usize),
+    /// `numbered`: it carries a transport-wide number.
+    Packet { len: usize, numbered: bool },
     /// Not meant for this subscriber (a temporal layer, a codec it lacks).
     Unwanted,
     /// The cache has moved on, or it does not fit.
@@ -85,7 +140,7 @@ enum Written {
 fn write(
     tracks: &Slab<UpTrack>,
     down_tracks: &mut Slab<DownTrack>,
-    slot: &mut TransportSlot,
+    sender: &Sender,
     stamp: &Stamp,
     pending: &Pending,
     out: &mut [u8],
@@ -100,7 +155,7 @@ fn write(
     let Some(out) = out.get_mut(..plain) else {
         return Written::Failed;
     };
-    let transport_cc = slot.sender.transport_cc;
+    let transport_cc = sender.next_wire();
     let written = if pending.repeat {
         down.sent(pending.sequence).and_then(|sent| {
             let layer = track.layer(sent.layer)?;
@@ -133,8 +188,32 @@ fn write(
         }
         written
     };
-    if down.wants_transport_cc() {
-        slot.sender.transport_cc = transport_cc.wrapping_add(1);
+    let numbered = down.wants_transport_cc();
+    written.map_or(Written::Failed, |len| Written::Packet { len, numbered })
+}
+
+/// Padding while a probe is under way and nothing else may leave; `None`: none is needed, or the
+/// subscriber has no stream that can carry it.
+fn pad(
+    down_tracks: &mut Slab<DownTrack>,
+    sender: &Sender,
+    stamp: &Stamp,
+    out: &mut [u8],
+) -> Option<Written> {
+    sender.probe_bps()?;
+    if !sender.pacer.may_send() {
+        return None;
     }
-    written.map_or(Written::Failed, Written::Packet)
+    let carriers = sender.down_tracks.iter().copied();
+    let wire = sender.next_wire();
+    for down in carriers {
+        let Some(down) = down_tracks.get_mut(down) else {
+            continue;
+        };
+        let numbered = down.wants_transport_cc();
+        if let Some(len) = down.pad(stamp, wire, PADDING_BYTES_MAX, out) {
+            return Some(Written::Packet { len, numbered });
+        }
+    }
+    None
 }

@@ -35,6 +35,17 @@ impl Shard {
                 self.retarget_down_track(index);
                 Some(())
             }
+            Command::SetPriority {
+                down_track,
+                priority,
+            } => {
+                let index = *self.down_track_index.get(&down_track)?;
+                self.down_tracks.get_mut(index)?.priority = priority;
+                Some(())
+            }
+            Command::SetBandwidthPolicy { transport, policy } => {
+                self.set_bandwidth_policy(now, transport, policy)
+            }
             Command::SwitchDownTrack { down_track, track } => {
                 self.switch_down_track(now, down_track, track)
             }
@@ -95,6 +106,7 @@ impl Shard {
         self.down_track_index.insert(key, index);
         self.ticker.media(now);
         self.retarget_down_track(index);
+        self.greet_path(index);
         Some(())
     }
 
@@ -114,9 +126,7 @@ impl Shard {
         });
         if let Some(slot) = self.transports.get_mut(down.transport) {
             // What waits names layers of the old track.
-            slot.sender
-                .queue
-                .retain(|pending| pending.down_track != index);
+            slot.sender.drop_waiting(index);
         }
         self.ticker.media(now);
         self.retarget_down_track(index);
@@ -156,6 +166,7 @@ impl Shard {
         let downs = slot.map(|slot| slot.sender.down_tracks.clone());
         for down in downs.unwrap_or_default() {
             self.retarget_down_track(down);
+            self.greet_path(down);
         }
     }
 
@@ -175,7 +186,7 @@ impl Shard {
         }
     }
 
-    fn retarget_down_track(&mut self, index: u32) {
+    pub(super) fn retarget_down_track(&mut self, index: u32) {
         let Some(down) = self.down_tracks.get_mut(index) else {
             return;
         };

@@ -13,6 +13,8 @@ use crate::shard::Shard;
 pub(super) struct Ticker {
     transports: Option<Instant>,
     next_tick: Option<Instant>,
+    /// The first packet that waits for its pace.
+    paced: Option<Instant>,
     last_media: Option<Instant>,
     /// Start of tick 0.
     origin: Option<Instant>,
@@ -22,7 +24,7 @@ pub(super) struct Ticker {
 
 impl Ticker {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.transports, self.next_tick]
+        [self.transports, self.next_tick, self.paced]
             .into_iter()
             .flatten()
             .min()
@@ -31,6 +33,11 @@ impl Ticker {
     /// A transport's timer may be due earlier now.
     pub(super) fn transport_due(&mut self, deadline: Option<Instant>) {
         self.transports = [self.transports, deadline].into_iter().flatten().min();
+    }
+
+    /// A packet's pace lets it go then.
+    pub(super) fn pace_due(&mut self, due: Instant) {
+        self.paced = Some(self.paced.map_or(due, |known| known.min(due)));
     }
 
     /// There is something to tick for.
@@ -71,6 +78,10 @@ impl Shard {
         if self.ticker.next_tick.is_some_and(|due| due <= now) {
             self.tick(now);
         }
+        if self.ticker.paced.is_some_and(|due| due <= now) {
+            self.ticker.paced = None;
+            self.release_paced(now);
+        }
     }
 
     fn transport_timers(&mut self, now: Instant) {
@@ -98,6 +109,7 @@ impl Shard {
             let feedback = (tick % FEEDBACK_TICKS) as u32;
             for index in (feedback..self.transports.end()).step_by(FEEDBACK_TICKS as usize) {
                 self.send_arrivals(index);
+                self.distribute(now, index);
             }
             if tick % FEEDBACK_TICKS == 0 {
                 self.watch_layers(now);
@@ -187,8 +199,10 @@ impl Shard {
             };
             let mut silent = 0u8;
             for (number, layer) in track.layers_mut() {
+                layer.rates.roll(now);
                 if layer.active && !layer.is_live(now) {
                     layer.active = false;
+                    layer.rates.clear();
                     silent |= 1 << number;
                 }
             }

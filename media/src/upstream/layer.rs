@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::SEQUENCE_JUMP_MAX;
+use crate::limits::{FORWARDED_OVERHEAD_BYTES, SEQUENCE_JUMP_MAX};
 use crate::rtp::dependency_structure::StructureState;
 use crate::rtp::sequence::SequenceExtender;
 use crate::rtp::{FrameInfo, HeaderExtensions, RtpHeader};
 use crate::types::Codec;
 use crate::upstream::key_frame_throttle::RequestThrottle;
+use crate::upstream::layer_rates::LayerRates;
 use crate::upstream::nack_generator::NackGenerator;
 use crate::upstream::packet_cache::{PacketCache, PacketInfo};
 use crate::upstream::receive_stats::ReceiveStats;
@@ -30,6 +31,7 @@ pub(crate) struct Layer {
     pub(crate) generation: u8,
     pub(crate) cache: PacketCache,
     pub(crate) stats: ReceiveStats,
+    pub(crate) rates: LayerRates,
     pub(crate) nack: NackGenerator,
     pub(crate) key_frames: RequestThrottle,
     /// What the dependency descriptors of the stream refer to.
@@ -59,6 +61,7 @@ impl Layer {
             generation,
             cache: PacketCache::new(packets_max),
             stats: ReceiveStats::default(),
+            rates: LayerRates::default(),
             nack: NackGenerator::default(),
             key_frames: RequestThrottle::new(key_frame_interval),
             structure: StructureState::default(),
@@ -101,6 +104,11 @@ impl Layer {
         self.last_packet = now;
         self.stats
             .received(now, sequence, header.timestamp, codec.clock_rate_hz());
+        let (spatial, temporal) = frame
+            .layered
+            .map_or((0, frame.temporal), |l| (l.spatial, l.temporal));
+        let bytes = packet.len() + FORWARDED_OVERHEAD_BYTES;
+        self.rates.count(spatial, temporal, bytes);
         if nack {
             self.nack.received(now, sequence);
         }

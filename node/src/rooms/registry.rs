@@ -325,7 +325,9 @@ pub(crate) fn key_of(event: &media::Event) -> u64 {
         | Event::Stats { transport, .. }
         | Event::Frozen { transport, .. } => transport.0,
         Event::TrackStarted { track, .. } | Event::LayerActive { track, .. } => track.0,
-        Event::LayerSelected { down_track, .. } => down_track.0,
+        Event::LayerSelected { down_track, .. } | Event::StreamPaused { down_track, .. } => {
+            down_track.0
+        }
         Event::Speakers { room, .. } => room.0,
     }
 }

@@ -300,11 +300,11 @@ fn send_side_estimation_asks_for_transport_wide_feedback() {
     let mut negotiator = Negotiator::new(config);
     negotiator.add_sender(sender(1, &[Codec::Vp8]));
     let (offer, _) = exchange(&mut negotiator);
-    assert!(offer.contains("a=rtcp-fb:96 transport-cc") && !offer.contains("goog-remb"));
+    assert!(offer.contains("a=rtcp-fb:96 transport-cc") && offer.contains("goog-remb"));
     let extensions = negotiator.send_section(DownTrackKey(1)).unwrap().extensions;
     assert_eq!(
         (extensions.transport_cc, extensions.abs_send_time),
-        (Some(4), None)
+        (Some(4), Some(3))
     );
     assert_eq!(extensions.playout_delay, Some(5));
 }
