@@ -2,6 +2,7 @@
 //! `room` drives it, `media` carries out its commands. No actor, no socket, no clock.
 
 mod add_track;
+mod bandwidth;
 mod candidates;
 mod codecs;
 mod connection;

@@ -30,7 +30,7 @@ pub(crate) fn negotiator_config(
         publish_codecs: codecs.clone(),
         subscribe_codecs: codecs,
         retransmission,
-        send_side_bandwidth: false,
+        send_side_bandwidth: settings.congestion_control,
         playout_delay: false,
         fingerprint: environment.fingerprint.clone(),
         candidates: environment.candidates.to_vec(),

@@ -22,6 +22,8 @@ pub struct ParticipantSettings {
     /// Tracks of others are subscribed without being asked for.
     pub auto_subscribe: bool,
     pub adaptive_stream: bool,
+    /// Adapt what is sent to the client's bandwidth.
+    pub congestion_control: bool,
     /// The allocator may pause video for lack of bandwidth.
     pub allow_pause: bool,
     pub permission: proto::ParticipantPermission,
@@ -227,6 +229,8 @@ pub enum MediaInput {
     },
     /// Test scenarios of clients that concern the connections.
     SwitchCandidateProtocol(proto::CandidateProtocol),
+    /// Another one: the bandwidth its connection is taken to have, bits per second.
+    LimitBandwidth(Option<u64>),
     Shard(Event),
     /// The participant leaves: everything is torn down, nothing is said to the client.
     Close,

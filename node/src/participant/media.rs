@@ -47,6 +47,8 @@ pub struct ParticipantMedia {
     pub(super) channels: DataChannels,
     dynacast: Dynacast,
     pub(super) milestones: Milestones,
+    /// Bandwidth the client asked to be limited to.
+    pub(super) fixed_bps: Option<u64>,
     pub(super) out: Outputs,
 }
 
@@ -93,6 +95,7 @@ impl ParticipantMedia {
                 subscriber_primary: quirks::subscriber_primary(&settings),
                 ..Milestones::default()
             },
+            fixed_bps: None,
             out: Outputs::default(),
             settings,
             environment,
@@ -143,6 +146,7 @@ impl ParticipantMedia {
             MediaInput::SyncState(state) => self.sync_state(now, state),
             MediaInput::SendData { label, payload } => self.send_data(label, payload),
             MediaInput::SwitchCandidateProtocol(protocol) => self.switch_protocol(now, protocol),
+            MediaInput::LimitBandwidth(bps) => self.limit_bandwidth(bps),
             MediaInput::Shard(event) => self.shard_event(now, event),
             MediaInput::Close => self.close(),
             MediaInput::Timeout => {}
@@ -273,6 +277,7 @@ impl ParticipantMedia {
                 self.publications
                     .started(track, codec, micros, &mut self.out);
             }
+            Event::StreamPaused { down_track, paused } => self.stream_paused(down_track, paused),
             _ => {}
         }
     }

@@ -169,6 +169,7 @@ impl ParticipantMedia {
         let connection = Connection::open(target, config, &self.environment, &mut self.out);
         self.publisher = Some(connection);
         if self.settings.single_peer_connection {
+            self.set_bandwidth_policy();
             self.start_waiting_subscriptions();
         }
     }

@@ -43,6 +43,7 @@ impl ParticipantMedia {
             }
         }
         self.subscriber = Some(connection);
+        self.set_bandwidth_policy();
         self.start_waiting_subscriptions();
         self.offers.request_now(now);
     }

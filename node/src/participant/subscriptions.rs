@@ -304,6 +304,13 @@ impl Subscriptions {
             .map(|(sid, _)| sid)
     }
 
+    /// The track a sender carries, and whose it is.
+    pub(crate) fn owner_of(&self, id: DownTrackKey) -> Option<(&TrackSid, &ParticipantSid)> {
+        let sid = self.sid_of(id)?;
+        let source = self.tracks.get(sid)?.source.as_ref()?;
+        Some((sid, &source.publisher_sid))
+    }
+
     fn entry(&mut self, sid: TrackSid) -> Option<&mut Subscription> {
         if self.tracks.len() >= SUBSCRIPTIONS_MAX && !self.tracks.contains_key(&sid) {
             return None;

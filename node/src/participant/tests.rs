@@ -2,6 +2,7 @@
 //! packet plane. `stage` has the harness and the descriptions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, deprecated)]
 
+mod bandwidth;
 mod publishing;
 mod resuming;
 mod stage;

@@ -21,6 +21,9 @@ pub(crate) struct TrackSettings {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) fps: u32,
+    /// 0 = not said. Larger comes first, as in upstream's allocator (its protobuf comment says the
+    /// opposite).
+    pub(crate) priority: u8,
     pub(crate) disabled: bool,
 }
 
@@ -31,6 +34,7 @@ impl TrackSettings {
             width: request.width,
             height: request.height,
             fps: request.fps,
+            priority: u8::try_from(request.priority).unwrap_or(u8::MAX),
             disabled: request.disabled,
         }
     }
@@ -41,6 +45,7 @@ impl TrackSettings {
 pub(crate) struct Wanted {
     pub(crate) limit: LayerLimit,
     pub(crate) paused: bool,
+    pub(crate) priority: u8,
     pub(crate) quality: VideoQuality,
 }
 
@@ -61,6 +66,7 @@ pub(crate) fn wanted(
         return Wanted {
             limit: LayerLimit::HIGHEST,
             paused,
+            priority: settings.priority,
             quality,
         };
     }
@@ -80,6 +86,7 @@ pub(crate) fn wanted(
     Wanted {
         limit,
         paused,
+        priority: settings.priority,
         quality: if paused { VideoQuality::Off } else { quality },
     }
 }

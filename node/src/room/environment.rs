@@ -47,6 +47,8 @@ pub struct RoomsConfig {
     pub dynacast_pause_delay: Duration,
     /// `agents.enable_user_data_recording`
     pub record_agents: bool,
+    /// `rtc.congestion_control.enabled`
+    pub congestion_control: bool,
     /// `rtc.congestion_control.allow_pause`
     pub allow_pause: bool,
     /// `limit.subscription_limit_video`; 0 = no limit.
@@ -93,6 +95,7 @@ impl Default for RoomsConfig {
             presets: BTreeMap::new(),
             dynacast_pause_delay: Duration::from_secs(5),
             record_agents: true,
+            congestion_control: true,
             allow_pause: false,
             subscription_limit_video: 0,
             subscription_limit_audio: 0,

@@ -161,6 +161,7 @@ impl Room {
             single_peer_connection: attach.single_peer_connection,
             auto_subscribe: attach.auto_subscribe,
             adaptive_stream: attach.adaptive_stream,
+            congestion_control: config.congestion_control,
             allow_pause: attach.subscriber_allow_pause.unwrap_or(config.allow_pause),
             permission: info.permission.clone().unwrap_or_default(),
             enabled_codecs: self.facts.room.enabled_codecs.clone(),

@@ -47,9 +47,12 @@ impl Room {
             Scenario::DisconnectSignalOnResumeNoMessages(_) => {
                 self.drop_on_resume(number, DropOnResume::BeforeAnything);
             }
-            // The first changes what the allocator believes, which no client can observe reliably;
-            // the second has no handler in 1.13.5 either.
-            Scenario::SubscriberBandwidth(_) | Scenario::LeaveRequestFullReconnect(_) => {}
+            Scenario::SubscriberBandwidth(bps) => {
+                let bps = u64::try_from(bps).ok().filter(|bps| *bps > 0);
+                self.feed(number, MediaInput::LimitBandwidth(bps));
+            }
+            // It has no handler in 1.13.5 either.
+            Scenario::LeaveRequestFullReconnect(_) => {}
         }
     }
 

@@ -259,6 +259,7 @@ fn rooms_config(
         presets,
         dynacast_pause_delay: config.video.dynacast_pause_delay,
         record_agents: config.agents.enable_user_data_recording,
+        congestion_control: config.rtc.congestion_control.enabled,
         allow_pause: config.rtc.congestion_control.allow_pause,
         subscription_limit_video: limit.subscription_limit_video,
         subscription_limit_audio: limit.subscription_limit_audio,

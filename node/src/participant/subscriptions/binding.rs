@@ -214,6 +214,12 @@ fn bind(
         limit: want.limit,
         paused: want.paused,
     });
+    if want.priority > 0 {
+        out.command(Command::SetPriority {
+            down_track: to.down_track,
+            priority: want.priority,
+        });
+    }
     subscription.applied = Some(want);
     tell_publisher(sid, subscription, Some(codec), want.quality, out);
 }
@@ -285,6 +291,12 @@ pub(super) fn apply(
         limit: want.limit,
         paused: want.paused,
     });
+    if before.is_some_and(|before| before.priority != want.priority) {
+        out.command(Command::SetPriority {
+            down_track,
+            priority: want.priority,
+        });
+    }
     if before.map(|before| before.quality) != Some(want.quality) {
         tell_publisher(sid, subscription, Some(codec), want.quality, out);
     }

@@ -47,6 +47,7 @@ pub(super) fn settings(single: bool) -> ParticipantSettings {
         single_peer_connection: single,
         auto_subscribe: true,
         adaptive_stream: false,
+        congestion_control: true,
         allow_pause: false,
         permission: proto::ParticipantPermission {
             can_subscribe: true,
