@@ -24,6 +24,8 @@ pub const ICE_KEEPALIVE_SPARE: Duration = Duration::from_secs(8);
 pub const ICE_DISCONNECTED: Duration = Duration::from_secs(10);
 /// Silence after `Disconnected` that makes it `Failed`.
 pub const ICE_FAILED: Duration = Duration::from_secs(5);
+/// Time without an answered check after which nothing is sent on a pair (RFC 7675 §5.1).
+pub const ICE_CONSENT: Duration = Duration::from_secs(30);
 /// Time from the remote description to a selected pair; the control plane gives up earlier.
 pub const ICE_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long credentials from before an ICE restart are still answered once the new pair carries.
@@ -47,13 +49,29 @@ pub const DTLS_EARLY_REPEATS: [Duration; 5] = [
 ];
 /// DTLS datagrams of one handshake flight kept for early repeats.
 pub const DTLS_MAX_FLIGHT_DATAGRAMS: usize = 16;
+/// Longest handshake message in bytes: a long certificate chain; ClientHellos are below 2 KiB.
+pub const DTLS_MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
+/// Handshake messages of one side, numbered from 0: five are usual, a retried hello adds one.
+pub const DTLS_MAX_MESSAGES: usize = 32;
+/// Fragments taken of one handshake message, repeats included. The library puts them together by
+/// recursion, so this bounds its stack.
+pub const DTLS_MAX_MESSAGE_FRAGMENTS: u16 = 128;
+/// Longest encrypted Finished in bytes: 24 in clear, beside nonce, tag and padding.
+pub const DTLS_MAX_FINISHED_BYTES: usize = 128;
+/// Records that may wait for keys, and repeats of an encrypted Finished: several flights' worth.
+pub const DTLS_MAX_EARLY_RECORDS: usize = 64;
+/// Bytes of such records, some forty datagrams.
+pub const DTLS_MAX_EARLY_BYTES: usize = 64 * 1024;
+/// Decrypted records that wait for the peer's description.
+pub const DTLS_MAX_RECEIVED_RECORDS: usize = 64;
 /// DTLS record numbers a snapshot skips: more than a frozen primary can have sent meanwhile.
 pub const DTLS_RECORD_LEASE: u64 = 4_096;
 
 /// Incoming SRTP streams of one transport; the least recently used one is replaced.
 pub const SRTP_MAX_STREAMS_IN: usize = 1_024;
 /// Outgoing SRTP streams of one transport. They are never forgotten (an index must not be used
-/// twice), so a subscriber of a long, lively meeting needs many; 40 bytes each.
+/// twice), so a subscriber of a long, lively meeting needs many; 150 bytes each. The transport
+/// fails when they are used up, and its successor begins anew.
 pub const SRTP_MAX_STREAMS_OUT: usize = 16_384;
 /// SRTP indexes of a stream a snapshot skips beyond what was sealed.
 pub const SRTP_INDEX_LEASE: u64 = 256;
@@ -71,6 +89,15 @@ pub const SCTP_RECEIVE_WINDOW_BYTES: u32 = 1024 * 1024;
 pub const SCTP_MAX_LOSSY_BUFFERED_BYTES: usize = 256 * 1024;
 /// Unsent bytes of a reliable channel beyond which its messages are dropped and counted.
 pub const SCTP_MAX_RELIABLE_BUFFERED_BYTES: usize = 16 * 1024 * 1024;
+/// TSNs a peer may be ahead of what we acknowledged: our window is far below this many packets of
+/// ordinary size, and no smaller messages come by the thousand in one round trip.
+pub const SCTP_TSN_WINDOW: i32 = 16_384;
+/// DATA chunks waiting to become messages we read: a whole `SCTP_TSN_WINDOW` behind one loss.
+pub const SCTP_MAX_FRAGMENTS: usize = 16_384;
+/// Streams of one association: the channels of `SCTP_MAX_CHANNELS`, and some about to be refused.
+pub const SCTP_MAX_STREAMS: usize = 2 * SCTP_MAX_CHANNELS;
+/// Requests to reset streams that wait for data on its way.
+pub const SCTP_MAX_RESETS: usize = 64;
 /// Data channels of one transport, both sides' together.
 pub const SCTP_MAX_CHANNELS: usize = 64;
 /// Longest label of a data channel in bytes (RFC 8832 allows 65535).
@@ -94,8 +121,8 @@ pub const SDP_MAX_SECTIONS: usize = 1_024;
 pub const SDP_MAX_SECTION_LINES: usize = 2_048;
 /// Payload types of one section: the number space has 128.
 pub const SDP_MAX_PAYLOAD_TYPES: usize = 128;
-/// Simulcast layers of one section; LiveKit uses three.
-pub const SDP_MAX_RIDS: usize = 8;
+/// Simulcast layers of one section: those a track can have.
+pub const SDP_MAX_RIDS: usize = LAYERS_MAX;
 /// SSRCs of one section: layers, their retransmissions, and as many again.
 pub const SDP_MAX_SSRCS: usize = 32;
 /// Header extensions of one section; Chromium offers fifteen.
@@ -112,7 +139,10 @@ pub const SDP_MAX_WAITING_SENDERS: usize = 1_024;
 pub const LAYERS_MAX: usize = 4;
 /// Silence after which a layer counts as switched off; three missed frames at 3 fps.
 pub const LAYER_SILENCE: Duration = Duration::from_millis(1_000);
-/// The same for a single-stream track or a screen, whose still picture sends little.
+/// Silence of a layer after which another SSRC may take its place at once; a sender that changes
+/// its SSRC stops the old one first.
+pub const LAYER_TAKEOVER: Duration = Duration::from_millis(500);
+/// The same as `LAYER_SILENCE` for a single-stream track or a screen, whose still picture sends little.
 pub const LAYER_SILENCE_SCREEN: Duration = Duration::from_millis(5_000);
 /// Sequence numbers off the highest seen beyond which a stream is taken to have restarted when the
 /// next number follows (RFC 3550 A.1 has 3000 forward).
@@ -146,7 +176,7 @@ pub const PARKED_BYTES_MAX: usize = 64 * 1024;
 /// How long they wait for their section and track; the command is a few milliseconds behind.
 pub const PARKED_TIME: Duration = Duration::from_millis(1_000);
 /// Media sections one transport may receive on or send on.
-pub const SECTIONS_MAX: usize = 1_000;
+pub const SECTIONS_MAX: usize = SDP_MAX_SECTIONS;
 /// SSRCs one publishing transport may bind: hundreds of tracks of three layers with repairs.
 pub const SSRCS_MAX: usize = 1_024;
 

@@ -18,20 +18,23 @@ use super::identity::{DtlsIdentity, matches_fingerprint};
 use super::snapshot::DtlsSnapshot;
 use super::srtp::Profile;
 use crate::limits::{
-    DTLS_EARLY_REPEATS, DTLS_HANDSHAKE_TIMEOUT, DTLS_MAX_FLIGHT_DATAGRAMS, DTLS_RECORD_LEASE,
+    DTLS_EARLY_REPEATS, DTLS_HANDSHAKE_TIMEOUT, DTLS_MAX_FLIGHT_DATAGRAMS,
+    DTLS_MAX_RECEIVED_RECORDS, DTLS_RECORD_LEASE,
 };
 use crate::types::Fingerprint;
+
+mod records;
+
+use records::RecordFilter;
 
 /// The library keys associations by address; ours has one, whatever paths it uses (RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
 const SRTP_EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
-const RECORD_HEADER_BYTES: usize = 13;
-const ALERT: u8 = 21;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Idle,
-    Handshaking { since: Instant },
+    Handshaking,
     Done,
     Failed,
 }
@@ -41,12 +44,19 @@ pub(super) struct Dtls {
     endpoint: Endpoint,
     is_client: bool,
     phase: Phase,
+    /// When the handshake began; it has to end in keys within `DTLS_HANDSHAKE_TIMEOUT`.
+    since: Option<Instant>,
+    /// The peer's certificate is the announced one: keys are in use.
+    confirmed: bool,
+    /// The library panicked: it is not called again.
+    broken: bool,
     /// The last handshake flight, repeated verbatim if nothing comes back soon.
     flight: Vec<Bytes>,
     flight_sent: Option<Instant>,
     repeats: usize,
     /// The ClientHello and its datagrams, held until its SRTP profiles are known.
     hello: Option<(ClientHello, Vec<BytesMut>)>,
+    filter: RecordFilter,
     out: VecDeque<Bytes>,
     received: VecDeque<BytesMut>,
 }
@@ -59,10 +69,14 @@ impl Dtls {
             endpoint: Endpoint::new(PEER, TransportProtocol::UDP, Some(server)),
             is_client: false,
             phase: Phase::Idle,
+            since: None,
+            confirmed: false,
+            broken: false,
             flight: Vec::new(),
             flight_sent: None,
             repeats: 0,
             hello: Some((ClientHello::default(), Vec::new())),
+            filter: RecordFilter::default(),
             out: VecDeque::new(),
             received: VecDeque::new(),
         }
@@ -88,6 +102,7 @@ impl Dtls {
             .map_err(|error| error.to_string())?;
         dtls.is_client = snapshot.is_client;
         dtls.phase = Phase::Done;
+        dtls.confirmed = true;
         Ok(dtls)
     }
 
@@ -108,9 +123,10 @@ impl Dtls {
             return;
         }
         self.is_client = true;
-        self.phase = Phase::Handshaking { since: now };
+        self.begin(now);
         let config = Arc::clone(self.identity.config(true));
-        if self.endpoint.connect(now, PEER, config, None).is_err() {
+        let connected = self.library(|endpoint| endpoint.connect(now, PEER, config, None));
+        if !matches!(connected, Some(Ok(_))) {
             self.phase = Phase::Failed;
         }
         self.collect(now);
@@ -120,14 +136,10 @@ impl Dtls {
     pub(super) fn read(&mut self, now: Instant, datagram: &[u8]) -> bool {
         match self.phase {
             Phase::Failed => return false,
-            Phase::Idle => self.phase = Phase::Handshaking { since: now },
-            Phase::Handshaking { .. } | Phase::Done => {}
+            Phase::Idle => self.begin(now),
+            Phase::Handshaking | Phase::Done => {}
         }
-        let records = if self.phase == Phase::Done {
-            without_alerts(datagram)
-        } else {
-            BytesMut::from(datagram)
-        };
+        let records = self.filter.pass(datagram, self.phase == Phase::Done);
         if records.is_empty() {
             return true;
         }
@@ -166,13 +178,16 @@ impl Dtls {
     }
 
     fn read_records(&mut self, now: Instant, records: BytesMut) -> bool {
-        let endpoint = &mut self.endpoint;
-        match guarded(|| endpoint.read(now, PEER, None, records)) {
+        match self.library(|endpoint| endpoint.read(now, PEER, None, records)) {
             Some(Ok(events)) => {
                 for event in events {
                     match event {
                         EndpointEvent::HandshakeComplete => self.phase = Phase::Done,
-                        EndpointEvent::ApplicationData(data) => self.received.push_back(data),
+                        EndpointEvent::ApplicationData(data)
+                            if self.received.len() < DTLS_MAX_RECEIVED_RECORDS =>
+                        {
+                            self.received.push_back(data);
+                        }
                         _ => {}
                     }
                 }
@@ -183,16 +198,14 @@ impl Dtls {
                 tracing::debug!(%error, "DTLS records dropped");
                 false
             }
-            None => {
-                self.phase = Phase::Failed;
-                false
-            }
+            None => false,
         }
     }
 
     /// Queues application data; dropped before the handshake is done.
     pub(super) fn write(&mut self, now: Instant, data: &[u8]) {
-        if self.phase == Phase::Done && self.endpoint.write(now, PEER, data).is_ok() {
+        if self.phase == Phase::Done {
+            let _ = self.library(|endpoint| endpoint.write(now, PEER, data));
             self.collect(now);
         }
     }
@@ -200,30 +213,26 @@ impl Dtls {
     /// Sends close_notify and forgets the association.
     pub(super) fn close(&mut self, now: Instant) {
         if self.phase == Phase::Done {
-            let _ = self.endpoint.close(now);
+            let _ = self.library(|endpoint| endpoint.close(now));
             self.collect(now);
         }
         self.phase = Phase::Failed;
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        let Phase::Handshaking { since } = self.phase else {
-            return;
-        };
-        if now >= since + DTLS_HANDSHAKE_TIMEOUT {
+        if self.end().is_some_and(|at| at <= now) {
             self.phase = Phase::Failed;
+        }
+        if self.phase != Phase::Handshaking {
             return;
         }
         if self.repeat_at().is_some_and(|at| at <= now) {
             self.repeats += 1;
             self.out.extend(self.flight.iter().cloned());
         }
-        if self
-            .endpoint
-            .poll_timeout(&PEER)
-            .is_some_and(|at| at <= now)
-        {
-            if self.endpoint.handle_timeout(PEER, now).is_err() {
+        if self.library_deadline().is_some_and(|at| at <= now) {
+            let handled = self.library(|endpoint| endpoint.handle_timeout(PEER, now));
+            if !matches!(handled, Some(Ok(()))) {
                 self.phase = Phase::Failed;
             }
             self.collect(now);
@@ -231,12 +240,13 @@ impl Dtls {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let Phase::Handshaking { since } = self.phase else {
-            return None;
-        };
-        let library = self.endpoint.poll_timeout(&PEER);
-        let end = Some(since + DTLS_HANDSHAKE_TIMEOUT);
-        [library, self.repeat_at(), end].into_iter().flatten().min()
+        if self.phase != Phase::Handshaking {
+            return self.end();
+        }
+        [self.library_deadline(), self.repeat_at(), self.end()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
@@ -275,6 +285,41 @@ impl Dtls {
         Some((profile, material.as_ref().to_vec()))
     }
 
+    /// The keys are in use: the handshake's time limit is met.
+    pub(super) fn confirm(&mut self) {
+        self.confirmed = true;
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.phase = Phase::Handshaking;
+        self.since = Some(now);
+    }
+
+    /// When an association without keys is given up.
+    fn end(&self) -> Option<Instant> {
+        let running = matches!(self.phase, Phase::Handshaking | Phase::Done);
+        let since = self.since.filter(|_| running && !self.confirmed)?;
+        Some(since + DTLS_HANDSHAKE_TIMEOUT)
+    }
+
+    fn library_deadline(&self) -> Option<Instant> {
+        self.endpoint.poll_timeout(&PEER).filter(|_| !self.broken)
+    }
+
+    /// Calls the library; a panic in it ends the association.
+    fn library<T>(&mut self, call: impl FnOnce(&mut Endpoint) -> T) -> Option<T> {
+        if self.broken {
+            return None;
+        }
+        let endpoint = &mut self.endpoint;
+        let result = guarded(|| call(endpoint));
+        if result.is_none() {
+            self.broken = true;
+            self.phase = Phase::Failed;
+        }
+        result
+    }
+
     fn state(&self) -> Option<&State> {
         self.endpoint.get_connection_state(PEER)
     }
@@ -287,7 +332,7 @@ impl Dtls {
     /// Moves what the library wants sent into `out`, remembering handshake flights.
     fn collect(&mut self, now: Instant) {
         let mut flight = Vec::new();
-        while let Some(transmit) = self.endpoint.poll_transmit() {
+        while let Some(Some(transmit)) = self.library(Endpoint::poll_transmit) {
             let datagram = transmit.message.freeze();
             if flight.len() < DTLS_MAX_FLIGHT_DATAGRAMS {
                 flight.push(datagram.clone());
@@ -295,8 +340,8 @@ impl Dtls {
             self.out.push_back(datagram);
         }
         match self.phase {
-            Phase::Handshaking { .. } if flight.is_empty() => {}
-            Phase::Handshaking { .. } => {
+            Phase::Handshaking if flight.is_empty() => {}
+            Phase::Handshaking => {
                 self.flight = flight;
                 self.flight_sent = Some(now);
                 self.repeats = 0;
@@ -307,23 +352,4 @@ impl Dtls {
             }
         }
     }
-}
-
-/// The datagram's records but for alerts: a close_notify must not end an association that may be
-/// about to move, and a dead peer shows in ICE.
-fn without_alerts(datagram: &[u8]) -> BytesMut {
-    let mut kept = BytesMut::with_capacity(datagram.len());
-    let mut rest = datagram;
-    while let Some(header) = rest.get(..RECORD_HEADER_BYTES) {
-        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
-        let end = RECORD_HEADER_BYTES + length;
-        let Some(record) = rest.get(..end) else {
-            break;
-        };
-        if record[0] != ALERT {
-            kept.extend_from_slice(record);
-        }
-        rest = &rest[end..];
-    }
-    kept
 }

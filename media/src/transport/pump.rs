@@ -53,6 +53,7 @@ impl Transport {
         let is_client = self.dtls.is_client();
         self.media =
             keys.and_then(|(profile, material)| Media::new(profile, &material, is_client, 0));
+        self.dtls.confirm();
         if self.media.is_none() {
             tracing::warn!("DTLS peer is not the one its description announced");
             self.dtls.close(now);
@@ -81,7 +82,7 @@ impl Transport {
         let selected = self.ice.selected();
         // During the handshake the peer waits where it asked; afterwards the selected pair counts.
         let path = match self.dtls.phase() {
-            Phase::Handshaking { .. } => self.dtls_path.or(selected),
+            Phase::Handshaking => self.dtls_path.or(selected),
             _ => selected.or(self.dtls_path),
         };
         if let Some(path) = path {
@@ -101,7 +102,10 @@ impl Transport {
             self.out
                 .push_back(TransportOutput::Event(TransportEvent::PathSelected(path)));
         }
-        let failed = self.ice.state() == IceState::Failed || self.dtls.phase() == Phase::Failed;
+        let exhausted = |media: &Media| media.rtp_out.is_exhausted();
+        let failed = self.ice.state() == IceState::Failed
+            || self.dtls.phase() == Phase::Failed
+            || self.media.as_deref().is_some_and(exhausted);
         let state = match self.ice.state() {
             _ if failed => Some(TransportState::Failed),
             IceState::Disconnected => Some(TransportState::Disconnected),

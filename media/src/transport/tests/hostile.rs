@@ -1,10 +1,13 @@
 //! The fuzz entries on pseudo-random and on mutated real input: nothing panics.
 
+use std::time::Duration;
+
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::network::{CLIENT, Network, SERVER};
 use crate::demux::fuzz_demux;
+use crate::event::TransportState;
 use crate::transport::stun::fuzz_stun;
 use crate::transport::tcp_framing::fuzz_tcp_framing;
 use crate::transport::{fuzz_client_hello, fuzz_dcep};
@@ -57,10 +60,66 @@ fn a_transport_takes_mutated_datagrams_of_its_own_connection() {
                 _ => {}
             }
             network.send(CLIENT, *path, &copy);
-            network.run(std::time::Duration::from_millis(12));
+            network.run(Duration::from_millis(12));
         }
-        network.run_until(std::time::Duration::from_secs(30), |n| {
+        network.run_until(Duration::from_secs(30), |n| {
             n.hosts[SERVER].transport.selected_path().is_some()
         });
     }
+}
+
+/// A DTLS record of `body` in clear.
+fn record(kind: u8, epoch: u8, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let mut record = vec![kind, 0xFE, 0xFD, 0, epoch, 0, 0];
+    record.extend_from_slice(&sequence.to_be_bytes());
+    record.extend_from_slice(&(body.len() as u16).to_be_bytes());
+    record.extend_from_slice(body);
+    record
+}
+
+/// The library puts fragments together by recursion: 20,000 of one byte ended the process.
+#[test]
+fn a_message_in_countless_fragments_ends_nothing() {
+    for connected in [false, true] {
+        let mut network = Network::new(44);
+        if connected {
+            network.connect();
+        } else {
+            network.introduce_server();
+            network.introduce_client();
+            network.run_until(Duration::from_secs(5), |n| {
+                n.hosts[SERVER].transport.selected_path().is_some()
+            });
+        }
+        let path = network.hosts[SERVER].transport.selected_path().unwrap();
+        let now = network.now;
+        let server = &mut network.hosts[SERVER].transport;
+        for message in 0..12u8 {
+            let total = 16_000u32;
+            for offset in (1..total).chain([0]) {
+                let mut body = vec![11];
+                body.extend_from_slice(&total.to_be_bytes()[1..]);
+                body.extend_from_slice(&[0, message]);
+                body.extend_from_slice(&offset.to_be_bytes()[1..]);
+                body.extend_from_slice(&[0, 0, 1, 0x55]);
+                let sequence = 1_000 + u32::from(message) * total + offset;
+                let _ = server.handle_datagram(now, path, &mut record(22, 0, sequence, &body));
+            }
+        }
+        if connected {
+            assert!(network.hosts[SERVER].transport.is_connected());
+            network.send_rtp(CLIENT, 1, 1);
+            network.run(Duration::from_secs(1));
+            assert_eq!(network.hosts[SERVER].rtp.len(), 1);
+        }
+    }
+}
+
+/// A client that never answers an offer of ours has no announced certificate, so no keys.
+#[test]
+fn an_association_without_an_announced_certificate_ends() {
+    let mut network = Network::new(45);
+    network.introduce_client();
+    let at_most = crate::limits::DTLS_HANDSHAKE_TIMEOUT + Duration::from_secs(10);
+    network.run_until(at_most, |n| n.hosts[SERVER].was(TransportState::Failed));
 }
