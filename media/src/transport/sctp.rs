@@ -25,8 +25,10 @@ use crate::limits::{
 
 mod messages;
 mod running;
+mod screen;
 
 use running::Running;
+use screen::Verdict;
 
 /// The library keys associations by address; ours has one peer (RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5000);
@@ -61,10 +63,8 @@ impl Sctp {
             .with_max_message_size(SCTP_MAX_MESSAGE_BYTES)
             .with_max_receive_buffer_size(SCTP_RECEIVE_WINDOW_BYTES)
             .with_timer_config(timers);
-        let server = Arc::new(ServerConfig::new(transport.clone()));
-        let config = Arc::new(EndpointConfig::new());
         Sctp {
-            endpoint: Endpoint::new(PEER, TransportProtocol::UDP, config, Some(server)),
+            endpoint: new_endpoint(&transport),
             transport: Arc::new(transport),
             current: None,
             pending: None,
@@ -91,7 +91,8 @@ impl Sctp {
     pub(super) fn start(&mut self, now: Instant, is_client: bool) {
         self.is_client = is_client;
         if is_client {
-            self.connect(now);
+            let connected = guarded(|| self.connect(now));
+            self.survive(connected);
         } else if self.current.is_none() {
             self.init_at = Some(now + SCTP_INIT_GRACE);
         }
@@ -103,7 +104,8 @@ impl Sctp {
         for channel in channels {
             self.channels.add(channel);
         }
-        self.connect(now);
+        let connected = guarded(|| self.connect(now));
+        self.survive(connected);
     }
 
     pub(super) fn open_channel(&mut self, now: Instant, label: &str, delivery: Delivery) {
@@ -112,8 +114,11 @@ impl Sctp {
             return;
         }
         self.wanted.push((label.to_owned(), delivery));
-        self.open_wanted(now);
-        self.flush(now);
+        let opened = guarded(|| {
+            self.open_wanted(now);
+            self.flush(now);
+        });
+        self.survive(opened);
     }
 
     pub(super) fn send(
@@ -123,6 +128,11 @@ impl Sctp {
         payload: &Bytes,
         binary: bool,
     ) -> SendOutcome {
+        let outcome = guarded(|| self.write(now, label, payload, binary));
+        self.survive(outcome).unwrap_or(SendOutcome::NoChannel)
+    }
+
+    fn write(&mut self, now: Instant, label: &str, payload: &Bytes, binary: bool) -> SendOutcome {
         if payload.len() > self.max_message_bytes {
             return SendOutcome::TooLong;
         }
@@ -160,32 +170,40 @@ impl Sctp {
 
     /// Takes one SCTP packet out of a DTLS record.
     pub(super) fn handle(&mut self, now: Instant, packet: Bytes) {
-        let endpoint = &mut self.endpoint;
-        let Some(result) = guarded(|| endpoint.handle(now, PEER, None, packet)) else {
-            return self.give_up();
-        };
-        match result {
-            None => {}
+        let taken = guarded(|| {
+            self.take(now, packet);
+            self.flush(now);
+        });
+        self.survive(taken);
+    }
+
+    fn take(&mut self, now: Instant, packet: Bytes) {
+        match self.endpoint.handle(now, PEER, None, packet.clone()) {
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
                 let running = [&mut self.current, &mut self.pending]
                     .into_iter()
                     .flatten()
                     .find(|running| running.handle == handle);
-                if let Some(running) = running
-                    && guarded(|| running.association.handle_event(event)).is_none()
-                {
-                    return self.give_up();
+                let Some(running) = running else { return };
+                match running.judge(&packet) {
+                    Verdict::Pass => running.association.handle_event(event),
+                    Verdict::Drop => tracing::debug!("SCTP packet dropped"),
+                    Verdict::GiveUp => self.give_up(),
                 }
             }
             Some((handle, DatagramEvent::NewAssociation(association))) => {
-                self.accept(handle, association);
+                self.accept(handle, association, &packet);
             }
-            Some(_) => {}
+            _ => {}
         }
-        self.flush(now);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let handled = guarded(|| self.timers(now));
+        self.survive(handled);
+    }
+
+    fn timers(&mut self, now: Instant) {
         if self.init_at.is_some_and(|at| at <= now) {
             self.init_at = None;
             if self.current.is_none() {
@@ -226,11 +244,25 @@ impl Sctp {
 
     /// Tells the peer that the association ends.
     pub(super) fn close(&mut self, now: Instant) {
-        if let Some(running) = &mut self.current {
-            let _ = running.association.abort();
-        }
-        self.flush(now);
+        let closed = guarded(|| {
+            if let Some(running) = &mut self.current {
+                let _ = running.association.abort();
+            }
+            self.flush(now);
+        });
+        self.survive(closed);
         self.init_at = None;
+    }
+
+    /// After a panic in the library, `result` being `None`, nothing of it is used again.
+    fn survive<T>(&mut self, result: Option<T>) -> Option<T> {
+        if result.is_none() {
+            self.current = None;
+            self.pending = None;
+            self.endpoint = new_endpoint(&self.transport);
+            self.close_channels();
+        }
+        result
     }
 
     fn connect(&mut self, now: Instant) {
@@ -246,9 +278,10 @@ impl Sctp {
     }
 
     /// The peer sent an INIT.
-    fn accept(&mut self, handle: AssociationHandle, association: Association) {
+    fn accept(&mut self, handle: AssociationHandle, association: Association, init: &[u8]) {
         self.init_at = None;
-        let new = Running::new(handle, association);
+        let mut new = Running::new(handle, association);
+        new.screen.opened(init);
         let replaced = match &self.current {
             None => self.current.replace(new),
             Some(current) if current.established => self.pending.replace(new),
@@ -271,17 +304,18 @@ impl Sctp {
             .handle_event(running.handle, EndpointEvent::drained());
     }
 
-    /// The library panicked or the association died: channels are closed, a new INIT may come.
+    /// The association died: channels are closed, a new INIT may come.
     fn give_up(&mut self) {
         for running in [self.current.take(), self.pending.take()]
             .into_iter()
             .flatten()
         {
-            let endpoint = &mut self.endpoint;
-            let _ = guarded(|| {
-                endpoint.handle_event(running.handle, EndpointEvent::drained());
-            });
+            self.forget(running);
         }
+        self.close_channels();
+    }
+
+    fn close_channels(&mut self) {
         for channel in self.channels.drain() {
             if channel.open {
                 self.events.push_back(TransportEvent::ChannelClosed {
@@ -375,4 +409,10 @@ impl Sctp {
             self.read(now, id);
         }
     }
+}
+
+fn new_endpoint(transport: &TransportConfig) -> Endpoint {
+    let server = Arc::new(ServerConfig::new(transport.clone()));
+    let config = Arc::new(EndpointConfig::new());
+    Endpoint::new(PEER, TransportProtocol::UDP, config, Some(server))
 }

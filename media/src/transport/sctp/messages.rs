@@ -40,6 +40,7 @@ impl Sctp {
             let Ok(Some(message)) = stream.read_sctp() else {
                 return;
             };
+            running.screen.read(message.chunks.len());
             let ppid = message.ppi;
             let Ok(payload) = message.to_payload(SCTP_MAX_MESSAGE_BYTES as usize * 4) else {
                 continue;

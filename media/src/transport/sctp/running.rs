@@ -9,6 +9,8 @@ use rtc_sctp::{
     Side,
 };
 
+use super::screen::{Screen, Verdict};
+use crate::limits::SCTP_RECEIVE_WINDOW_BYTES;
 use crate::transport::channels::{Channel, Dcep, Limit};
 
 const COOKIE_ECHO: u8 = 10;
@@ -20,6 +22,7 @@ pub(super) struct Running {
     pub(super) established: bool,
     /// We initiated it and hold the peer's cookie: it will come up, whoever else calls.
     pub(super) cookie_echoed: bool,
+    pub(super) screen: Screen,
 }
 
 impl Running {
@@ -29,7 +32,16 @@ impl Running {
             association,
             established: false,
             cookie_echoed: false,
+            screen: Screen::default(),
         }
+    }
+
+    /// What is to be done with a packet of the peer.
+    pub(super) fn judge(&mut self, packet: &[u8]) -> Verdict {
+        let association = &mut self.association;
+        let streams = association.stream_ids().len();
+        self.screen
+            .judge(packet, streams, |stream| association.stream(stream).is_ok())
     }
 
     pub(super) fn transmit(&mut self, now: Instant, out: &mut VecDeque<Bytes>) {
@@ -40,6 +52,7 @@ impl Running {
             for packet in packets {
                 self.cookie_echoed |= self.association.side() == Side::Client
                     && packet.get(COMMON_HEADER_BYTES) == Some(&COOKIE_ECHO);
+                self.screen.sent(&packet, SCTP_RECEIVE_WINDOW_BYTES);
                 out.push_back(packet);
             }
         }
