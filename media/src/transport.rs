@@ -284,6 +284,21 @@ impl Transport {
         self.ice.knows(path)
     }
 
+    /// Whether the peer answered a check on `path`: nobody else is at that address.
+    pub fn proved_path(&self, path: &Path) -> bool {
+        self.ice.proved(path)
+    }
+
+    /// Whether `datagram` is an answer this transport waits for on `path`.
+    pub fn expects(&self, path: &Path, datagram: &[u8]) -> bool {
+        self.ice.expects(path, datagram)
+    }
+
+    /// Whether checks for our `ufrag` are answered; after a restart the old one is for a while.
+    pub fn answers_to(&self, ufrag: &str) -> bool {
+        self.ice.answers_to(ufrag)
+    }
+
     /// ICE and DTLS are done: media may flow.
     pub fn is_connected(&self) -> bool {
         self.media.is_some() && self.ice.selected().is_some()

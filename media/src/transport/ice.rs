@@ -186,13 +186,18 @@ impl Agent {
             self.pairs.retain(|pair| !pair.old);
         }
         self.run_checks(now);
+        self.end_consent(now);
         self.update_state(now);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let checks = self.pairs.iter().filter_map(|pair| pair.next_check);
         let expiry = self.old.as_ref().and_then(|old| old.expires);
-        checks.chain(expiry).chain(self.state_deadline()).min()
+        checks
+            .chain(expiry)
+            .chain(self.state_deadline())
+            .chain(self.selected_pair().map(Pair::consent_ends))
+            .min()
     }
 
     pub(super) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
@@ -223,6 +228,26 @@ impl Agent {
                 .any(|pair| pair.path == *path && pair.heard)
     }
 
+    /// A check on `path` was answered: the peer is there, not only its address.
+    pub(super) fn proved(&self, path: &Path) -> bool {
+        let mut pairs = self.pairs.iter();
+        pairs.any(|pair| pair.path == *path && pair.valid)
+    }
+
+    /// Whether `datagram` answers a check of ours on `path`.
+    pub(super) fn expects(&self, path: &Path, datagram: &[u8]) -> bool {
+        Message::parse(datagram).is_some_and(|message| self.awaits(path, message.transaction()))
+    }
+
+    /// Whether checks for `ufrag` are answered.
+    pub(super) fn answers_to(&self, ufrag: &str) -> bool {
+        self.local.plain.ufrag == ufrag
+            || self
+                .old
+                .as_ref()
+                .is_some_and(|old| old.local.plain.ufrag == ufrag)
+    }
+
     pub(super) fn local(&self) -> &IceCredentials {
         &self.local.plain
     }
@@ -241,8 +266,36 @@ impl Agent {
 
     /// Round-trip time of the selected pair's last check.
     pub(super) fn rtt(&self) -> Option<std::time::Duration> {
+        self.selected_pair()?.rtt
+    }
+
+    fn selected_pair(&self) -> Option<&Pair> {
         let selected = self.selected?;
-        self.pairs.iter().find(|pair| pair.path == selected)?.rtt
+        self.pairs.iter().find(|pair| pair.path == selected)
+    }
+
+    /// Leaves a pair whose checks go unanswered, whatever the peer sends from elsewhere: nobody
+    /// may get media who does not say that he wants it.
+    fn end_consent(&mut self, now: Instant) {
+        let over = self
+            .selected_pair()
+            .is_some_and(|pair| pair.consent_ends() <= now);
+        if !over {
+            return;
+        }
+        self.selected = None;
+        let controlling = self.controlling;
+        let works = |pair: &&Pair| pair.valid && !pair.is_doubtful() && pair.consent_ends() > now;
+        let best = self
+            .pairs
+            .iter()
+            .filter(works)
+            .max_by_key(|pair| pair.priority(controlling))
+            .map(|pair| pair.path);
+        if let Some(path) = best {
+            self.selected = Some(path);
+            self.selection_changed = true;
+        }
     }
 
     /// Answers nothing and checks nothing from now on.
@@ -366,6 +419,7 @@ impl Agent {
     fn fail(&mut self) {
         self.state = IceState::Failed;
         self.started = None;
+        self.selected = None;
         for pair in &mut self.pairs {
             pair.next_check = None;
         }

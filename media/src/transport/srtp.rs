@@ -102,9 +102,17 @@ pub struct RtpSealer {
     cipher: Cipher,
     profile: Profile,
     /// Sorted by SSRC. Streams are never forgotten: that would forget which indexes were used.
-    streams: Vec<(u32, Window<2>)>,
+    streams: Vec<(u32, SendWindow)>,
     last: usize,
+    /// A stream found no room any more.
+    exhausted: bool,
 }
+
+/// Indexes of a stream we send that may be sealed late: a second of a fast stream, so that what a
+/// publisher's retransmission brings still goes out.
+type SendWindow = Window<16>;
+/// Indexes of a stream we receive; later ones count as repeats.
+type ReceiveWindow = Window<16>;
 
 impl RtpSealer {
     pub(super) fn new(master: &MasterKey<'_>) -> Option<RtpSealer> {
@@ -113,6 +121,7 @@ impl RtpSealer {
             profile: master.profile,
             streams: Vec::new(),
             last: 0,
+            exhausted: false,
         })
     }
 
@@ -162,7 +171,7 @@ impl RtpSealer {
 
     /// Where a thawed sealer goes on: a lease behind what was sealed here.
     pub(super) fn leased(&self) -> Vec<StreamIndex> {
-        let leased = |(ssrc, window): &(u32, Window<2>)| {
+        let leased = |(ssrc, window): &(u32, SendWindow)| {
             window.highest().map(|highest| StreamIndex {
                 ssrc: *ssrc,
                 highest: highest + SRTP_INDEX_LEASE,
@@ -180,11 +189,19 @@ impl RtpSealer {
         }
     }
 
-    fn stream(&mut self, ssrc: u32) -> Option<&mut Window<2>> {
+    /// A new stream cannot be sent: the keys have to be replaced.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    fn stream(&mut self, ssrc: u32) -> Option<&mut SendWindow> {
         if self.streams.get(self.last).is_none_or(|s| s.0 != ssrc) {
             self.last = match self.streams.binary_search_by_key(&ssrc, |s| s.0) {
                 Ok(at) => at,
-                Err(_) if self.streams.len() >= SRTP_MAX_STREAMS_OUT => return None,
+                Err(_) if self.streams.len() >= SRTP_MAX_STREAMS_OUT => {
+                    self.exhausted = true;
+                    return None;
+                }
                 Err(at) => {
                     self.streams.insert(at, (ssrc, Window::default()));
                     at
@@ -197,7 +214,7 @@ impl RtpSealer {
 
 struct InStream {
     ssrc: u32,
-    window: Window<8>,
+    window: ReceiveWindow,
     used: u64,
 }
 
@@ -255,7 +272,7 @@ impl RtpOpener {
         self.clock += 1;
         let stream = &mut self.streams[at];
         stream.used = self.clock;
-        let replayed = stream.window.was_used(index);
+        let replayed = !stream.window.is_fresh(index);
         stream.window.mark(index);
         Ok((plain, replayed))
     }
@@ -285,7 +302,7 @@ impl RtpOpener {
         self.streams.iter().position(|stream| stream.ssrc == ssrc)
     }
 
-    fn insert(&mut self, ssrc: u32, window: Window<8>) -> usize {
+    fn insert(&mut self, ssrc: u32, window: ReceiveWindow) -> usize {
         let stream = InStream {
             ssrc,
             window,

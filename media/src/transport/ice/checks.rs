@@ -96,6 +96,11 @@ impl Agent {
         Ok(())
     }
 
+    pub(super) fn awaits(&self, path: &Path, id: TransactionId) -> bool {
+        let mut checks = self.checks.iter();
+        checks.any(|check| check.id == id && check.path == *path)
+    }
+
     /// Sends the checks that are due.
     pub(super) fn run_checks(&mut self, now: Instant) {
         for index in 0..self.pairs.len() {

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::local_priority;
 use crate::limits::{
-    ICE_CHECK_MAX, ICE_CHECK_MIN, ICE_KEEPALIVE, ICE_KEEPALIVE_SPARE, ICE_MAX_UNANSWERED,
+    ICE_CHECK_MAX, ICE_CHECK_MIN, ICE_CONSENT, ICE_KEEPALIVE, ICE_KEEPALIVE_SPARE,
+    ICE_MAX_UNANSWERED,
 };
 use crate::types::{Path, Protocol};
 
@@ -22,6 +23,8 @@ pub(in crate::transport) struct Pair {
     pub(super) nominated_by_peer: Option<u32>,
     pub(super) last_request: Option<Instant>,
     pub(super) last_heard: Instant,
+    /// Last answered check, or when the pair was learnt: the peer's consent to media here.
+    pub(super) consent: Instant,
     pub(super) rtt: Option<Duration>,
     pub(super) next_check: Option<Instant>,
     unanswered: u32,
@@ -39,6 +42,7 @@ impl Pair {
             nominated_by_peer: None,
             last_request: None,
             last_heard: now,
+            consent: now,
             rtt: None,
             next_check: None,
             unanswered: 0,
@@ -104,6 +108,7 @@ impl Pair {
         self.valid = true;
         self.heard = true;
         self.last_heard = now;
+        self.consent = now;
         self.rtt = Some(rtt);
         self.unanswered = 0;
         self.interval = ICE_CHECK_MIN;
@@ -113,6 +118,11 @@ impl Pair {
             ICE_KEEPALIVE_SPARE
         };
         self.next_check = Some(now + pause);
+    }
+
+    /// When the peer's consent ends (RFC 7675 §5.1).
+    pub(super) fn consent_ends(&self) -> Instant {
+        self.consent + ICE_CONSENT
     }
 
     /// Several checks in a row went unanswered.

@@ -40,13 +40,6 @@ impl<const WORDS: usize> Window<WORDS> {
         }
     }
 
-    /// Surely used before; indexes older than the window get the benefit of the doubt.
-    pub(in crate::transport) fn was_used(&self, index: u64) -> bool {
-        self.highest.is_some_and(|highest| {
-            index <= highest && highest - index < Self::SIZE && self.bit(index)
-        })
-    }
-
     pub(in crate::transport) fn mark(&mut self, index: u64) {
         match self.highest {
             Some(highest) if index <= highest => {

@@ -314,3 +314,40 @@ fn closing_says_goodbye_and_a_close_notify_does_not_tear_down() {
             .contains(&TransportEvent::ChannelClosed { label })
     );
 }
+
+#[test]
+fn nothing_is_sent_to_an_address_that_stopped_answering() {
+    use crate::transport::stun::{Builder, Class, TransactionId, integrity_key};
+    let mut network = Network::new(50);
+    network.connect();
+    let old = network.hosts[SERVER].transport.selected_path().unwrap();
+    network.dead.push(address("10.0.0.2:5000"));
+    // The peer goes on asking from elsewhere, which keeps the transport alive, and answers nothing.
+    let elsewhere = Path {
+        remote: address("10.0.0.9:9"),
+        ..old
+    };
+    for _ in 0..35 {
+        network.run(Duration::from_secs(1));
+        let mut check = Builder::new(Class::Request, TransactionId::default())
+            .username("serverufrag:clientufrag")
+            .role(true, 7)
+            .finish(&integrity_key("server-password-of-enough-length"));
+        let now = network.now;
+        let server = &mut network.hosts[SERVER].transport;
+        let _ = server.handle_datagram(now, elsewhere, &mut check);
+    }
+    let server = &network.hosts[SERVER];
+    assert!(!server.was(TransportState::Failed));
+    assert_eq!(server.transport.selected_path(), None);
+}
+
+#[test]
+fn a_failed_transport_sends_nothing() {
+    let mut network = Network::new(51);
+    network.connect();
+    network.loss_percent = 100;
+    network.run(Duration::from_secs(20));
+    assert!(network.hosts[SERVER].was(TransportState::Failed));
+    assert_eq!(network.hosts[SERVER].transport.selected_path(), None);
+}
