@@ -5,6 +5,7 @@
 //! then `poll` until `None`. Packets are forwarded per subscriber while `poll` runs, so one
 //! subscriber's run sits in the send arena (and in cache) at a time.
 
+mod addresses;
 mod allocate;
 mod arena;
 mod commands;
@@ -97,6 +98,8 @@ pub struct Shard {
     /// First packets find their transport by the username fragment, later ones by address.
     ufrags: BTreeMap<String, u32>,
     paths: FastMap<Path, u32>,
+    /// Transports that were heard at an address of `paths` another one holds.
+    claims: FastMap<Path, u32>,
     rooms: Rooms,
 
     /// Transports with packets to forward, in the order they got them.
@@ -132,6 +135,7 @@ impl Shard {
             down_track_index: BTreeMap::new(),
             ufrags: BTreeMap::new(),
             paths: FastMap::default(),
+            claims: FastMap::default(),
             rooms: Rooms::default(),
             ready: VecDeque::new(),
             paced: Vec::new(),

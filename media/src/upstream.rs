@@ -14,7 +14,7 @@ pub(crate) mod rtx;
 use std::time::{Duration, Instant};
 
 use crate::ids::{RoomKey, TrackKey};
-use crate::limits::{LAYER_SILENCE, LAYER_SILENCE_SCREEN, LAYERS_MAX};
+use crate::limits::{LAYER_SILENCE, LAYER_SILENCE_SCREEN, LAYER_TAKEOVER, LAYERS_MAX};
 use crate::shard::{KeyFrameThrottle, PacketBuffers};
 use crate::speakers::AudioLevel;
 use crate::types::{Codec, LayerMode, MediaKind, PayloadType, TrackConfig};
@@ -77,6 +77,15 @@ impl UpTrack {
             None if self.config.rids.is_empty() => Some(0),
             _ => None,
         }
+    }
+
+    /// Whether another SSRC than `ssrc` is sending on a layer. Each change costs every subscriber
+    /// a new start, so it has to fall silent first.
+    pub(crate) fn is_taken(&self, now: Instant, layer: u8, ssrc: u32) -> bool {
+        self.layer(layer).is_some_and(|current| {
+            current.ssrc != ssrc
+                && now.saturating_duration_since(current.last_packet()) < LAYER_TAKEOVER
+        })
     }
 
     /// Starts a layer, or replaces its stream; true when `ssrc` is new to it.

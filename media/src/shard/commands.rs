@@ -37,9 +37,12 @@ impl Shard {
                 candidate,
             } => self.on_transport(transport, |t| t.add_remote_candidate(now, candidate)),
             Command::RestartIce { transport, local } => {
-                let index = self.find(transport)?;
-                self.ufrags.insert(local.ufrag.clone(), index);
-                self.on_transport(transport, |t| t.restart_ice(now, local))
+                let (index, ufrag) = (self.find(transport)?, local.ufrag.clone());
+                if self.ufrags.get(&ufrag).is_some_and(|known| *known != index) {
+                    return None;
+                }
+                self.on_transport(transport, |t| t.restart_ice(now, local))?;
+                self.learn_ufrag(index, ufrag)
             }
             Command::CloseTransport { transport } => self.close_transport(now, transport),
             Command::OpenChannel {
@@ -57,7 +60,7 @@ impl Shard {
             }),
             Command::Nominate { transport, path } => {
                 let index = self.find(transport)?;
-                self.paths.insert(path, index);
+                self.keep_path(index, path);
                 self.on_transport(transport, |t| t.nominate(now, path))
             }
             Command::SetReceive {
@@ -124,7 +127,7 @@ impl Shard {
         let slot = TransportSlot::new(now, key, transport, feedback_ssrc);
         let index = self.transports.insert(slot);
         self.transport_index.insert(key, index);
-        self.ufrags.insert(ufrag, index);
+        self.learn_ufrag(index, ufrag);
         self.ticker.watch(now);
         self.drain_transport(index);
     }
@@ -154,8 +157,7 @@ impl Shard {
             self.remove_track_at(track);
         }
         self.transport_index.remove(&key);
-        self.ufrags.retain(|_, known| *known != index);
-        self.paths.retain(|_, known| *known != index);
+        self.forget_addresses(index);
         self.ready.retain(|known| *known != index);
         self.paced.retain(|known| *known != index);
         self.transports.remove(index);

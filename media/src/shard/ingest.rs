@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use crate::demux::stun_local_ufrag;
 use crate::event::Event;
-use crate::limits::ICE_MAX_PAIRS;
 use crate::router::{Ports, Routed, route};
 use crate::rtp::{HeaderExtensions, RtpHeader};
 use crate::shard::{AudioLevelSettings, Shard};
@@ -19,14 +17,7 @@ impl Shard {
     pub(super) fn receive(&mut self, now: Instant, path: Path, payload: &mut [u8]) {
         self.counters.datagrams_in += 1;
         let known = self.paths.get(&path).copied();
-        let stun = payload.first().is_some_and(|first| *first < 4);
-        // A port may be reused by another connection: credentials outrank the address.
-        let named = if stun {
-            stun_local_ufrag(payload).and_then(|ufrag| self.ufrags.get(ufrag).copied())
-        } else {
-            None
-        };
-        let index = named.or(known);
+        let index = self.named(&path, payload).or(known);
         let Some((index, slot)) = index.and_then(|i| Some((i, self.transports.get_mut(i)?))) else {
             self.counters.unknown_path += 1;
             return;
@@ -40,15 +31,8 @@ impl Shard {
             }
             Received::Rtcp { packet } => self.receive_rtcp(now, index, packet),
             Received::Consumed => {
-                if known != Some(index) && slot.transport.knows_path(&path) {
-                    slot.paths += 1;
-                    if slot.paths > ICE_MAX_PAIRS {
-                        let transport = &slot.transport;
-                        self.paths
-                            .retain(|path, i| *i != index || transport.knows_path(path));
-                        slot.paths = 1 + self.paths.values().filter(|i| **i == index).count();
-                    }
-                    self.paths.insert(path, index);
+                if known != Some(index) {
+                    self.learn_path(index, path, known.is_some());
                 }
                 self.drain_transport(index);
             }
@@ -185,6 +169,10 @@ impl Shard {
             self.counters.rtp_dropped += 1;
             return;
         };
+        if !binding.repair && track.is_taken(now, binding.layer, header.ssrc) {
+            self.counters.rtp_dropped += 1;
+            return;
+        }
         let (buffers, throttle) = (&self.config.packet_buffers, &self.config.key_frame_throttle);
         let started = !binding.repair
             && track.start_layer(now, binding.layer, header.ssrc, buffers, throttle);

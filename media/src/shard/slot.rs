@@ -7,6 +7,7 @@ use crate::downstream::sender::Sender;
 use crate::event::TransportStats;
 use crate::ids::TransportKey;
 use crate::transport::Transport;
+use crate::types::Path;
 use crate::upstream::receiver::Receiver;
 
 pub(crate) struct TransportSlot {
@@ -24,8 +25,10 @@ pub(crate) struct TransportSlot {
     pub(crate) media_ssrc: u32,
     /// Media may flow: what is forwarded earlier is lost, so nothing starts before.
     pub(crate) open: bool,
-    /// Addresses that lead here, some of them outdated.
-    pub(crate) paths: usize,
+    /// Addresses that lead here, some of them outdated; at most as many as ICE has pairs.
+    pub(crate) paths: Vec<Path>,
+    /// Local user name fragments that lead here: the current one, and the one before a restart.
+    pub(crate) ufrags: Vec<String>,
     /// Tracks published over this transport.
     pub(crate) tracks: Vec<u32>,
 }
@@ -48,7 +51,8 @@ impl TransportSlot {
             feedback_ssrc,
             media_ssrc: 0,
             open: false,
-            paths: 0,
+            paths: Vec::new(),
+            ufrags: Vec::new(),
             tracks: Vec::new(),
         }
     }

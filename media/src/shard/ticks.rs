@@ -4,7 +4,9 @@
 use std::time::Instant;
 
 use crate::event::Event;
-use crate::limits::{FEEDBACK_TICKS, MEDIA_IDLE_AFTER, MEDIA_TICK, MEDIA_TICK_IDLE, REPORT_TICKS};
+use crate::limits::{
+    FEEDBACK_TICKS, MEDIA_IDLE_AFTER, MEDIA_TICK, MEDIA_TICK_IDLE, REPORT_TICKS, RTT_DEFAULT,
+};
 use crate::rtcp::write;
 use crate::shard::Shard;
 
@@ -136,7 +138,7 @@ impl Shard {
                 return false;
             };
             let sender = transports.get(down.transport).map(|slot| &slot.sender);
-            let rtt = sender.map_or(crate::limits::RTT_DEFAULT, |sender| sender.rtt_or_default());
+            let rtt = sender.map_or(RTT_DEFAULT, |sender| sender.rtt_or_default());
             if let Some(wanted) = down.key_frame_wish(now, rtt)
                 && let Some(layer) = tracks.get_mut(down.track).and_then(|t| t.layer_mut(wanted))
                 && layer.active
@@ -156,7 +158,9 @@ impl Shard {
             let Some(slot) = self.transports.get_mut(track.transport) else {
                 continue;
             };
-            let rtt = slot.sender.rtt_or_default();
+            // A publisher reports on nothing of ours: its checks tell the round trip.
+            let measured = slot.sender.rtt.or_else(|| slot.transport.rtt());
+            let rtt = measured.unwrap_or(RTT_DEFAULT);
             let (transport, sender_ssrc) = (track.transport, slot.feedback_ssrc);
             self.rtcp.clear();
             for (_, layer) in track.layers_mut() {

@@ -73,6 +73,10 @@ impl Layer {
         }
     }
 
+    pub(crate) fn last_packet(&self) -> Instant {
+        self.last_packet
+    }
+
     /// `packet` is the whole packet in clear that `header` was parsed from.
     pub(crate) fn receive(
         &mut self,

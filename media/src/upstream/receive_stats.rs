@@ -15,6 +15,8 @@ pub(crate) struct ClockReference {
 #[derive(Debug, Default)]
 pub(crate) struct ReceiveStats {
     base: Option<u64>,
+    /// Where the cycle of the first packet begins: cycles are counted from there (RFC 3550 A.1).
+    origin: u64,
     highest: u64,
     received: u64,
     expected_reported: u64,
@@ -30,6 +32,9 @@ pub(crate) struct ReceiveStats {
 
 impl ReceiveStats {
     pub(crate) fn received(&mut self, now: Instant, sequence: u64, timestamp: u32, clock_hz: u32) {
+        if self.base.is_none() {
+            self.origin = sequence & !0xFFFF;
+        }
         let base = *self.base.get_or_insert(sequence);
         if sequence < base {
             self.base = Some(sequence);
@@ -88,7 +93,7 @@ impl ReceiveStats {
             ssrc,
             fraction_lost: self.fraction_lost,
             cumulative_lost: lost.clamp(-0x80_0000, 0x7f_ffff) as i32,
-            highest_sequence: self.highest as u32,
+            highest_sequence: self.highest.saturating_sub(self.origin) as u32,
             jitter: self.jitter_16 >> 4,
             last_sr,
             delay_since_last_sr: delay,
@@ -113,6 +118,18 @@ mod tests {
         assert_eq!(block.cumulative_lost, 24);
         assert_eq!(block.fraction_lost, (24 * 256 / 100) as u8);
         assert_eq!(stats.report(start, 7).unwrap().fraction_lost, 0);
+    }
+
+    #[test]
+    fn cycles_are_counted_from_the_first_packet() {
+        let start = Instant::now();
+        for first in [0x1_FFF0u64, 0x5_FFF0] {
+            let mut stats = ReceiveStats::default();
+            stats.received(start, first, 0, 90_000);
+            assert_eq!(stats.report(start, 7).unwrap().highest_sequence, 0xFFF0);
+            stats.received(start, first + 0x20, 0, 90_000);
+            assert_eq!(stats.report(start, 7).unwrap().highest_sequence, 0x1_0010);
+        }
     }
 
     #[test]

@@ -5,13 +5,15 @@ use std::time::Duration;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use skein_media::command::Command;
+use skein_media::event::Event;
 use skein_media::ids::{DownTrackKey, TrackKey, TransportKey};
 use skein_media::shard::Input;
+use skein_media::transport::stun::{Builder, Class, TransactionId, integrity_key};
 use skein_media::types::{LayerLimit, MediaKind, Path, Protocol};
 
 use crate::publisher::Video;
 use crate::subscriber::Stream;
-use crate::world::{ROOM, World, config, send_section, server_address, video_section};
+use crate::world::{ROOM, World, config, credentials, send_section, server_address, video_section};
 
 const TRACK: TrackKey = TrackKey(1);
 const SSRC: u32 = 7000;
@@ -154,4 +156,72 @@ fn commands_for_what_is_gone_are_counted_and_harmless() {
     assert_eq!(world.shard.counters().commands_ignored, 11);
     video.frames(&mut world, 30);
     Stream::of(&world, subscriber, SSRC).assert_decodable();
+}
+
+/// A check of `client`, with its own credentials, that seems to come from `remote`.
+fn check_from(world: &mut World, client: usize, remote: std::net::SocketAddr) {
+    let server = credentials(&format!("server{client}"));
+    let own = credentials(&format!("client{client}"));
+    let mut check = Builder::new(Class::Request, TransactionId::default())
+        .username(&format!("{}:{}", server.ufrag, own.ufrag))
+        .priority(1)
+        .role(true, 7)
+        .finish(&integrity_key(&server.pwd));
+    let path = Path {
+        protocol: Protocol::Udp,
+        local: server_address(),
+        remote,
+    };
+    let payload = &mut check;
+    world
+        .shard
+        .handle(world.now, Input::Datagram { path, payload });
+    world.shard.flush(world.now);
+}
+
+#[test]
+fn nobody_takes_an_address_from_a_client_by_naming_it() {
+    let (mut world, mut video, subscriber) = call(63);
+    let thief = world.connect();
+    video.frames(&mut world, 10);
+    let victim = world.clients[video.client].address;
+    for _ in 0..10 {
+        check_from(&mut world, thief, victim);
+        video.frames(&mut world, 3);
+    }
+    Stream::of(&world, subscriber, SSRC).assert_decodable();
+    let refused = world.shard.counters().refused;
+    assert!(
+        refused < 40,
+        "{refused} datagrams of the victim went elsewhere"
+    );
+}
+
+#[test]
+fn a_client_that_roams_without_end_keeps_a_bounded_number_of_addresses() {
+    let (mut world, mut video, subscriber) = call(64);
+    for port in 1_000..3_000u16 {
+        let remote = std::net::SocketAddr::from(([10, 0, 9, 9], port));
+        check_from(&mut world, video.client, remote);
+    }
+    video.frames(&mut world, 30);
+    Stream::of(&world, subscriber, SSRC).assert_decodable();
+}
+
+#[test]
+fn two_senders_on_one_layer_do_not_restart_it_with_every_packet() {
+    let (mut world, mut video, _) = call(65);
+    video.frames(&mut world, 10);
+    let started = |world: &World| {
+        let is_start = |event: &&Event| matches!(event, Event::TrackStarted { .. });
+        world.events.iter().filter(is_start).count()
+    };
+    let before = started(&world);
+    let mut other = Video::new(&world, video.client, &[]);
+    other.layers[0].ssrc += 5;
+    for _ in 0..20 {
+        other.frames(&mut world, 1);
+        video.frames(&mut world, 1);
+    }
+    assert_eq!(started(&world), before);
 }

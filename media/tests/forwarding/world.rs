@@ -41,7 +41,7 @@ pub(crate) fn server_address() -> SocketAddr {
     "10.0.0.1:7882".parse().unwrap()
 }
 
-fn credentials(name: &str) -> IceCredentials {
+pub(crate) fn credentials(name: &str) -> IceCredentials {
     IceCredentials {
         ufrag: format!("{name}ufrag"),
         pwd: format!("{name}-password-of-enough-length"),
