@@ -131,6 +131,6 @@ fn config(role: PeerRole) -> NegotiatorConfig {
         candidates: Vec::new(),
         quirks: ClientQuirks::default(),
         ufrag_prefix: None,
-        seed: 7,
+        seed: [7; 32],
     }
 }

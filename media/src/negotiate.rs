@@ -68,7 +68,7 @@ pub struct Negotiator {
 impl Negotiator {
     pub fn new(config: NegotiatorConfig) -> Self {
         let mut negotiator = Self {
-            rng: ChaCha12Rng::seed_from_u64(config.seed),
+            rng: ChaCha12Rng::from_seed(config.seed),
             config,
             session_id: 0,
             version: 0,

@@ -96,7 +96,7 @@ impl Room {
             instant: now,
             unix_micros,
         };
-        let mut rng = ChaCha12Rng::seed_from_u64(services.config.seed);
+        let mut rng = ChaCha12Rng::from_seed(services.config.seed);
         rng.set_stream(u64::from(number));
         // A number comes back after 2^24 rooms; its sids must not.
         rng.set_word_pos(since_epoch.as_nanos() % (1 << 60));

@@ -133,10 +133,9 @@ impl Negotiator {
         for payload in &mut payloads {
             let offered = &mut payload.format.feedback;
             // A client without transport-wide feedback adapts to REMB.
-            let no_transport_cc = !offered.iter().any(|f| f == "transport-cc");
-            offered
-                .retain(|f| known.contains(&f.as_str()) || (no_transport_cc && f == "goog-remb"));
-            offered.retain(|f| kind == MediaKind::Video || f != "goog-remb");
+            let no_transport_cc = !offered.contains(&"transport-cc");
+            offered.retain(|f| known.contains(f) || (no_transport_cc && *f == "goog-remb"));
+            offered.retain(|f| kind == MediaKind::Video || *f != "goog-remb");
         }
         payloads
     }
@@ -171,7 +170,7 @@ impl Negotiator {
         for payload in payloads {
             if with_red {
                 // Redundancy replaces retransmission.
-                payload.format.feedback.retain(|f| f != "nack");
+                payload.format.feedback.retain(|f| *f != "nack");
             }
             if payload.codec == Codec::Opus {
                 shape_opus(&mut payload.format.fmtp, preferences);
@@ -237,6 +236,7 @@ impl Negotiator {
                         rids: &local.rids,
                         sender: local.sender.as_ref(),
                         direction: *direction,
+                        reduced_size: remote.reduced_size,
                     };
                     writer.media(&section, &remote.protocol, &shared);
                 }
@@ -279,7 +279,7 @@ fn written_payloads(
 fn merge(known: &mut Payload, sent: &Payload) {
     for feedback in &sent.format.feedback {
         if !known.format.feedback.contains(feedback) {
-            known.format.feedback.push(feedback.clone());
+            known.format.feedback.push(feedback);
         }
     }
     if let Some(stereo) = fmtp::get(&sent.format.fmtp, "sprop-stereo") {

@@ -17,7 +17,7 @@ pub(super) struct Format {
     /// `a=fmtp` parameters without the payload type.
     pub(super) fmtp: String,
     /// `a=rtcp-fb` values without the payload type.
-    pub(super) feedback: Vec<String>,
+    pub(super) feedback: Vec<&'static str>,
 }
 
 /// A format both sides take, with its retransmissions.
@@ -35,7 +35,7 @@ impl Payload {
             pt: self.format.pt,
             rtx_pt: self.rtx_pt,
             fmtp: self.format.fmtp.clone(),
-            nack: self.format.feedback.iter().any(|f| f == "nack"),
+            nack: self.format.feedback.iter().any(|f| *f == "nack"),
         }
     }
 }
@@ -167,6 +167,9 @@ pub(super) fn order_for_source(payloads: &mut [Payload], source: &[Codec]) {
     payloads.sort_by_key(rank);
 }
 
+/// Feedback messages we know; what else a description has is not kept.
+pub(super) const FEEDBACK: [&str; 5] = ["transport-cc", "goog-remb", "ccm fir", "nack", "nack pli"];
+
 /// Feedback messages worth negotiating, of those the client offered.
 pub(super) fn feedback(
     kind: MediaKind,
@@ -223,7 +226,7 @@ pub(super) fn offered(
             feedback: match codec {
                 // Redundancy replaces retransmission.
                 Codec::Red => Vec::new(),
-                _ => feedback.iter().map(|f| (*f).to_owned()).collect(),
+                _ => feedback.clone(),
             },
         });
         if kind == MediaKind::Video {
@@ -302,7 +305,7 @@ mod tests {
             clock_rate_hz: clock,
             channels: 1,
             fmtp: fmtp.into(),
-            feedback: vec!["nack".into()],
+            feedback: vec!["nack"],
         }
     }
 

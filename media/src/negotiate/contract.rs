@@ -57,7 +57,7 @@ pub struct NegotiatorConfig {
     /// First character of every local username fragment: names the shard to the workers.
     pub ufrag_prefix: Option<char>,
     /// Seed of ICE credentials, the session id and SSRCs.
-    pub seed: u64,
+    pub seed: [u8; 32],
 }
 
 /// Which way media goes in a section, as seen from the client.

@@ -1,6 +1,7 @@
 //! RTP header extensions (RFC 8285): which ones each direction of a section may use, and their
 //! numbers. Answers keep the client's numbers; offers have fixed ones of ours.
 
+use crate::rtp::extensions::IDS_MAX;
 use crate::types::{Extensions, MediaKind};
 
 /// An extension the packet plane understands.
@@ -170,7 +171,7 @@ pub(super) fn parse(value: &str) -> Option<(u8, Extension)> {
     let (number, rest) = value.split_once(' ')?;
     let number: u8 = number.split('/').next()?.parse().ok()?;
     // 0 is padding and 15 is reserved in one-byte headers (RFC 8285 §4.2).
-    if matches!(number, 0 | 15) {
+    if matches!(number, 0 | 15) || usize::from(number) >= IDS_MAX {
         return None;
     }
     let extension = Extension::from_uri(rest.split_ascii_whitespace().next()?)?;

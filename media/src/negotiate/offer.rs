@@ -134,6 +134,7 @@ impl Negotiator {
                         send: section.sender.is_some(),
                         receive: false,
                     },
+                    reduced_size: true,
                 },
                 PROTOCOL,
                 &shared,

@@ -1,6 +1,8 @@
 //! The client's description, understood: one transport (BUNDLE) and typed sections. Lenient about
 //! what clients differ in, strict about what everything later rests on.
 
+use std::collections::HashSet;
+
 use crate::limits::{
     SDP_MAX_CANDIDATES, SDP_MAX_EXTENSIONS, SDP_MAX_FMTP_BYTES, SDP_MAX_PAYLOAD_TYPES,
     SDP_MAX_TOKEN_BYTES,
@@ -11,7 +13,7 @@ use crate::types::{
 };
 
 use super::candidates::{ParsedCandidate, parse_candidate};
-use super::codecs::Format;
+use super::codecs::{FEEDBACK, Format};
 use super::contract::{Direction, NegotiateError, OfferSummary, OfferedSection};
 use super::fmtp;
 use super::header_extensions::{self, Extension};
@@ -67,6 +69,8 @@ pub(super) struct RemoteSection {
     pub(super) rids: Vec<String>,
     pub(super) ssrcs: Vec<SsrcInfo>,
     pub(super) sctp: Option<SctpParameters>,
+    /// `a=rtcp-rsize`: feedback may come without a report (RFC 5506).
+    pub(super) reduced_size: bool,
 }
 
 impl RemoteSection {
@@ -137,12 +141,12 @@ impl RemoteDescription {
         let bundle = bundle_group(&description);
         let mut sections = Vec::with_capacity(description.sections.len());
         for (index, section) in description.sections.iter().enumerate() {
-            sections.push(remote_section(index, section, bundle.as_deref())?);
+            sections.push(remote_section(index, section, bundle.as_ref())?);
         }
-        let mids = || sections.iter().map(|s: &RemoteSection| s.mid.as_str());
-        if mids()
-            .enumerate()
-            .any(|(i, mid)| mids().take(i).any(|other| other == mid))
+        let mut mids = HashSet::new();
+        if !sections
+            .iter()
+            .all(|section| mids.insert(section.mid.as_str()))
         {
             return Err(NegotiateError::Malformed("two sections with one mid"));
         }
@@ -187,7 +191,7 @@ impl RemoteDescription {
 }
 
 /// Mids of the (first) BUNDLE group.
-fn bundle_group<'a>(description: &Description<'a>) -> Option<Vec<&'a str>> {
+fn bundle_group<'a>(description: &Description<'a>) -> Option<HashSet<&'a str>> {
     sdp::values(&description.attributes, "group").find_map(|value| {
         let mut words = value.split_ascii_whitespace();
         (words.next() == Some("BUNDLE")).then(|| words.collect())
@@ -197,7 +201,7 @@ fn bundle_group<'a>(description: &Description<'a>) -> Option<Vec<&'a str>> {
 fn remote_section(
     index: usize,
     section: &Section<'_>,
-    bundle: Option<&[&str]>,
+    bundle: Option<&HashSet<&str>>,
 ) -> Result<RemoteSection, NegotiateError> {
     let written = section.value("mid").filter(|mid| !mid.is_empty());
     let mid = written.map_or_else(|| index.to_string(), str::to_owned);
@@ -205,7 +209,7 @@ fn remote_section(
         return Err(NegotiateError::Malformed("a mid is no token"));
     }
     let kind = kind(section);
-    let bundled = bundle.is_none_or(|mids| mids.contains(&mid.as_str()));
+    let bundled = bundle.is_none_or(|mids| mids.contains(mid.as_str()));
     let bundle_only = section.value("bundle-only").is_some();
     let rejected = (section.port == 0 && !bundle_only) || !bundled;
     let direction = if rejected {
@@ -237,6 +241,7 @@ fn remote_section(
         rids: simulcast::rids(section),
         ssrcs: simulcast::ssrcs(section),
         sctp: (kind == SectionKind::Application).then(|| sctp(section)),
+        reduced_size: section.value("rtcp-rsize").is_some(),
     })
 }
 
@@ -329,10 +334,13 @@ fn describe(formats: &mut [Format], attribute: &Attribute<'_>) {
     };
     let value = value.trim();
     if attribute.name == "rtcp-fb" {
+        let Some(value) = FEEDBACK.into_iter().find(|known| *known == value) else {
+            return;
+        };
         let all = number == "*";
         for format in formats.iter_mut() {
-            if (all || number.parse() == Ok(format.pt)) && format.feedback.len() < 16 {
-                format.feedback.push(value.to_owned());
+            if (all || number.parse() == Ok(format.pt)) && !format.feedback.contains(&value) {
+                format.feedback.push(value);
             }
         }
         return;

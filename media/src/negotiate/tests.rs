@@ -57,7 +57,7 @@ fn config(role: PeerRole) -> NegotiatorConfig {
         ],
         quirks: ClientQuirks::default(),
         ufrag_prefix: None,
-        seed: 7,
+        seed: [7; 32],
     }
 }
 

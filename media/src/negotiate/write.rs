@@ -44,6 +44,8 @@ pub(super) struct MediaSection<'a> {
     pub(super) rids: &'a [String],
     pub(super) sender: Option<&'a Sender>,
     pub(super) direction: LocalDirection,
+    /// `a=rtcp-rsize` (RFC 5506): ours to offer, in an answer only what was offered.
+    pub(super) reduced_size: bool,
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +140,9 @@ impl SdpWriter {
         self.head(section.mid, shared);
         self.transport(shared);
         self.line("a=rtcp-mux");
-        self.line("a=rtcp-rsize");
+        if section.reduced_size {
+            self.line("a=rtcp-rsize");
+        }
         for payload in section.payloads {
             self.format(&payload.format);
         }

@@ -50,7 +50,7 @@ enum Kind {
 }
 
 /// Ids a map can hold; larger ones exist in the two-byte form but nobody assigns them.
-const IDS_MAX: usize = 32;
+pub const IDS_MAX: usize = 32;
 
 /// Extension ids of one connection. Within a bundle an id has one meaning, so the maps of all
 /// sections are merged.

@@ -21,10 +21,11 @@ pub(crate) fn negotiator_config(
         .iter()
         .any(|c| c.mime.eq_ignore_ascii_case(RETRANSMISSION));
     // Two connections of one participant must not share credentials or SSRCs.
-    let seed = settings.seed.rotate_left(match role {
+    let mut seed = settings.seed;
+    seed[0] ^= match role {
         PeerRole::Publisher | PeerRole::Single => 1,
         PeerRole::Subscriber => 2,
-    });
+    };
     NegotiatorConfig {
         role,
         publish_codecs: codecs.clone(),

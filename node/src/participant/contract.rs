@@ -39,7 +39,7 @@ pub struct ParticipantSettings {
     pub subscription_limit_video: u32,
     pub subscription_limit_audio: u32,
     /// Seed of ICE credentials, SSRCs, sids and offer ids.
-    pub seed: u64,
+    pub seed: [u8; 32],
 }
 
 /// Tracks by kind.

@@ -67,7 +67,7 @@ pub(super) struct Milestones {
 
 impl ParticipantMedia {
     pub fn new(settings: ParticipantSettings, environment: Environment) -> Self {
-        let mut rng = ChaCha12Rng::seed_from_u64(settings.seed);
+        let mut rng = ChaCha12Rng::from_seed(settings.seed);
         let first_offer_id = rand::RngExt::random_range(&mut rng, 1..1_000_000_000);
         let rules = Rules {
             auto_subscribe: settings.auto_subscribe,

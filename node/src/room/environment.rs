@@ -24,7 +24,7 @@ pub struct RoomsConfig {
     pub node_id: String,
     pub region: String,
     /// Seed of sids, trailers and credentials; from the operating system outside of simulations.
-    pub seed: u64,
+    pub seed: [u8; 32],
     /// `room.auto_create`
     pub auto_create: bool,
     /// `room.empty_timeout`, seconds.
@@ -76,7 +76,7 @@ impl Default for RoomsConfig {
         Self {
             node_id: String::new(),
             region: String::new(),
-            seed: 0,
+            seed: [0; 32],
             auto_create: true,
             empty_timeout_s: 300,
             departure_timeout_s: 20,

@@ -108,7 +108,7 @@ impl House {
 
     fn with(config: impl FnOnce(&mut RoomsConfig), options: impl FnOnce(&mut RoomOptions)) -> Self {
         let mut values = RoomsConfig {
-            seed: 7,
+            seed: [7; 32],
             data_blobs: true,
             ..Default::default()
         };

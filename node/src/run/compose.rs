@@ -246,7 +246,7 @@ fn rooms_config(
     Ok(RoomsConfig {
         node_id: node_id.to_owned(),
         region: config.region.clone(),
-        seed: u64::from_le_bytes(entropy()?),
+        seed: entropy()?,
         auto_create: room.auto_create,
         empty_timeout_s: room.empty_timeout,
         departure_timeout_s: room.departure_timeout,

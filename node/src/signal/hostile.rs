@@ -99,7 +99,7 @@ impl House {
     fn new() -> House {
         let now = Instant::now();
         let config = RoomsConfig {
-            seed: 7,
+            seed: [7; 32],
             data_blobs: true,
             ..RoomsConfig::default()
         };

@@ -334,9 +334,9 @@ fn sections_without_a_common_codec_and_unknown_ones_are_rejected() {
 
 #[test]
 fn the_same_seed_gives_the_same_answer() {
-    let run = |seed: u64| {
+    let run = |seed: u8| {
         let mut config = config(PeerRole::Publisher);
-        config.seed = seed;
+        config.seed = [seed; 32];
         let mut negotiator = Negotiator::new(config);
         negotiator.accept_offer(CHROMIUM_DUAL).unwrap();
         answer(&mut negotiator)

@@ -61,7 +61,7 @@ pub(super) fn settings(single: bool) -> ParticipantSettings {
         dynacast_pause_delay: Duration::from_secs(5),
         subscription_limit_video: 0,
         subscription_limit_audio: 0,
-        seed: 1,
+        seed: [1; 32],
     }
 }
 
