@@ -39,6 +39,8 @@ pub enum RunError {
     TrustedNetwork(String),
     #[error("bind_addresses: `{0}` is not an IP address")]
     BindAddress(String),
+    #[error("a media worker ended unexpectedly; its rooms are lost, so the node ends")]
+    WorkerEnded,
     #[error("the operating system gives no randomness")]
     NoEntropy,
     #[error("room.room_configurations.{name}: {problem}")]
@@ -113,7 +115,11 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     }
     announce(&config, &node_id, &shards)?;
 
-    shutdown::wait(&node.rooms, &status).await?;
+    tokio::select! {
+        waited = shutdown::wait(&node.rooms, &status) => waited?,
+        // A room on a dead shard would neither work nor end: a supervisor starts us anew.
+        () = shards.worker_ended() => return Err(RunError::WorkerEnded),
+    }
     stop(handles, shards).await;
     if let Some(turner) = turner {
         turner.stop();

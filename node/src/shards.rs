@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use media::turn::peers::OwnPort;
 use media::types::LocalCandidate;
 use media::{Command, RoomKey, Shard, ShardConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::config::Config;
 use crate::config::rtc::Rtc;
@@ -55,6 +55,7 @@ struct Running {
 pub struct Shards {
     workers: Vec<Running>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    ended: Arc<Notify>,
     stun: StunPorts,
     media_ports: Vec<OwnPort>,
 }
@@ -145,6 +146,11 @@ impl Shards {
         self.stun.advertised()
     }
 
+    /// Returns when a thread has ended, which none does before `stop`.
+    pub async fn worker_ended(&self) {
+        self.ended.notified().await;
+    }
+
     /// Ends the threads; blocks until they have.
     pub fn stop(&self) {
         for worker in &self.workers {
@@ -156,6 +162,15 @@ impl Shards {
                 tracing::error!("a worker had panicked");
             }
         }
+    }
+}
+
+/// Tells when a worker's thread ends, by a panic as well.
+struct TellsEnd(Arc<Notify>);
+
+impl Drop for TellsEnd {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 
@@ -256,10 +271,13 @@ fn start_workers(
         .unwrap_or_default()
         .into_iter();
     let mut threads = Vec::with_capacity(count);
+    let ended = Arc::new(Notify::new());
     for (index, mut worker) in waiting.into_iter().enumerate() {
         worker.meet(peers.clone());
         let core = cores.next();
+        let end = TellsEnd(Arc::clone(&ended));
         let run = move || {
+            let _end = end;
             if let Some(core) = core {
                 core_affinity::set_for_current(core);
             }
@@ -271,7 +289,25 @@ fn start_workers(
     Ok(Shards {
         workers,
         threads: Mutex::new(threads),
+        ended,
         stun: StunPorts::default(),
         media_ports: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_panics_is_noticed() {
+        let ended = Arc::new(Notify::new());
+        let end = TellsEnd(Arc::clone(&ended));
+        let thread = std::thread::spawn(move || {
+            let _end = end;
+            std::panic::resume_unwind(Box::new("a defect"));
+        });
+        ended.notified().await;
+        assert!(thread.join().is_err());
+    }
 }
