@@ -344,3 +344,30 @@ fn the_same_seed_gives_the_same_answer() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+#[test]
+fn reduced_size_feedback_is_answered_only_where_it_was_offered() {
+    let line = "a=rtcp-rsize\r\n";
+    for (offer, expected) in [
+        (CHROMIUM_DUAL.to_owned(), true),
+        (CHROMIUM_DUAL.replace("a=rtcp-rsize", "a=x-none"), false),
+    ] {
+        let mut negotiator = Negotiator::new(config(PeerRole::Publisher));
+        negotiator.accept_offer(&offer).unwrap();
+        assert_eq!(answer(&mut negotiator).contains(line), expected);
+    }
+}
+
+#[test]
+fn feedback_nobody_knows_is_not_kept() {
+    use crate::negotiate::remote::RemoteDescription;
+    let long = format!(
+        "a=rtcp-fb:* {}\r\na=rtcp-fb:* nack\r\na=mid:",
+        "x".repeat(100_000)
+    );
+    let offer = CHROMIUM_DUAL.replace("a=mid:", &long);
+    let parsed = RemoteDescription::parse(&offer).unwrap();
+    for format in parsed.sections.iter().flat_map(|section| &section.formats) {
+        assert!(format.feedback.len() <= 5, "{:?}", format.feedback);
+    }
+}

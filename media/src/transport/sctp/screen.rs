@@ -18,8 +18,9 @@ const COOKIE_ACK: u8 = 11;
 const SHUTDOWN_COMPLETE: u8 = 14;
 const RE_CONFIG: u8 = 130;
 const FORWARD_TSN: u8 = 192;
-/// Parameter of RE-CONFIG (RFC 6525 §4.1).
+/// Parameters of RE-CONFIG (RFC 6525 §4.1, §4.4).
 const OUTGOING_RESET: u16 = 13;
+const RECONFIG_RESPONSE: u16 = 16;
 
 /// What is done with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,10 @@ impl Screen {
                     }
                     chunk.len() > 16 && word(chunk, 4).is_some_and(|tsn| self.is_near(tsn))
                 }
-                FORWARD_TSN => word(chunk, 4).is_some_and(|tsn| self.is_near(tsn)),
+                FORWARD_TSN => {
+                    chunk.len().is_multiple_of(4)
+                        && word(chunk, 4).is_some_and(|tsn| self.is_near(tsn))
+                }
                 SACK => is_sound_sack(chunk),
                 RE_CONFIG => self.is_sound_reset(chunk),
                 INIT => false,
@@ -99,7 +103,10 @@ impl Screen {
                     last = true;
                     self.take_init_ack(chunk)
                 }
-                HEARTBEAT => half(chunk, 6) == Some((chunk.len() - CHUNK_HEADER_BYTES) as u16),
+                HEARTBEAT => half(chunk, 6).is_some_and(|length| {
+                    let length = usize::from(length).next_multiple_of(4);
+                    length == (chunk.len() - CHUNK_HEADER_BYTES).next_multiple_of(4)
+                }),
                 SHUTDOWN => chunk.len() == 8,
                 SHUTDOWN_ACK | COOKIE_ACK | SHUTDOWN_COMPLETE => chunk.len() == CHUNK_HEADER_BYTES,
                 COOKIE_ECHO => true,
@@ -139,10 +146,14 @@ impl Screen {
         self.cumulative.is_some()
     }
 
-    /// Every parameter in its place, and not too many resets that wait.
+    /// At most two parameters, of the sizes the library takes them for, and not too many resets
+    /// that wait.
     fn is_sound_reset(&mut self, chunk: &[u8]) -> bool {
         let mut rest = &chunk[CHUNK_HEADER_BYTES..];
-        while !rest.is_empty() {
+        for _ in 0..2 {
+            if rest.is_empty() {
+                break;
+            }
             let (Some(kind), Some(length)) = (half(rest, 0), half(rest, 2)) else {
                 return false;
             };
@@ -150,12 +161,17 @@ impl Screen {
             let Some(parameter) = rest.get(..length).filter(|_| length >= 4) else {
                 return false;
             };
-            if kind == OUTGOING_RESET && !self.may_reset(parameter) {
+            let sound = match kind {
+                OUTGOING_RESET => length.is_multiple_of(2) && self.may_reset(parameter),
+                RECONFIG_RESPONSE => length == 12,
+                _ => false,
+            };
+            if !sound {
                 return false;
             }
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
-        true
+        rest.is_empty()
     }
 
     fn may_reset(&mut self, parameter: &[u8]) -> bool {

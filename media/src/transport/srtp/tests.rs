@@ -155,12 +155,12 @@ fn an_index_is_sealed_once() {
         assert!(seal(&mut sealer, &first).is_some());
         assert!(seal(&mut sealer, &first).is_none());
         assert!(seal(&mut sealer, &second).is_none());
-        for sequence in 102..400 {
+        for sequence in 102..1_400 {
             assert!(seal(&mut sealer, &packet(1, sequence, false, 10)).is_some());
         }
         // Too old to know.
         assert!(seal(&mut sealer, &packet(1, 99, false, 10)).is_none());
-        assert_eq!(sealer.next_sequence(1), Some(400));
+        assert_eq!(sealer.next_sequence(1), Some(1_400));
         assert!(seal(&mut sealer, &packet(2, 100, false, 10)).is_some());
     }
 }
