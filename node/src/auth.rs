@@ -81,7 +81,7 @@ pub fn of_request_with(
 }
 
 /// The connection of this request belongs to somebody with a valid token.
-fn vouch(request: &HttpRequest) {
+pub(crate) fn vouch(request: &HttpRequest) {
     if let Some(visitor) = request.conn_data::<Visitor>() {
         visitor.vouch();
     }
@@ -121,6 +121,14 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 pub fn unix_seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs() as i64)
+}
+
+/// The same in milliseconds.
+pub(crate) fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 /// The token does not allow what was asked.

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub(crate) use signal::innermost;
+
 pub use paths::examine_paths;
 pub use signal::Token;
 

@@ -41,9 +41,11 @@ pub const LEARNED_GENERATION: Duration = Duration::from_secs(30);
 
 /// ICE-TCP connections of one worker.
 pub const TCP_CONNECTIONS_MAX: usize = 4_096;
-/// Those among them that have not shown a valid first packet yet.
-pub const TCP_STRANGERS_MAX: usize = 256;
-/// Time a connection has for its first packet.
+/// Those among them from which the shard has not taken a check yet.
+pub const TCP_STRANGERS_MAX: usize = 1_024;
+/// Of them, those of one remote address or IPv6 network: an office that joins at once.
+pub const TCP_STRANGERS_PER_NETWORK_MAX: usize = 128;
+/// Time a connection has until then.
 pub const TCP_STRANGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which an established connection is closed; ICE keep-alives come every 2 s.
 pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,16 +71,26 @@ pub const DRAIN_POLL: Duration = Duration::from_secs(1);
 /// A forced stop gives clients this long to read their Leave.
 pub const STOP_GRACE: Duration = Duration::from_millis(500);
 
+/// Open files a node asks for: its connections below together. With fewer it warns.
+pub const OPEN_FILES_WANTED: u64 = 65_536;
+
 /// Open HTTP connections of all workers: a session costs about one, 20,000 are beyond a node.
 pub const HTTP_CONNECTIONS_MAX: usize = 40_000;
 /// A request head that takes longer to arrive is an attack or a dead line.
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A body that takes longer is as bad: 10 MiB at 2 Mbit/s need 40 s.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Body of somebody who has shown no token: enough to be told what is missing.
+pub const STRANGER_BODY_BYTES_MAX: usize = 64 << 10;
 /// Idle connections stay longer than the 60 s after which common load balancers drop theirs.
 pub const HTTP_KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// The kernel probes silent connections this often.
 pub const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Sent bytes that nobody acknowledges for this long end the connection and free its buffers.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause of the STUN server after an error of its socket: one that persists must not spin.
+pub const STUN_ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// STUN servers told to clients; browsers complain about five or more and gain nothing by them.
 pub const STUN_URLS_MAX: usize = 2;

@@ -3,16 +3,19 @@
 //! An invitation is a signed LiveKit token that names a room and nobody: it cannot join by itself.
 //! `net::http` mounts it; the command line prints links to it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use actix_web::http::header;
-use actix_web::web::{self, Data, Json, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use include_dir::{Dir, include_dir};
 use protocol::grants::{Claims, VideoGrant};
 use protocol::ids;
 use protocol::token::{self, DEFAULT_SECONDS, Keys, SignError};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::auth::{unix_seconds, vouch};
+use crate::limits::STRANGER_BODY_BYTES_MAX;
+use crate::net::body;
 
 static FILES: Dir<'_> = include_dir!("$SKEIN_ROOM_PAGE");
 
@@ -20,6 +23,8 @@ static FILES: Dir<'_> = include_dir!("$SKEIN_ROOM_PAGE");
 pub const INVITATION_SECONDS: i64 = 30 * 24 * 3600;
 /// A connection test takes a minute at most.
 const CHECK_SECONDS: i64 = 600;
+/// How the names of rooms for tests begin.
+const TEST_ROOM: &str = "connection-test-";
 /// Longest name a visitor may choose, in characters; shown on every tile.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -62,8 +67,20 @@ struct Entered {
     token: String,
 }
 
-async fn enter(keys: Data<Keys>, request: Json<Enter>) -> HttpResponse {
-    let now = seconds_now();
+/// What a page posts, which anybody may be.
+async fn posted<T: DeserializeOwned>(body: web::Payload) -> Result<T, HttpResponse> {
+    let body = body::read(body, STRANGER_BODY_BYTES_MAX).await;
+    let body = body.map_err(|error| HttpResponse::BadRequest().body(error.to_string()))?;
+    let bad = |error: serde_json::Error| HttpResponse::BadRequest().body(error.to_string());
+    serde_json::from_slice(&body).map_err(bad)
+}
+
+async fn enter(keys: Data<Keys>, http: HttpRequest, body: web::Payload) -> HttpResponse {
+    let request: Enter = match posted(body).await {
+        Ok(request) => request,
+        Err(refused) => return refused,
+    };
+    let now = unix_seconds();
     let invitation = match token::verify(&keys, &request.invite, now) {
         Ok(claims) => claims,
         Err(error) => {
@@ -75,6 +92,8 @@ async fn enter(keys: Data<Keys>, request: Json<Enter>) -> HttpResponse {
     if !invitation.identity.is_empty() || !grant.room_join || grant.room.is_empty() {
         return HttpResponse::Forbidden().body("this token is no invitation to a room");
     }
+    // A crowd behind one address that opens one link is no flood.
+    vouch(&http);
     let name: String = request.name.trim().chars().take(NAME_CHARS_MAX).collect();
     if name.is_empty() {
         return HttpResponse::BadRequest().body("choose a name first");
@@ -83,14 +102,29 @@ async fn enter(keys: Data<Keys>, request: Json<Enter>) -> HttpResponse {
         issuer: keys.first().unwrap_or_default().to_string(),
         identity: ids::random(&mut rand::rng(), &format!("{}-", slug(&name))),
         name,
-        exp: now + DEFAULT_SECONDS,
+        exp: invitation.exp.min(now + DEFAULT_SECONDS),
         nbf: now,
-        video: Some(grant),
+        video: Some(rights_of_guest(grant)),
         ..Claims::default()
     };
     match token::sign(&keys, &claims) {
         Ok(token) => HttpResponse::Ok().json(Entered { token }),
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
+}
+
+/// What concerns the room and its media. Whatever else an invitation is signed with was not meant
+/// for everybody who sees the link.
+fn rights_of_guest(invitation: VideoGrant) -> VideoGrant {
+    VideoGrant {
+        room_join: true,
+        room: invitation.room,
+        can_publish: invitation.can_publish,
+        can_subscribe: invitation.can_subscribe,
+        can_publish_data: invitation.can_publish_data,
+        can_publish_sources: invitation.can_publish_sources,
+        can_update_own_metadata: invitation.can_update_own_metadata,
+        ..VideoGrant::default()
     }
 }
 
@@ -106,21 +140,31 @@ struct Checked {
     tokens: [String; 2],
 }
 
-async fn check(keys: Data<Keys>, request: Json<CheckRequest>) -> HttpResponse {
-    let now = seconds_now();
-    match token::verify(&keys, &request.invite, now) {
-        Ok(claims) if claims.video.as_ref().is_some_and(|grant| grant.room_join) => {}
-        Ok(_) => return HttpResponse::Forbidden().body("this token lets nobody into a room"),
+async fn check(keys: Data<Keys>, http: HttpRequest, body: web::Payload) -> HttpResponse {
+    let request: CheckRequest = match posted(body).await {
+        Ok(request) => request,
+        Err(refused) => return refused,
+    };
+    let now = unix_seconds();
+    let shown = match token::verify(&keys, &request.invite, now) {
+        Ok(claims) => claims,
         Err(error) => {
             return HttpResponse::Unauthorized().body(format!("this link is no good: {error}"));
         }
+    };
+    // A token made here would otherwise get another one, for ever.
+    let may = |grant: &VideoGrant| grant.room_join && !grant.room.starts_with(TEST_ROOM);
+    if !shown.video.as_ref().is_some_and(may) {
+        return HttpResponse::Forbidden().body("this token lets nobody into a room");
     }
-    let room = ids::random(&mut rand::rng(), "connection-test-");
+    vouch(&http);
+    let exp = shown.exp.min(now + CHECK_SECONDS);
+    let room = ids::random(&mut rand::rng(), TEST_ROOM);
     let sign = |identity: &str| {
         let claims = Claims {
             issuer: keys.first().unwrap_or_default().to_string(),
             identity: identity.to_owned(),
-            exp: now + CHECK_SECONDS,
+            exp,
             nbf: now,
             video: Some(VideoGrant {
                 room_join: true,
@@ -194,13 +238,6 @@ fn slug(name: &str) -> String {
     }
 }
 
-fn seconds_now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -235,7 +272,7 @@ mod tests {
 
     #[actix_web::test]
     async fn an_invitation_becomes_a_token_for_its_room() {
-        let link = link(&keys(), "http://host:7880/", "lobby", seconds_now()).unwrap();
+        let link = link(&keys(), "http://host:7880/", "lobby", unix_seconds()).unwrap();
         let invite = link.strip_prefix("http://host:7880/room/#invite=").unwrap();
         let mut identities = Vec::new();
         for _ in 0..2 {
@@ -244,7 +281,7 @@ mod tests {
             assert_eq!(status, 200);
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             let claims =
-                token::verify(&keys(), body["token"].as_str().unwrap(), seconds_now()).unwrap();
+                token::verify(&keys(), body["token"].as_str().unwrap(), unix_seconds()).unwrap();
             assert_eq!(claims.name, "Ann B.");
             assert_eq!(claims.video.unwrap().room, "lobby");
             identities.push(claims.identity);
@@ -254,7 +291,7 @@ mod tests {
 
     #[actix_web::test]
     async fn whoever_is_invited_may_test_the_line_in_a_room_apart() {
-        let link = link(&keys(), "http://h", "lobby", seconds_now()).unwrap();
+        let link = link(&keys(), "http://h", "lobby", unix_seconds()).unwrap();
         let invite = link.rsplit('=').next().unwrap();
         let (status, body) =
             answer_of("/room/check", serde_json::json!({ "invite": invite })).await;
@@ -262,7 +299,7 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let claims: Vec<Claims> = (0..2)
             .map(|i| body["tokens"][i].as_str().unwrap())
-            .map(|token| token::verify(&keys(), token, seconds_now()).unwrap())
+            .map(|token| token::verify(&keys(), token, unix_seconds()).unwrap())
             .collect();
         let grants: Vec<_> = claims
             .iter()
@@ -276,6 +313,39 @@ mod tests {
         let (status, _) =
             answer_of("/room/check", serde_json::json!({ "invite": "nonsense" })).await;
         assert_eq!(status, 401);
+        let own = serde_json::json!({ "invite": body["tokens"][0] });
+        assert_eq!(answer_of("/room/check", own).await.0, 403);
+    }
+
+    #[actix_web::test]
+    async fn an_invitation_passes_on_its_media_rights_until_it_expires() {
+        let exp = unix_seconds() + 100;
+        let invitation = Claims {
+            issuer: "devkey".into(),
+            exp,
+            video: Some(VideoGrant {
+                room_join: true,
+                room_admin: true,
+                room_list: true,
+                room: "r".into(),
+                can_publish: Some(false),
+                ..VideoGrant::default()
+            }),
+            ..Claims::default()
+        };
+        let invite = token::sign(&keys(), &invitation).unwrap();
+        for (path, tokens) in [("/room/enter", "/token"), ("/room/check", "/tokens/0")] {
+            let asked = serde_json::json!({"invite": invite, "name": "Ann"});
+            let (status, body) = answer_of(path, asked).await;
+            assert_eq!(status, 200);
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let token = body.pointer(tokens).unwrap().as_str().unwrap();
+            let claims = token::verify(&keys(), token, unix_seconds()).unwrap();
+            assert_eq!(claims.exp, exp);
+            let grant = claims.video.unwrap();
+            assert!(grant.room_join && !grant.room_admin && !grant.room_list);
+            assert_eq!(grant.can_publish, Some(false));
+        }
     }
 
     #[actix_web::test]
@@ -283,7 +353,7 @@ mod tests {
         let claims = Claims {
             issuer: "devkey".into(),
             identity: "ann".into(),
-            exp: seconds_now() + 60,
+            exp: unix_seconds() + 60,
             video: Some(VideoGrant {
                 room_join: true,
                 room: "r".into(),

@@ -2,6 +2,7 @@
 //! for a signal. Decides nothing about media or rooms.
 
 pub mod compose;
+mod files;
 mod ice_servers;
 
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use media::transport::{DtlsIdentity, IdentityError};
 use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::limits::STOP_GRACE;
 use crate::net::{http, stun};
 use crate::rooms::Rooms;
@@ -56,6 +57,9 @@ pub enum RunError {
 /// Connections waiting to be accepted; a burst of reconnecting clients fits.
 const BACKLOG: i32 = 1024;
 
+/// As many bytes as the digest that is made with it (RFC 7518 §3.2).
+const SECRET_BYTES_MIN: usize = 32;
+
 /// Runs a node until a signal ends it.
 pub fn run(config: Config) -> Result<(), RunError> {
     logs::start(&config);
@@ -63,22 +67,37 @@ pub fn run(config: Config) -> Result<(), RunError> {
         let (key, reason) = (&inert.key, inert.reason);
         tracing::warn!(key, reason, "this key of the configuration changes nothing");
     }
+    warn_of_short_secrets(&config);
+    files::raise_limit();
     let config = Arc::new(config);
     actix_rt::System::new().block_on(serve(config))
 }
 
+/// Whoever guesses a secret signs tokens of their own; upstream complains about the same length.
+fn warn_of_short_secrets(config: &Config) {
+    let short = |(_, secret): &(&String, &Secret)| secret.expose().len() < SECRET_BYTES_MIN;
+    for (key, _) in config.keys.iter().filter(short) {
+        if !config.development {
+            tracing::warn!(
+                key,
+                "this API secret is too short: use {SECRET_BYTES_MIN} characters"
+            );
+        }
+    }
+}
+
 async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let node_id = compose::node_id()?.to_string();
-    let prometheus = metrics::install(&node_id);
+    // Without a reader nothing is recorded.
+    let prometheus = (config.prometheus.port != 0).then(|| metrics::install(&node_id));
+    let prometheus = prometheus.flatten();
     let stats = NodeStats::start(config.node_stats.stats_update_interval)?;
     let identity = DtlsIdentity::generate()?;
     let listeners = listen_all(&config.bind_addresses, config.port)?;
 
     let shard_config = compose::shard_config(&config, &identity)?;
     let (mut shards, events) = Shards::start(&config, &shard_config)?;
-    for socket in shards.stun().take() {
-        actix_rt::spawn(stun::serve(socket));
-    }
+    stun::start(shards.stun().take())?;
     let shards = Arc::new(shards);
     let authority = turn::authority(&config);
     let turner = turn::start(&config, authority.clone(), &shards)?;
@@ -99,7 +118,8 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     )?;
     let mut handles = vec![server.handle()];
     actix_rt::spawn(server);
-    if let (Some(handle), true) = (prometheus, config.prometheus.port != 0) {
+    if let Some(handle) = prometheus {
+        actix_rt::spawn(metrics::keep_small(handle.clone()));
         for listener in listen_all(&config.bind_addresses, config.prometheus.port)? {
             let server = metrics::serve(listener, handle.clone(), &config.prometheus)?;
             handles.push(server.handle());

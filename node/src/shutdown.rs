@@ -16,20 +16,18 @@ pub async fn wait(rooms: &Rooms, status: &Status) -> io::Result<()> {
     tracing::info!("draining: no new rooms; another signal ends those that run");
     status.set_draining();
     rooms.drain();
-    loop {
-        if nobody_left(rooms).await {
-            break;
-        }
+    let mut forced = false;
+    while !forced && !nobody_left(rooms).await {
         tokio::select! {
             () = tokio::time::sleep(DRAIN_POLL) => {}
             () = signals.next() => {
                 tracing::info!("forced to stop");
-                break;
+                forced = true;
             }
         }
     }
     rooms.stop().await;
-    if !nobody_left(rooms).await {
+    if forced {
         // Sessions write their Leave and close on their own threads.
         tokio::time::sleep(STOP_GRACE).await;
     }

@@ -21,7 +21,7 @@ pub const DEFAULT_SECONDS: i64 = 6 * 3600;
 /// Base64, with room for the grants.
 pub const TOKEN_BYTES_MAX: usize = 1 << 20;
 
-/// API keys and their secrets, in the order of the configuration: the first one signs.
+/// API keys and their secrets: the first one signs. Of a configuration that is the first by name.
 #[derive(Clone)]
 pub struct Keys(Vec<Entry>);
 

@@ -132,10 +132,12 @@ impl Socket {
         // Messages of a newer protocol have no variant here: they are nothing to us.
         if let Some(message) = message.message {
             let connection = self.connection;
-            self.actor.do_send(Handle(Input::Message {
+            let input = Input::Message {
                 connection,
                 message,
-            }));
+            };
+            // The next frame is read once this one was handled: a flood slows down its sender.
+            self.actor.send(Handle(input)).await.map_err(|_| Closed)?;
         }
         Ok(())
     }

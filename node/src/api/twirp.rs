@@ -6,12 +6,13 @@ use std::time::Instant;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::StreamExt;
 use metrics::{counter, histogram};
 use protocol::twirp::{Code, Encoding, Error, Method, malformed};
 
 use super::Api;
 use crate::auth::{Caller, of_request, refusal};
+use crate::limits::STRANGER_BODY_BYTES_MAX;
+use crate::net::body::{self, BodyError};
 
 const PREFIX: &str = "/twirp/";
 
@@ -23,9 +24,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig, api: Api) {
 
 async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -> HttpResponse {
     let started = Instant::now();
-    let body_bytes_max = api.body_bytes_max;
-    if declared_length(&request).is_some_and(|length| length > body_bytes_max) {
-        return too_large();
+    if declared_length(&request).is_some_and(|length| length > api.body_bytes_max) {
+        return no_body(BodyError::TooLarge);
     }
     let caller = match of_request(&api.keys, &request) {
         Ok(claims) => Caller(claims),
@@ -40,8 +40,14 @@ async fn handle(request: HttpRequest, body: web::Payload, api: web::Data<Api>) -
         method: method.name(),
         started,
     };
-    let Some(body) = read(body, body_bytes_max).await else {
-        return too_large();
+    let bytes_max = match caller.0 {
+        Some(_) => api.body_bytes_max,
+        None => api.body_bytes_max.min(STRANGER_BODY_BYTES_MAX),
+    };
+    // One that breaks off does not decode.
+    let body = match body::read(body, bytes_max).await {
+        Ok(body) => body,
+        Err(error) => return no_body(error),
     };
     let answer = match method.request(encoding, body) {
         // In the protobuf case the service decodes; in both its complaint names the encoding.
@@ -99,21 +105,12 @@ fn declared_length(request: &HttpRequest) -> Option<usize> {
         .ok()
 }
 
-/// The whole body; `None` = it is too large. A body that breaks off reads as what arrived, which
-/// does not decode.
-async fn read(mut body: web::Payload, bytes_max: usize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while let Some(Ok(chunk)) = body.next().await {
-        if bytes.len() + chunk.len() > bytes_max {
-            return None;
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Some(bytes)
-}
-
-fn too_large() -> HttpResponse {
-    refusal(StatusCode::PAYLOAD_TOO_LARGE, "request body too large")
+fn no_body(error: BodyError) -> HttpResponse {
+    let status = match error {
+        BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+    };
+    refusal(status, error.to_string())
 }
 
 fn failed(call: &Call<'_>, error: &Error) -> HttpResponse {

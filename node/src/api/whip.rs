@@ -30,6 +30,7 @@ use self::limits::{ANSWER_TIMEOUT, FRAGMENT_BYTES_MAX, OFFER_BYTES_MAX};
 use self::session::{Created, PatchError, Restarted, Start};
 use self::session_actor::{Patch, PatchKind, SessionActor};
 use crate::auth::Caller;
+use crate::net::body;
 use crate::net::http::Routes;
 use crate::room::contract::AttachError;
 use crate::signal::{Gateway, Refusal};
@@ -129,10 +130,10 @@ async fn options() -> HttpResponse {
 async fn create(
     request: HttpRequest,
     caller: Caller,
-    body: web::Bytes,
+    body: web::Payload,
     whip: WhipData,
 ) -> HttpResponse {
-    match start(&request, caller, &body, &whip).await {
+    match start(&request, caller, body, &whip).await {
         Ok(created) => created_response(&created),
         Err(failure) => failure.into(),
     }
@@ -149,18 +150,19 @@ struct ClientWishes {
 async fn start(
     request: &HttpRequest,
     caller: Caller,
-    body: &[u8],
+    body: web::Payload,
     whip: &Whip,
 ) -> Result<Created, Failure> {
     require_content_type(request.headers(), SDP)?;
     let attach = whip.gateway.admit_one_shot(request, caller.0)?;
-    if body.is_empty() || body.len() > OFFER_BYTES_MAX {
+    let body = body::read(body, OFFER_BYTES_MAX).await.unwrap_or_default();
+    if body.is_empty() {
         return Err(Failure::bad_request("body does not have SDP offer"));
     }
     let malformed = |error: &dyn std::fmt::Display| {
         Failure::bad_request(format!("malformed SDP offer: {error}"))
     };
-    let offer = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    let offer = std::str::from_utf8(&body).map_err(|error| malformed(&error))?;
     let summary = negotiate::read_offer(offer).map_err(|error| malformed(&error))?;
     let wishes = client_wishes(request.headers())?;
     let start = Start {
@@ -223,10 +225,10 @@ async fn patch(
     request: HttpRequest,
     resource: web::Path<String>,
     caller: Caller,
-    body: web::Bytes,
+    body: web::Payload,
     whip: WhipData,
 ) -> HttpResponse {
-    match patched(&request, &resource, caller, &body, &whip).await {
+    match patched(&request, &resource, caller, body, &whip).await {
         Ok(None) => HttpResponse::NoContent().content_type(FRAGMENT).finish(),
         Ok(Some(restarted)) => {
             let mut response = HttpResponse::Ok();
@@ -244,7 +246,7 @@ async fn patched(
     request: &HttpRequest,
     resource: &str,
     caller: Caller,
-    body: &[u8],
+    body: web::Payload,
     whip: &Whip,
 ) -> Result<Option<Restarted>, Failure> {
     require_content_type(request.headers(), FRAGMENT)?;
@@ -259,10 +261,9 @@ async fn patched(
     }
     let owner = owner(caller)?;
     let invalid = || Failure::bad_request("invalid SDP fragment");
-    if body.len() > FRAGMENT_BYTES_MAX {
-        return Err(invalid());
-    }
-    let text = std::str::from_utf8(body).map_err(|_| invalid())?;
+    let body = body::read(body, FRAGMENT_BYTES_MAX).await;
+    let body = body.map_err(|_| invalid())?;
+    let text = std::str::from_utf8(&body).map_err(|_| invalid())?;
     let fragment = Fragment::parse(text).map_err(|_| invalid())?;
     let session = whip.directory.find(resource, &owner);
     let session = session.ok_or_else(Failure::not_found)?;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{CliError, credentials, tokens};
 use crate::config::Config;
+use crate::doctor::innermost;
 
 /// A server that is up answers within milliseconds; a wrong address must not hang a terminal.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,13 +97,4 @@ fn message(body: &str) -> String {
     let twirp = serde_json::from_str::<Value>(body).ok();
     let text = twirp.and_then(|error| error["msg"].as_str().map(str::to_owned));
     text.unwrap_or_else(|| body.lines().next().unwrap_or_default().to_owned())
-}
-
-/// "connection refused" rather than the layers around it.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(below) = cause.source() {
-        cause = below;
-    }
-    cause.to_string()
 }

@@ -15,7 +15,7 @@ pub(super) fn with_key_flags(command: Command) -> Command {
         .arg(
             flag("api-key", "LIVEKIT_API_KEY")
                 .value_name("KEY")
-                .help("API key to sign with; default: the first of the configuration"),
+                .help("API key to sign with; default: the first by name"),
         )
         .arg(
             flag("api-secret", "LIVEKIT_API_SECRET")

@@ -72,10 +72,12 @@ fn show(report: &Report) -> io::Result<()> {
         let detail = print::plain(&check.detail.as_str().into());
         writeln!(out, "{mark}  {:<9} {detail}{}", check.name, figures(check))?;
         if let Some(advice) = &check.advice {
+            let advice = print::plain(&advice.as_str().into());
             writeln!(out, "{:16}→ {advice}", "")?;
         }
     }
-    writeln!(out, "\n{}", report.verdict)
+    let verdict = print::plain(&report.verdict.as_str().into());
+    writeln!(out, "\n{verdict}")
 }
 
 fn figures(check: &Check) -> String {

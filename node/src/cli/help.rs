@@ -26,7 +26,7 @@ Examples:
   skein token create --list --create                       for a backend that manages rooms
 
 Without a right (--join, --list, …) a token with an identity lets its holder join. It is signed
-with LIVEKIT_API_KEY and LIVEKIT_API_SECRET, else with the first key of the configuration.";
+with LIVEKIT_API_KEY and LIVEKIT_API_SECRET, else with the first key by name.";
 
 pub(super) const ROOM: &str = "\
 Examples:
@@ -36,7 +36,7 @@ Examples:
   skein room delete demo
 
 The server is --url or LIVEKIT_URL, else the one the configuration describes; the key is
-LIVEKIT_API_KEY and LIVEKIT_API_SECRET, else the first of the configuration.";
+LIVEKIT_API_KEY and LIVEKIT_API_SECRET, else the first key by name.";
 
 pub(super) const NODE: &str = "\
 Examples:

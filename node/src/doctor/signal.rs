@@ -285,7 +285,7 @@ fn refusal(error: &Error) -> (String, &'static str) {
 }
 
 /// "connection refused" rather than the layers around it.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(below) = cause.source() {
         cause = below;

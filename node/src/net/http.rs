@@ -48,7 +48,7 @@ pub struct HttpSettings {
     pub gate: Gate,
     /// Given to `auth::Caller` in every handler.
     pub keys: Keys,
-    /// Largest request body; 0 = no limit but the address space.
+    /// Largest request body.
     pub body_bytes_max: usize,
     /// `GET /` answers 406 while this says no.
     pub healthy: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -64,13 +64,9 @@ pub fn serve(
     let workers = settings.workers.max(1);
     let gate = settings.gate.clone();
     let factory = move || {
-        let body_bytes_max = match settings.body_bytes_max {
-            0 => usize::MAX,
-            limit => limit,
-        };
         let mut app = App::new()
             .app_data(web::Data::new(settings.keys.clone()))
-            .app_data(web::PayloadConfig::new(body_bytes_max));
+            .app_data(web::PayloadConfig::new(settings.body_bytes_max));
         for part in &routes {
             app = app.configure(|config| part(config));
         }

@@ -10,6 +10,7 @@ use media::transport::stun::{Builder, Class, Message};
 use tokio::net::UdpSocket;
 
 use super::gather::Reach;
+use crate::limits::STUN_ERROR_PAUSE;
 
 /// Sockets that answer, and where clients reach them.
 #[derive(Debug, Default)]
@@ -62,15 +63,39 @@ fn open(address: SocketAddr) -> io::Result<(std::net::UdpSocket, u16)> {
     Ok((socket, port))
 }
 
-/// Answers until the program ends.
-pub async fn serve(socket: std::net::UdpSocket) -> io::Result<()> {
+/// Answers on a thread of its own until the program ends: whoever floods these sockets delays
+/// nobody else.
+pub fn start(sockets: Vec<std::net::UdpSocket>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let all = async move {
+        let servers = sockets.into_iter().map(serve);
+        for ended in futures_util::future::join_all(servers).await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a STUN socket cannot be served");
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("stun".into());
+    thread.spawn(move || runtime.block_on(all))?;
+    Ok(())
+}
+
+async fn serve(socket: std::net::UdpSocket) -> io::Result<()> {
     let socket = UdpSocket::from_std(socket)?;
     // A binding request has 20 bytes, with all attributes clients add well under 200.
     let mut buffer = [0_u8; 576];
     loop {
-        // An error here is an ICMP message about an earlier answer; the socket stays good.
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
-            continue;
+        let (length, from) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
+            // Of an ICMP message about an earlier answer, or of a kernel without memory: the
+            // socket stays good.
+            Err(error) => {
+                tracing::debug!(%error, "receiving at a STUN socket");
+                tokio::time::sleep(STUN_ERROR_PAUSE).await;
+                continue;
+            }
         };
         if let Some(answer) = buffer.get(..length).and_then(|raw| answer(raw, from)) {
             // A full send buffer or an unreachable client loses an answer, as any network may.

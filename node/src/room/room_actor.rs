@@ -2,7 +2,7 @@
 //! time. Started by `rooms`. Decides nothing.
 
 use std::collections::HashMap;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Recipient};
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use super::contract::{
 };
 use super::environment::Sinks;
 use crate::alarm::{Alarm, Alarmed};
+use crate::auth::unix_ms;
 use crate::rooms::{self, Registry};
 use crate::telemetry::room_events;
 
@@ -138,12 +139,6 @@ impl RoomActor {
             ToRoom::Input(_) | ToRoom::Forgotten => {}
         }
     }
-}
-
-fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.map_or(0, |since| since.as_millis());
-    i64::try_from(since).unwrap_or(i64::MAX)
 }
 
 impl Alarmed for RoomActor {

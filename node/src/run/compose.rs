@@ -16,6 +16,7 @@ use rand_chacha::ChaCha12Rng;
 
 use super::{RunError, ice_servers};
 use crate::agent::{self, Agents};
+use crate::api::limits::BODY_BYTES_DEFAULT;
 use crate::api::{Api, whip};
 use crate::config::Config;
 use crate::config::server::Storage;
@@ -180,7 +181,10 @@ pub fn http_settings(config: &Config, stats: NodeStats) -> Result<HttpSettings, 
         gate: gate(config)?,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         keys: keys(config),
-        body_bytes_max: config.limit.max_api_request_body_size,
+        body_bytes_max: match config.limit.max_api_request_body_size {
+            0 => BODY_BYTES_DEFAULT,
+            bytes => bytes,
+        },
         healthy: Arc::new(move || stats.healthy()),
     })
 }

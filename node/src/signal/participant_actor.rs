@@ -3,7 +3,7 @@
 //! there is one. Decides nothing.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler};
@@ -18,6 +18,7 @@ use super::Lobby;
 use super::frames::DataFrame;
 use super::session::{Close, EndCause, Session, SessionInput, SessionOutput, SocketFrame};
 use crate::alarm::{Alarm, Alarmed};
+use crate::auth::unix_ms;
 use crate::room::contract::{Attach, AttachError, SessionId, SessionMessage, ToSession};
 
 /// Both halves of an upgraded connection.
@@ -94,7 +95,7 @@ impl ParticipantActor {
             SessionOutput::Ended { by_room, cause } => {
                 counter!("skein_session_end_total", "cause" => cause.label()).increment(1);
                 if cause == EndCause::SlowReader {
-                    tracing::warn!(room = %self.room, "a client does not read its messages");
+                    tracing::warn!(room = self.room, "a client does not read its messages");
                 }
                 if !by_room {
                     self.rooms.session_closed(&self.room, self.id);
@@ -287,10 +288,4 @@ fn count(kind: &'static str, direction: &'static str) {
         ("direction", direction),
     ];
     counter!("livekit_node_messages", &labels).increment(1);
-}
-
-fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.map_or(0, |since| since.as_millis());
-    i64::try_from(since).unwrap_or(i64::MAX)
 }

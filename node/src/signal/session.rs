@@ -239,6 +239,7 @@ impl Session {
                 self.allowance.take(now);
                 self.enqueue(SocketFrame::Pong(payload));
             }
+            SessionInput::Pong => self.allowance.take(now),
             SessionInput::Closing(close) => self.close(now, close, false),
             _ => {}
         }

@@ -250,6 +250,28 @@ async fn a_session_lives_from_the_first_message_to_the_normal_close() {
 }
 
 #[actix_web::test]
+async fn a_handshake_that_cannot_succeed_does_not_ask_the_room() {
+    let server = Server::start(true);
+    let token = join_token("alice", "r");
+    let url = format!("http://{}/rtc?access_token={token}", server.address);
+    let request = |method, version| {
+        let request = reqwest::Client::new().request(method, &url);
+        let request = request.header("Connection", "Upgrade");
+        let request = request.header("Upgrade", "websocket");
+        let request = request.header("Sec-WebSocket-Version", version);
+        request.header("Sec-WebSocket-Key", "x3JJHMbDL1EzLkh9GBhXDw==")
+    };
+    for request in [
+        request(reqwest::Method::POST, "13"),
+        request(reqwest::Method::GET, "7"),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 400);
+    }
+    assert!(server.script.told.lock().unwrap().is_empty());
+}
+
+#[actix_web::test]
 async fn what_the_room_refuses_is_an_http_answer() {
     let server = Server::start(true);
     let answers = [

@@ -12,6 +12,7 @@ use super::participant_actor::{ParticipantActor, Socket};
 use super::validate::{self, Refusal};
 use super::{Gateway, client_info, join_params};
 use crate::auth::{of_request_with, refusal};
+use crate::net::body;
 use crate::room::contract::{Attach, AttachError, AttachKind};
 
 type GatewayData = web::Data<Gateway>;
@@ -67,7 +68,7 @@ async fn validate_v1(
 }
 
 /// Query and, of a posted form, its body, which wins (Go's `Request.FormValue`). A form that is too
-/// large or breaks off counts as absent.
+/// large or too slow counts as absent.
 async fn parameters(request: &HttpRequest, body: web::Payload) -> String {
     let query = request.query_string();
     let kind = request.headers().get(header::CONTENT_TYPE);
@@ -76,10 +77,9 @@ async fn parameters(request: &HttpRequest, body: web::Payload) -> String {
     if request.method() != Method::POST || !is_form {
         return query.to_owned();
     }
-    let form = body.to_bytes_limited(FORM_BYTES_MAX).await;
-    match form.map(|form| form.map(|form| String::from_utf8_lossy(&form).into_owned())) {
-        Ok(Ok(form)) => format!("{form}&{query}"),
-        _ => query.to_owned(),
+    match body::read(body, FORM_BYTES_MAX).await {
+        Ok(form) => format!("{}&{query}", String::from_utf8_lossy(&form)),
+        Err(_) => query.to_owned(),
     }
 }
 
@@ -123,6 +123,15 @@ async fn connect(
             return refusal(refused.status, refused.text);
         }
     };
+    // Judged before the room is asked: joining ends another session of this identity. Nothing is
+    // sent before the response is returned.
+    let (response, sender, receiver) = match actix_ws::handle(&request, body) {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            count_join("signal_upgrade_failed");
+            return refusal(StatusCode::BAD_REQUEST, error.to_string());
+        }
+    };
     let starting = ParticipantActor::begin(attach, gateway.rooms.clone());
     let admitted = tokio::time::timeout(ATTACH_TIMEOUT, starting.admitted).await;
     // A room that says nothing in time is, to the client, a connection that media closed.
@@ -132,13 +141,6 @@ async fn connect(
         let refused = Refusal::from(error);
         return refusal(refused.status, refused.text);
     }
-    let (response, sender, receiver) = match actix_ws::handle(&request, body) {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            count_join("signal_upgrade_failed");
-            return refusal(StatusCode::BAD_REQUEST, error.to_string());
-        }
-    };
     let limit = message_bytes_max(&gateway);
     let receiver = receiver.max_frame_size(limit).aggregate_continuations();
     let receiver = receiver.max_continuation_size(limit);
@@ -168,13 +170,13 @@ fn admit(
     attach_of(request, query, gateway, claims, path)
 }
 
-/// The same for `/rtc` and a request whose token was verified already.
+/// The same without parameters, for a request whose token was verified already.
 pub(super) fn admit_with(
     request: &HttpRequest,
     gateway: &Gateway,
     claims: Option<Claims>,
 ) -> Result<Attach, Refusal> {
-    attach_of(request, request.query_string(), gateway, claims, Path::V0)
+    attach_of(request, "", gateway, claims, Path::V0)
 }
 
 fn attach_of(

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::header;
@@ -52,6 +53,18 @@ pub fn install(node_id: &str) -> Option<PrometheusHandle> {
             builder.set_buckets_for_metric(matcher, values)
         });
     builder.and_then(PrometheusBuilder::install_recorder).ok()
+}
+
+/// Samples of histograms are folded into their buckets this often; until then each costs memory.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Folds what was recorded, for ever: nobody may be scraping.
+pub async fn keep_small(handle: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 /// Serves `/metrics` on `listener`, behind basic authentication if a user is configured.
