@@ -32,7 +32,7 @@ pub use self::outbox::OutboxError;
 pub struct Settings {
     /// `webhook.urls`; none = events are not even stored.
     pub urls: Vec<String>,
-    /// `webhook.api_key`: whose secret signs. Empty = the first of `keys`.
+    /// `webhook.api_key`: whose secret signs.
     pub api_key: String,
     pub keys: Keys,
     /// `webhook.filter_params`

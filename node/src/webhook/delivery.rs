@@ -11,9 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
 use super::filter::Filter;
-use super::limits::{
-    ATTEMPTS_MAX, EVENTS_PER_URL_MAX, RETRY_WAIT_MAX, RETRY_WAIT_MIN, UNDELIVERED_BYTES_MAX,
-};
+use super::limits::{ATTEMPTS_MAX, COMPLAINTS_MAX, RETRY_WAIT_MAX, RETRY_WAIT_MIN};
 use super::queue::{Entry, Queue};
 
 /// Index of a configured URL.
@@ -82,8 +80,6 @@ pub(crate) struct Delivery {
     rng: ChaCha12Rng,
     next_sequence: u64,
     queues: Vec<Queue>,
-    /// Bytes of all entries, counted once for each URL that waits for them.
-    bytes: usize,
     outputs: VecDeque<Output>,
 }
 
@@ -102,7 +98,6 @@ impl Delivery {
             rng: ChaCha12Rng::seed_from_u64(seed),
             next_sequence,
             queues: (0..targets).map(|_| Queue::default()).collect(),
-            bytes: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -167,9 +162,7 @@ impl Delivery {
         let mut targets = Vec::with_capacity(self.queues.len());
         for index in 0..self.queues.len() {
             let target = Target(index);
-            let full = self.len(target) >= EVENTS_PER_URL_MAX
-                || self.bytes.saturating_add(bytes) > UNDELIVERED_BYTES_MAX;
-            if full {
+            if self.queues[index].is_full(bytes) {
                 self.outputs.push_back(Output::Dropped { target });
             } else {
                 targets.push(target);
@@ -185,7 +178,6 @@ impl Delivery {
     fn enqueue(&mut self, target: Target, entry: &Arc<Entry>) {
         if let Some(queue) = self.queues.get_mut(target.0) {
             queue.push(entry.clone());
-            self.bytes += entry.bytes;
         }
     }
 
@@ -198,13 +190,15 @@ impl Delivery {
         let verdict = match judge(outcome) {
             Some(verdict) => verdict,
             None if attempts >= ATTEMPTS_MAX => Verdict::GivenUp,
+            None if is_complaint(outcome) && queue.complain(key) >= COMPLAINTS_MAX => {
+                Verdict::GivenUp
+            }
             None => {
                 queue.rest(key, now + wait_after(attempts, &mut self.rng));
                 return;
             }
         };
         queue.finish(key);
-        self.bytes = self.bytes.saturating_sub(entry.bytes);
         self.outputs.push_back(Output::Settled {
             target,
             entry: entry.clone(),
@@ -220,6 +214,11 @@ fn judge(outcome: Outcome) -> Option<Verdict> {
         Outcome::Status(408 | 425 | 429 | 500..) | Outcome::NoAnswer => None,
         Outcome::Status(status) => Some(Verdict::Rejected(status)),
     }
+}
+
+/// The receiver is there and stumbles over this event; gateways that miss theirs say 502 to 504.
+fn is_complaint(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Status(500 | 501 | 505..))
 }
 
 /// Doubles from [`RETRY_WAIT_MIN`] to [`RETRY_WAIT_MAX`], ± 20 % so that the lanes of a receiver

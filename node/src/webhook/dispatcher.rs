@@ -13,11 +13,14 @@ use protocol::proto::WebhookEvent;
 use protocol::token::Keys;
 use protocol::webhook_event;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Client, Url};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Client, StatusCode, Url};
 use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::{Delivery, Input, Outcome, Output, Target, Verdict};
-use super::limits::{CONNECT_TIMEOUT, REQUEST_TIMEOUT, REQUESTS_PER_URL_MAX, SYNC_INTERVAL};
+use super::limits::{
+    CONNECT_TIMEOUT, REDIRECTS_MAX, REQUEST_TIMEOUT, REQUESTS_PER_URL_MAX, SYNC_INTERVAL,
+};
 use super::outbox::{Outbox, OutboxError, Restored};
 use super::queue::Entry;
 use super::{Settings, StartError, Storage, signature};
@@ -54,10 +57,7 @@ pub(super) fn start(
     settings: Settings,
     commands: mpsc::Receiver<Command>,
 ) -> Result<(), StartError> {
-    let api_key = match settings.keys.first() {
-        Some(first) if settings.api_key.is_empty() => first.to_owned(),
-        _ => settings.api_key.clone(),
-    };
+    let api_key = settings.api_key;
     if !settings.keys.contains(&api_key) {
         return Err(StartError::Key(api_key));
     }
@@ -122,6 +122,7 @@ fn receiver(text: &str) -> Result<Receiver, StartError> {
         .timeout(REQUEST_TIMEOUT)
         // `Authorization`, as Go writes it: there are receivers that look for just that.
         .http1_title_case_headers()
+        .redirect(Policy::custom(redirect))
         .user_agent(USER_AGENT);
     // As in Go's clients, a proxy of the environment is not asked about this very host.
     if matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
@@ -138,6 +139,20 @@ fn receiver(text: &str) -> Result<Receiver, StartError> {
     })
 }
 
+/// The other redirects turn a POST into a GET without the event: followed, they would count as
+/// delivered.
+fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let keeps_body = [
+        StatusCode::TEMPORARY_REDIRECT,
+        StatusCode::PERMANENT_REDIRECT,
+    ];
+    if keeps_body.contains(&attempt.status()) && attempt.previous().len() <= REDIRECTS_MAX {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
 impl Dispatcher {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, restored: Vec<Restored>) {
         let mut requests = FuturesUnordered::new();
@@ -145,6 +160,7 @@ impl Dispatcher {
         let mut sync_at: Option<Instant> = None;
         for Restored { entry, urls } in restored {
             let targets = self.targets_of(&urls);
+            self.settle_unknown(&entry, &urls);
             self.core
                 .handle(Instant::now(), Input::Restored { entry, targets });
         }
@@ -190,6 +206,18 @@ impl Dispatcher {
         if let Some((_, done)) = stopping {
             // Whoever asked may have lost patience.
             let _ = done.send(());
+        }
+    }
+
+    /// Nobody will ever deliver to URLs that left the configuration.
+    fn settle_unknown(&mut self, entry: &Entry, urls: &[String]) {
+        for url in urls {
+            if self.receivers.iter().any(|known| known.url == *url) {
+                continue;
+            }
+            tracing::warn!(url, id = %entry.event.id, "webhook given up: its URL is gone");
+            let settled = self.outbox.as_mut();
+            report_disk(settled.map(|outbox| outbox.settle(entry.sequence, url)));
         }
     }
 

@@ -128,6 +128,14 @@ impl Outbox {
 
     pub(crate) fn store(&mut self, entry: Arc<Entry>, urls: Vec<String>) -> io::Result<()> {
         let record = record_of(&entry, &urls);
+        if record.len() - HEAD_BYTES > RECORD_BYTES_MAX {
+            // Read back it would pass for damage and hide all that follow it.
+            let problem = format!(
+                "an event of {} bytes is delivered but not kept",
+                record.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         let bytes = record.len() as u64;
         self.pending
             .insert(entry.sequence, Pending { entry, urls, bytes });

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use protocol::proto::WebhookEvent;
 
+use super::limits::{EVENTS_PER_URL_MAX, UNDELIVERED_BYTES_PER_URL_MAX};
+
 /// An event with its place in the history of this outbox.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
@@ -49,6 +51,8 @@ struct Lane {
     entries: VecDeque<Arc<Entry>>,
     /// Tries of the first entry so far.
     attempts: u32,
+    /// Those among them that the receiver answered with an error of its own.
+    complaints: u32,
 }
 
 #[derive(Debug, Default)]
@@ -60,11 +64,19 @@ pub(crate) struct Queue {
     resting: BTreeSet<(Instant, String)>,
     in_flight: usize,
     entries: usize,
+    /// Of all entries.
+    bytes: usize,
 }
 
 impl Queue {
     pub(crate) fn len(&self) -> usize {
         self.entries
+    }
+
+    /// No room for an event of this size.
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
+        self.entries >= EVENTS_PER_URL_MAX
+            || self.bytes.saturating_add(bytes) > UNDELIVERED_BYTES_PER_URL_MAX
     }
 
     /// Something is being sent or could be right now.
@@ -74,6 +86,7 @@ impl Queue {
 
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         self.entries += 1;
+        self.bytes += entry.bytes;
         let key = entry.key().to_owned();
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.entries.push_back(entry);
@@ -100,6 +113,14 @@ impl Queue {
         self.lanes.get(key).map_or(0, |lane| lane.attempts)
     }
 
+    /// Counts that the receiver stumbled over the entry under way; how often so far.
+    pub(crate) fn complain(&mut self, key: &str) -> u32 {
+        self.lanes.get_mut(key).map_or(0, |lane| {
+            lane.complaints += 1;
+            lane.complaints
+        })
+    }
+
     /// The entry under way is settled, one way or the other; the lane goes on with the next.
     pub(crate) fn finish(&mut self, key: &str) {
         let Some(lane) = self.lanes.get_mut(key) else {
@@ -107,8 +128,11 @@ impl Queue {
         };
         self.in_flight = self.in_flight.saturating_sub(1);
         self.entries = self.entries.saturating_sub(1);
-        lane.entries.pop_front();
-        lane.attempts = 0;
+        let done = lane.entries.pop_front();
+        self.bytes = self
+            .bytes
+            .saturating_sub(done.map_or(0, |entry| entry.bytes));
+        (lane.attempts, lane.complaints) = (0, 0);
         if lane.entries.is_empty() {
             self.lanes.remove(key);
         } else {

@@ -4,6 +4,7 @@
 use protocol::proto::Room;
 
 use super::*;
+use crate::webhook::limits::EVENTS_PER_URL_MAX;
 
 struct Bench {
     now: Instant,
@@ -162,7 +163,10 @@ fn waits_double_up_to_a_minute_and_a_hopeless_event_is_given_up() {
     assert!(waits.iter().sum::<f64>() > 20.0 * 3600.0);
     let outputs = bench.answer(0, &entry, Outcome::NoAnswer);
     assert_eq!(verdicts(&outputs), [Verdict::GivenUp]);
-    assert_eq!((bench.core.deadline(), bench.core.bytes), (None, 0));
+    assert_eq!(
+        (bench.core.deadline(), bench.core.len(Target(0))),
+        (None, 0)
+    );
 }
 
 #[test]
@@ -255,4 +259,54 @@ fn busy_means_that_something_can_happen_now() {
     assert!(bench.core.is_busy());
     bench.answer(0, &entry, Outcome::NoAnswer);
     assert!(!bench.core.is_busy(), "resting until the next try");
+}
+
+#[test]
+fn an_event_the_receiver_stumbles_over_holds_up_its_room_for_half_an_hour() {
+    let mut bench = Bench::new(1);
+    let start = bench.now;
+    let entry = sent(&bench.publish("a"))[0].1.clone();
+    bench.publish("a");
+    // A receiver that is down for long loses nothing by it.
+    for _ in 0..100 {
+        bench.answer(0, &entry, Outcome::Status(503));
+        bench.wait();
+    }
+    let down = bench.now;
+    let outputs = loop {
+        let outputs = bench.answer(0, &entry, Outcome::Status(500));
+        if !outputs.is_empty() {
+            break outputs;
+        }
+        bench.wait();
+    };
+    assert_eq!(verdicts(&outputs), [Verdict::GivenUp]);
+    assert_eq!(ids(&outputs), [(0, "EV_2".to_owned())]);
+    let waited = (bench.now - down).as_secs() / 60;
+    assert!((20..50).contains(&waited), "{waited} minutes");
+    assert!(down - start > Duration::from_secs(3600));
+}
+
+#[test]
+fn what_one_url_has_not_taken_costs_another_no_event() {
+    let mut bench = Bench::new(2);
+    let mut large = event("a", "EV_large");
+    large.room.as_mut().unwrap().metadata = "m".repeat(1 << 20);
+    let mut dropped = 0;
+    for _ in 0..100 {
+        let outputs = bench.give(Input::Publish(Box::new(large.clone())));
+        for output in outputs {
+            match output {
+                Output::Dropped { target } => {
+                    assert_eq!(target, Target(0));
+                    dropped += 1;
+                }
+                Output::Send { target, entry } if target == Target(1) => {
+                    bench.answer(1, &entry, Outcome::Status(200));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!((30..40).contains(&dropped), "{dropped}");
 }

@@ -82,7 +82,12 @@ fn receiver(statuses: Vec<u16>) -> (String, std_mpsc::Receiver<Request>) {
     (url, requests)
 }
 
-fn read(mut stream: TcpStream, status: u16) -> Request {
+fn read(stream: TcpStream, status: u16) -> Request {
+    read_and_say(stream, &format!("{status} X"))
+}
+
+/// `head_out`: status, its text and more header lines.
+fn read_and_say(mut stream: TcpStream, head_out: &str) -> Request {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         let read = stream.read(&mut chunk).unwrap();
@@ -98,7 +103,7 @@ fn read(mut stream: TcpStream, status: u16) -> Request {
         let length: usize = request.header("content-length").parse().unwrap();
         if request.body.len() == length {
             let answer = "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-            write!(stream, "HTTP/1.1 {status} X{answer}").unwrap();
+            write!(stream, "HTTP/1.1 {head_out}{answer}").unwrap();
             return request;
         }
     }
@@ -168,6 +173,56 @@ fn what_a_dead_receiver_missed_is_delivered_after_a_restart() {
         requests.try_recv().is_err(),
         "delivered once where it was taken"
     );
+}
+
+#[test]
+fn what_was_left_for_a_url_that_is_gone_is_given_up() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = format!("http://{}/hook", listener.local_addr().unwrap());
+    drop(listener);
+    let webhooks = Webhooks::start(settings(vec![dead], Some(folder.path()))).unwrap();
+    webhooks.publish(event("a", "EV_1"));
+    runtime.block_on(webhooks.stop(WAIT));
+
+    let (alive, _requests) = receiver(vec![]);
+    let webhooks = Webhooks::start(settings(vec![alive], Some(folder.path()))).unwrap();
+    runtime.block_on(webhooks.stop(WAIT));
+    drop(webhooks);
+    let left = loop {
+        // The thread lets go of the directory a moment after it said that it stopped.
+        match Outbox::open(folder.path()) {
+            Ok((_, left)) => break left,
+            Err(OutboxError::Locked(_)) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(left.len(), 0);
+}
+
+#[test]
+fn a_redirect_that_would_lose_the_event_is_no_delivery() {
+    let (elsewhere, requests) = receiver(vec![]);
+    for (status, arrives) in [(302, false), (308, true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let webhooks = Webhooks::start(settings(vec![url], None)).unwrap();
+        webhooks.publish(event("a", "EV_1"));
+        let (stream, _) = listener.accept().unwrap();
+        let head = format!("{status} Moved\r\nLocation: {elsewhere}");
+        assert_eq!(read_and_say(stream, &head).id(), "EV_1");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(webhooks.stop(WAIT));
+        let redirected = requests.try_recv().map(|request| request.id());
+        assert_eq!(redirected.is_ok(), arrives, "{status}: {redirected:?}");
+    }
 }
 
 #[test]

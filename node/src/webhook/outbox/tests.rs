@@ -145,3 +145,21 @@ fn nobody_else_may_read_it() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn an_event_too_large_to_be_read_back_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut outbox, _) = Outbox::open(directory.path()).unwrap();
+    let mut event = entry(0, "").event.clone();
+    event.room.as_mut().unwrap().metadata = "m".repeat(RECORD_BYTES_MAX);
+    let huge = Arc::new(Entry {
+        sequence: 0,
+        bytes: event.encoded_len(),
+        event,
+    });
+    assert!(outbox.store(huge, urls()).is_err());
+    outbox.settle(0, URLS[0]).unwrap();
+    outbox.store(entry(1, "EV_1"), urls()).unwrap();
+    drop(outbox);
+    assert_eq!(left(directory.path()), [("EV_1".to_owned(), urls())]);
+}
