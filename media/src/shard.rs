@@ -159,6 +159,11 @@ impl Shard {
         }
     }
 
+    /// Whether datagrams on `path` belong to a transport that a connectivity check proved.
+    pub fn knows(&self, path: &Path) -> bool {
+        self.paths.contains_key(path)
+    }
+
     /// Ends a receive batch: what it brought is forwarded by the `poll`s that follow.
     pub fn flush(&mut self, now: Instant) {
         self.advance(now);

@@ -98,7 +98,9 @@ impl Worker {
             steering: Steering::new(now, parts.index, parts.sharing),
             inbox,
             peers: Vec::new(),
-            handed: (0..parts.workers).map(|_| Handed::default()).collect(),
+            handed: (0..parts.workers)
+                .map(|_| Handed::new(parts.index))
+                .collect(),
             events: EventLane::new(parts.events),
             counters: Counters::new(parts.index),
             next_report: now + COUNTERS_INTERVAL,
@@ -174,8 +176,9 @@ impl Worker {
     fn turn(&mut self, now: Instant) -> bool {
         self.inbox.awake();
         let running = self.carry_out_orders(now);
-        self.receive(now);
+        // First, as it says whose are the datagrams that wait.
         self.take_handed(now);
+        self.receive(now);
         self.receive_tcp(now);
         self.hand_over();
         if self
@@ -203,7 +206,7 @@ impl Worker {
                     self.counters.commands += 1;
                     self.shard.handle(now, Input::Command(command));
                 }
-                Some(Order::Adopt(connection)) => self.tcp.adopt(now, *connection),
+                Some(Order::Adopt(connection)) => self.tcp.adopt(*connection),
                 Some(Order::Measure(answer)) => {
                     let udp = self.udp.iter().map(|port| port.port.counters).sum();
                     let cpu = counters::thread_cpu();
@@ -231,30 +234,31 @@ impl Worker {
         for Port { port, unread } in udp.iter_mut().filter(|port| port.unread) {
             let local = port.local();
             for _ in 0..RECEIVE_CALLS_PER_TURN {
-                // An error concerns one earlier datagram (ICMP): the next call goes on.
-                let filled = port.receive(slots).unwrap_or_else(|_| {
+                let Ok(filled) = port.receive(slots) else {
+                    // It concerns one earlier datagram (ICMP): the next call goes on. A socket
+                    // that only errs waits for the next poll.
                     counters.receive_errors += 1;
-                    0
-                });
+                    *unread = false;
+                    continue;
+                };
                 *unread = filled > 0;
                 if filled == 0 {
                     break;
                 }
                 for (remote, datagram) in slots.datagrams(filled) {
-                    match steering.owner(now, remote, datagram) {
+                    let path = Path {
+                        protocol: Protocol::Udp,
+                        local,
+                        remote,
+                    };
+                    match steering.owner(now, remote, datagram, || shard.knows(&path)) {
                         Owner::Here => {
-                            let path = Path {
-                                protocol: Protocol::Udp,
-                                local,
-                                remote,
-                            };
-                            shard.handle(
-                                now,
-                                Input::Datagram {
-                                    path,
-                                    payload: datagram,
-                                },
-                            );
+                            let proves = steering.is_shared() && is_check(datagram);
+                            let payload = datagram;
+                            shard.handle(now, Input::Datagram { path, payload });
+                            if proves && shard.knows(&path) {
+                                steering.proved_here(remote);
+                            }
                         }
                         Owner::Shard(other) => {
                             if let Some(batch) = handed.get_mut(other) {
@@ -273,8 +277,22 @@ impl Worker {
             let Some(batch) = self.inbox.next_handed() else {
                 return;
             };
-            let shard = &mut self.shard;
-            batch.each(|path, payload| shard.handle(now, Input::Datagram { path, payload }));
+            let from = batch.from();
+            for remote in batch.proved() {
+                self.steering.proved(now, *remote, from);
+            }
+            let (shard, back) = (&mut self.shard, self.handed.get_mut(from));
+            let mut proved = Vec::new();
+            batch.each(|path, payload| {
+                let proves = is_check(payload);
+                shard.handle(now, Input::Datagram { path, payload });
+                if proves && shard.knows(&path) {
+                    proved.push(path.remote);
+                }
+            });
+            if let Some(back) = back {
+                proved.into_iter().for_each(|remote| back.prove(remote));
+            }
         }
     }
 
@@ -288,18 +306,24 @@ impl Worker {
         tcp.turn(now, &mut |incoming| match incoming {
             Incoming::Frame { path, payload } => {
                 shard.handle(now, Input::Datagram { path, payload });
+                shard.knows(&path)
             }
             Incoming::Foreign { shard, connection } => {
                 if let Some(peer) = peers.get(shard) {
                     peer.order(Order::Adopt(Box::new(connection)));
                 }
+                false
             }
         });
     }
 
     fn hand_over(&mut self) {
         for (batch, peer) in self.handed.iter_mut().zip(&self.peers) {
-            if !batch.is_empty() && !peer.hand(std::mem::take(batch)) {
+            if batch.is_empty() {
+                continue;
+            }
+            let batch = std::mem::replace(batch, Handed::new(self.index));
+            if !peer.hand(batch) {
                 self.counters.handed_dropped += 1;
             }
         }
@@ -351,6 +375,11 @@ impl Worker {
         self.counters.orders_lost = own.map_or(0, WorkerHandle::lost_orders);
         self.counters.publish();
     }
+}
+
+/// Whether this may be a connectivity check, which proves an address if the shard takes it.
+fn is_check(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&0)
 }
 
 /// Tells a client that asked without credentials which address we see.

@@ -139,7 +139,7 @@ impl Buckets {
 }
 
 /// Whoever has one IPv6 address has the 2^64 of its network.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {

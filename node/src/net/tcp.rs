@@ -1,9 +1,10 @@
 //! ICE-TCP, passive (RFC 6544): accepts, cuts frames (RFC 4571), writes frames. The first packet of
-//! a connection names the shard it goes to. Driven by a worker; strangers are few and short-lived.
+//! a connection names the shard it goes to. Driven by a worker. Until its shard has taken a check a
+//! connection is a stranger's: those are few, of each network too, and short-lived.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
@@ -17,8 +18,9 @@ use socket2::{Domain, Socket, Type};
 
 use crate::limits::{
     TCP_ACCEPTS_PER_TURN, TCP_CONNECTIONS_MAX, TCP_IDLE_TIMEOUT, TCP_READ_BYTES_PER_TURN,
-    TCP_STRANGER_TIMEOUT, TCP_STRANGERS_MAX, TCP_UNSENT_BYTES_MAX,
+    TCP_STRANGER_TIMEOUT, TCP_STRANGERS_MAX, TCP_STRANGERS_PER_NETWORK_MAX, TCP_UNSENT_BYTES_MAX,
 };
+use crate::net::gate::network_of;
 use crate::worker::steering::{Owner, Steering};
 
 /// Opens a listener for ICE-TCP.
@@ -53,6 +55,7 @@ pub struct Introduced {
     inbound: FrameDecoder,
     /// The packet that told the shard.
     first: Option<BytesMut>,
+    accepted: Instant,
 }
 
 /// What a connection brought.
@@ -75,7 +78,9 @@ struct Connection {
     inbound: FrameDecoder,
     first: Option<BytesMut>,
     outbound: BytesMut,
+    /// The shard took a check from here.
     known: bool,
+    /// A stranger's: when it was accepted. Else when it was heard last.
     last: Instant,
 }
 
@@ -89,6 +94,46 @@ enum Verdict {
     GiveTo(usize),
 }
 
+/// What a stranger's packet says.
+enum Introduction {
+    Here,
+    Answered,
+    GiveTo(usize),
+    Close,
+}
+
+/// How many connections are not known yet, in all and of each network.
+#[derive(Debug, Default)]
+struct Strangers {
+    all: usize,
+    networks: HashMap<IpAddr, usize>,
+}
+
+impl Strangers {
+    /// `false` when there are too many.
+    fn enter(&mut self, remote: SocketAddr) -> bool {
+        let network = network_of(remote.ip().to_canonical());
+        let of_network = self.networks.get(&network).copied().unwrap_or_default();
+        if self.all >= TCP_STRANGERS_MAX || of_network >= TCP_STRANGERS_PER_NETWORK_MAX {
+            return false;
+        }
+        self.all += 1;
+        self.networks.insert(network, of_network + 1);
+        true
+    }
+
+    fn leave(&mut self, remote: SocketAddr) {
+        let network = network_of(remote.ip().to_canonical());
+        self.all = self.all.saturating_sub(1);
+        if let Some(count) = self.networks.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.networks.remove(&network);
+            }
+        }
+    }
+}
+
 /// The TCP half of a worker.
 #[derive(Debug)]
 pub struct TcpSide {
@@ -97,7 +142,7 @@ pub struct TcpSide {
     pending_accepts: bool,
     connections: HashMap<Token, Connection>,
     by_path: HashMap<Path, Token>,
-    strangers: usize,
+    strangers: Strangers,
     next_token: usize,
     unread: Vec<Token>,
     steering: Steering,
@@ -118,7 +163,7 @@ impl TcpSide {
             pending_accepts: false,
             connections: HashMap::new(),
             by_path: HashMap::new(),
-            strangers: 0,
+            strangers: Strangers::default(),
             next_token: first_token,
             unread: Vec::new(),
             steering,
@@ -162,8 +207,9 @@ impl TcpSide {
         self.pending_accepts || !self.unread.is_empty()
     }
 
-    /// Accepts and reads within the budgets of a turn.
-    pub fn turn(&mut self, now: Instant, each: &mut dyn FnMut(Incoming<'_>)) {
+    /// Accepts and reads within the budgets of a turn. `each` says whether the shard knows the path
+    /// of the frame it was given.
+    pub fn turn(&mut self, now: Instant, each: &mut dyn FnMut(Incoming<'_>) -> bool) {
         if self.pending_accepts {
             self.accept(now);
         }
@@ -174,7 +220,7 @@ impl TcpSide {
             let was_known = connection.known;
             let verdict = connection.read_in(now, &mut self.steering, &mut self.counters, each);
             if connection.known && !was_known {
-                self.strangers = self.strangers.saturating_sub(1);
+                self.strangers.leave(connection.path.remote);
             }
             match verdict {
                 Verdict::Keep => {}
@@ -207,40 +253,31 @@ impl TcpSide {
                     break;
                 };
                 self.counters.accepted += 1;
-                if self.strangers >= TCP_STRANGERS_MAX {
-                    self.counters.refused += 1;
-                    continue;
-                }
-                self.strangers += 1;
-                self.add(
-                    now,
-                    stream,
-                    Path {
-                        protocol: Protocol::Tcp,
-                        local,
-                        remote,
-                    },
-                    false,
-                );
+                let path = Path {
+                    protocol: Protocol::Tcp,
+                    local,
+                    remote,
+                };
+                self.add(now, stream, path);
             }
         }
     }
 
-    fn add(&mut self, now: Instant, mut stream: TcpStream, path: Path, known: bool) {
+    /// `false` when there is no room for it.
+    fn add(&mut self, accepted: Instant, mut stream: TcpStream, path: Path) -> bool {
+        if self.connections.len() >= TCP_CONNECTIONS_MAX || !self.strangers.enter(path.remote) {
+            self.counters.refused += 1;
+            return false;
+        }
         // Media does not wait for fuller segments; a socket that refuses is slower, not broken.
         let _ = stream.set_nodelay(true);
         let token = self.token();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let full = self.connections.len() >= TCP_CONNECTIONS_MAX;
-        if full
-            || self
-                .registry
-                .register(&mut stream, token, interest)
-                .is_err()
-        {
+        let registered = self.registry.register(&mut stream, token, interest);
+        if registered.is_err() {
             self.counters.refused += 1;
-            self.strangers -= usize::from(!known);
-            return;
+            self.strangers.leave(path.remote);
+            return false;
         }
         self.by_path.insert(path, token);
         self.connections.insert(
@@ -251,17 +288,20 @@ impl TcpSide {
                 inbound: FrameDecoder::new(),
                 first: None,
                 outbound: BytesMut::new(),
-                known,
-                last: now,
+                known: false,
+                last: accepted,
             },
         );
         self.unread.push(token);
+        true
     }
 
     fn remove(&mut self, token: Token) -> Option<Introduced> {
         let mut connection = self.connections.remove(&token)?;
         self.by_path.remove(&connection.path);
-        self.strangers -= usize::from(!connection.known);
+        if !connection.known {
+            self.strangers.leave(connection.path.remote);
+        }
         // Only a descriptor that is gone already cannot be deregistered.
         let _ = self.registry.deregister(&mut connection.stream);
         Some(Introduced {
@@ -269,19 +309,21 @@ impl TcpSide {
             path: connection.path,
             inbound: connection.inbound,
             first: connection.first,
+            accepted: connection.last,
         })
     }
 
     /// Goes on with a connection another worker accepted.
-    pub fn adopt(&mut self, now: Instant, introduced: Introduced) {
+    pub fn adopt(&mut self, introduced: Introduced) {
         let Introduced {
             stream,
             path,
             inbound,
             first,
+            accepted,
         } = introduced;
-        self.add(now, stream, path, true);
-        if let Some(token) = self.by_path.get(&path)
+        if self.add(accepted, stream, path)
+            && let Some(token) = self.by_path.get(&path)
             && let Some(connection) = self.connections.get_mut(token)
         {
             (connection.inbound, connection.first) = (inbound, first);
@@ -343,7 +385,7 @@ impl Connection {
         now: Instant,
         steering: &mut Steering,
         counters: &mut TcpCounters,
-        each: &mut dyn FnMut(Incoming<'_>),
+        each: &mut dyn FnMut(Incoming<'_>) -> bool,
     ) -> Verdict {
         let mut read = 0;
         let mut chunk = [0_u8; 8192];
@@ -376,7 +418,7 @@ impl Connection {
         now: Instant,
         steering: &mut Steering,
         counters: &mut TcpCounters,
-        each: &mut dyn FnMut(Incoming<'_>),
+        each: &mut dyn FnMut(Incoming<'_>) -> bool,
     ) -> Verdict {
         loop {
             let frame = match self.first.take() {
@@ -391,50 +433,51 @@ impl Connection {
                 return Verdict::Keep;
             };
             if !self.known {
-                let verdict = self.introduce(now, &frame, steering, counters);
-                if let Verdict::GiveTo(_) = verdict {
-                    self.first = Some(frame);
-                    return verdict;
-                }
-                if verdict != Verdict::Keep {
-                    return verdict;
+                match self.introduce(now, &frame, steering, counters) {
+                    Introduction::Here => {}
+                    Introduction::Answered => continue,
+                    Introduction::GiveTo(shard) => {
+                        self.first = Some(frame);
+                        return Verdict::GiveTo(shard);
+                    }
+                    Introduction::Close => return Verdict::Close,
                 }
             }
-            self.last = now;
+            let path = self.path;
+            let payload = &mut frame;
+            self.known |= each(Incoming::Frame { path, payload });
             if self.known {
-                each(Incoming::Frame {
-                    path: self.path,
-                    payload: &mut frame,
-                });
+                self.last = now;
             }
         }
     }
 
-    /// Looks at a stranger's packet: only a connectivity check makes it known.
+    /// Looks at a stranger's packet: only a connectivity check may make it known.
     fn introduce(
         &mut self,
         now: Instant,
         frame: &[u8],
         steering: &mut Steering,
         counters: &mut TcpCounters,
-    ) -> Verdict {
+    ) -> Introduction {
         if classify(frame) != PacketClass::Stun {
             counters.refused += 1;
-            return Verdict::Close;
+            return Introduction::Close;
         }
-        match steering.owner(now, self.path.remote, frame) {
-            Owner::Here => self.known = true,
-            Owner::Shard(shard) => return Verdict::GiveTo(shard),
+        // What other connections said of this address is nothing to this one.
+        match steering.owner(now, self.path.remote, frame, || true) {
+            Owner::Here => Introduction::Here,
+            Owner::Shard(shard) => Introduction::GiveTo(shard),
             Owner::Reflect(transaction) => {
                 let answer = stun::Builder::new(stun::Class::Success, transaction);
                 let answer = answer.xor_mapped_address(self.path.remote).finish_plain();
                 encode_frame(&answer, &mut self.outbound);
-                if self.write_out(counters).is_err() {
-                    return Verdict::Close;
+                match self.write_out(counters) {
+                    Ok(()) if self.outbound.len() < TCP_UNSENT_BYTES_MAX => Introduction::Answered,
+                    _ => Introduction::Close,
                 }
             }
         }
-        Verdict::Keep
     }
 
     fn write_out(&mut self, counters: &mut TcpCounters) -> io::Result<()> {
@@ -453,3 +496,6 @@ impl Connection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,20 +35,46 @@ pub struct Measured {
 }
 
 /// Datagrams that arrived at one worker and belong to another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Handed {
+    from: usize,
     bytes: Vec<u8>,
     datagrams: Vec<(SocketAddr, SocketAddr, usize)>,
+    /// Remote addresses whose checks the other worker passed on, and this one's shard took.
+    proved: Vec<SocketAddr>,
 }
 
 impl Handed {
+    /// `from`: who hands it over.
+    pub fn new(from: usize) -> Handed {
+        Handed {
+            from,
+            bytes: Vec::new(),
+            datagrams: Vec::new(),
+            proved: Vec::new(),
+        }
+    }
+
+    pub fn from(&self) -> usize {
+        self.from
+    }
+
+    /// Tells the other worker that `remote` is a client of this one's shard.
+    pub fn prove(&mut self, remote: SocketAddr) {
+        self.proved.push(remote);
+    }
+
+    pub fn proved(&self) -> &[SocketAddr] {
+        &self.proved
+    }
+
     pub fn push(&mut self, local: SocketAddr, remote: SocketAddr, datagram: &[u8]) {
         self.bytes.extend_from_slice(datagram);
         self.datagrams.push((local, remote, datagram.len()));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.datagrams.is_empty()
+        self.datagrams.is_empty() && self.proved.is_empty()
     }
 
     /// Calls `each` with every datagram, in the order of their arrival.
