@@ -117,7 +117,7 @@ impl Gateway {
         claims: Option<Claims>,
     ) -> Result<Attach, Refusal> {
         let mut attach = websocket::admit_with(request, self, claims)?;
-        attach.kind = AttachKind::Join;
+        attach.kind = AttachKind::OneShot;
         attach.single_peer_connection = true;
         attach.auto_subscribe = false;
         attach.auto_subscribe_data_track = false;

@@ -37,6 +37,9 @@ pub struct Attach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttachKind {
     Join,
+    /// A join whose signalling is single requests (WHIP): it restarts ICE by itself and resumes
+    /// nothing.
+    OneShot,
     Resume {
         participant_sid: String,
         reason: i32,

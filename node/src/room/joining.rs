@@ -120,6 +120,7 @@ impl Room {
             client: attach.client,
             single_peer_connection: attach.single_peer_connection,
             session: Some(attach.session),
+            one_shot: attach.kind == AttachKind::OneShot,
             media,
             info,
             tracks: Vec::new(),

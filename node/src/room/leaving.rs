@@ -101,13 +101,17 @@ impl Room {
         }
     }
 
-    /// ICE or DTLS failed: the client is asked to resume and has a moment to do so.
+    /// ICE or DTLS failed: the client is asked to resume, or restarts ICE with a request of its own
+    /// (RFC 9725 §4.3), and has a moment to do so.
     pub(super) fn transport_failed(&mut self, number: u16) {
         let Some(member) = self.roster.get_mut(number) else {
             return;
         };
         member.transport_failed = true;
         member.close_at = Some(self.now + RECONNECT_GRACE);
+        if member.one_shot {
+            return;
+        }
         self.end_session(
             number,
             DisconnectReason::ConnectionTimeout,

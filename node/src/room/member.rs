@@ -24,6 +24,8 @@ pub(super) struct Member {
     pub(super) client: proto::ClientInfo,
     pub(super) single_peer_connection: bool,
     pub(super) session: Option<SessionId>,
+    /// Its signalling is single requests: nobody hears it be asked to resume.
+    pub(super) one_shot: bool,
     pub(super) media: Box<dyn MediaCore>,
     /// What others see, as of the last announcement; tracks included.
     pub(super) info: proto::ParticipantInfo,

@@ -139,7 +139,7 @@ impl Registry {
         attach: &Attach,
         ctx: &mut Context<Self>,
     ) -> Result<Addr<RoomActor>, AttachError> {
-        if matches!(attach.kind, AttachKind::Join) && (self.is_full)() {
+        if !matches!(attach.kind, AttachKind::Resume { .. }) && (self.is_full)() {
             return Err(AttachError::NodeFull);
         }
         if let Some(room) = self.room(&attach.room) {

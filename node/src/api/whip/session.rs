@@ -107,8 +107,8 @@ pub(super) struct WhipSession {
     deadline: Instant,
     /// Id of the last offer sent.
     offers: u32,
-    /// Restarts by the id of their offer.
-    restarts: VecDeque<(u32, PatchId)>,
+    /// Restarts by the id of their offer, and until when they wait for the answer.
+    restarts: VecDeque<(u32, PatchId, Instant)>,
     outputs: VecDeque<SessionOutput>,
 }
 
@@ -148,14 +148,16 @@ impl WhipSession {
                 self.outputs.push_back(SessionOutput::Patched(id, result));
             }
             SessionInput::Restart { id, fragment } => {
-                if let Err(error) = self.restart(id, &fragment) {
+                if let Err(error) = self.restart(now, id, &fragment) {
                     let refused = SessionOutput::Patched(id, Err(error));
                     self.outputs.push_back(refused);
                 }
             }
             SessionInput::Abandoned => self.end(false),
             SessionInput::Timeout => {
-                if self.deadline().is_some_and(|deadline| now >= deadline) {
+                if self.state == State::Live {
+                    self.expire_restarts(now);
+                } else if now >= self.deadline {
                     self.end(false);
                 }
             }
@@ -167,7 +169,22 @@ impl WhipSession {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        matches!(self.state, State::Joining | State::Answering).then_some(self.deadline)
+        match self.state {
+            State::Joining | State::Answering => Some(self.deadline),
+            State::Live => self.restarts.front().map(|(_, _, until)| *until),
+            State::Ended => None,
+        }
+    }
+
+    /// Their answers will not come: a room answers no offer it cannot carry out.
+    fn expire_restarts(&mut self, now: Instant) {
+        while let Some((_, id, until)) = self.restarts.front()
+            && *until <= now
+        {
+            let refused = SessionOutput::Patched(*id, Err(PatchError::Refused));
+            self.outputs.push_back(refused);
+            self.restarts.pop_front();
+        }
     }
 
     fn end(&mut self, by_room: bool) {
@@ -228,7 +245,7 @@ impl WhipSession {
                 self.outputs.push_back(SessionOutput::Created(created));
             }
             State::Live => {
-                while let Some((offer, id)) = self.restarts.pop_front() {
+                while let Some((offer, id, _)) = self.restarts.pop_front() {
                     // An offer without an answer of its own was overtaken by a later one.
                     let result = match offer == answer.id {
                         true => Ok(Some(Restarted {
@@ -268,7 +285,12 @@ impl WhipSession {
         Ok(())
     }
 
-    fn restart(&mut self, id: PatchId, fragment: &Fragment) -> Result<(), PatchError> {
+    fn restart(
+        &mut self,
+        now: Instant,
+        id: PatchId,
+        fragment: &Fragment,
+    ) -> Result<(), PatchError> {
         let (Some(ufrag), Some(pwd)) = (&fragment.ufrag, &fragment.pwd) else {
             return Err(PatchError::NoCredentials);
         };
@@ -281,7 +303,8 @@ impl WhipSession {
         self.start.ice = summary.map_err(|_| PatchError::NoCredentials)?.ice;
         self.start.offer.clone_from(&offer);
         self.offer(offer);
-        self.restarts.push_back((self.offers, id));
+        self.restarts
+            .push_back((self.offers, id, now + ANSWER_TIMEOUT));
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use super::fragment::Fragment;
 use super::session::{
     Created, PatchError, PatchId, Restarted, SessionInput, SessionOutput, Start, WhipSession,
 };
+use crate::alarm::{Alarm, Alarmed};
 use crate::room::contract::{Attach, AttachError, SessionId, ToSession};
 use crate::signal::Lobby;
 
@@ -48,6 +49,7 @@ pub(super) struct SessionActor {
     participant: Option<String>,
     patches: HashMap<u64, PatchReply>,
     next_patch: u64,
+    alarm: Alarm,
 }
 
 impl SessionActor {
@@ -73,6 +75,7 @@ impl SessionActor {
             participant: None,
             patches: HashMap::new(),
             next_patch: 0,
+            alarm: Alarm::default(),
         };
         actor.start();
         created
@@ -83,6 +86,7 @@ impl SessionActor {
         while let Some(output) = self.core.poll() {
             self.act(output, ctx);
         }
+        self.alarm.set(self.core.deadline(), ctx);
     }
 
     fn act(&mut self, output: SessionOutput, ctx: &mut Context<Self>) {
@@ -129,6 +133,16 @@ impl Handler<Abandoned> for SessionActor {
     }
 }
 
+impl Alarmed for SessionActor {
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        self.feed(SessionInput::Timeout, ctx);
+    }
+}
+
 impl Actor for SessionActor {
     type Context = Context<Self>;
 
@@ -136,10 +150,7 @@ impl Actor for SessionActor {
         if let Some(attach) = self.attach.take() {
             self.lobby.attach(attach, ctx.address().recipient());
         }
-        if let Some(deadline) = self.core.deadline() {
-            let delay = deadline.saturating_duration_since(Instant::now());
-            ctx.run_later(delay, |actor, ctx| actor.feed(SessionInput::Timeout, ctx));
-        }
+        self.alarm.set(self.core.deadline(), ctx);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

@@ -16,6 +16,7 @@ use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 use protocol::token::{self, Keys};
 
+use super::limits::RESTARTS_WAITING_MAX;
 use super::session::{PatchId, SessionInput, SessionOutput, WhipSession};
 use super::*;
 use crate::auth::unix_seconds;
@@ -394,6 +395,37 @@ fn a_session_nobody_answers_ends_at_its_deadline() {
         drained(&mut session),
         [SessionOutput::Ended { by_room: false }]
     );
+    assert_eq!(session.deadline(), None);
+}
+
+#[test]
+fn restarts_nobody_answers_make_room_for_others() {
+    let mut now = Instant::now();
+    let mut session = WhipSession::new(now, start());
+    let room = |response| SessionInput::Room(signal(response));
+    session.handle(now, room(Response::Join(join())));
+    session.handle(now, room(answer(1, "ours")));
+    let restart = |id: u64| SessionInput::Restart {
+        id: PatchId(id),
+        fragment: Fragment {
+            ufrag: Some(format!("abc{id}")),
+            pwd: Some("abcdefghijklmnopqrstuvwx".into()),
+            ..Fragment::default()
+        },
+    };
+    drained(&mut session);
+    for round in 0..3 {
+        let ids = round * 10..round * 10 + RESTARTS_WAITING_MAX as u64;
+        for id in ids.clone() {
+            session.handle(now, restart(id));
+            let outputs = drained(&mut session);
+            assert!(matches!(&outputs[..], [SessionOutput::Request(_)]));
+        }
+        now = session.deadline().unwrap();
+        session.handle(now, SessionInput::Timeout);
+        let refused = |id| SessionOutput::Patched(PatchId(id), Err(PatchError::Refused));
+        assert_eq!(drained(&mut session), ids.map(refused).collect::<Vec<_>>());
+    }
     assert_eq!(session.deadline(), None);
 }
 

@@ -118,6 +118,18 @@ fn a_failed_transport_asks_for_a_resume_and_ends_the_session_after_five_seconds(
 }
 
 #[test]
+fn an_encoder_whose_transport_failed_may_restart_it_for_five_seconds() {
+    let mut house = House::new();
+    let encoder = house.attach("encoder", |attach| attach.kind = AttachKind::OneShot);
+    house.media("encoder", MediaOutput::Connected);
+    house.media("encoder", MediaOutput::TransportFailed);
+    assert!(!house.is_closed(encoder));
+    house.wait(6 * S);
+    assert!(house.is_closed(encoder));
+    assert!(house.room.roster.of_identity("encoder").is_none());
+}
+
+#[test]
 fn a_transport_that_comes_back_keeps_the_session() {
     let mut house = House::new();
     house.enter("alice");
