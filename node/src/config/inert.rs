@@ -125,7 +125,7 @@ const INERT: &[(&str, &str)] = &[
 
 const SAMPLING: &str = "logs are not sampled";
 const ONE_NODE: &str = "there is one node and no message bus";
-const OUTBOX: &str = "webhooks wait in an outbox on disk, which drops nothing";
+const OUTBOX: &str = "webhooks wait in an outbox on disk, with bounds of its own";
 const FALLBACK: &str = "clients choose TCP by themselves";
 const CONGESTION: &str = "the bandwidth estimator has no such setting";
 const CHANNELS: &str = "data channels have fixed bounds";

@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_yaml_ng::{Mapping, Value};
+use serde_yaml_ng::{Mapping, Value, to_value};
 
+use super::room::CodecSpec;
+use super::rtc::TurnServer;
 use super::schema::{self, ScalarKey};
+use super::server::Region;
 use super::{Config, ConfigError, Keys, PortRange, Secret, inert};
 
 /// What the command line says about the configuration. `environment` is handed in so that tests
@@ -60,7 +63,9 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
 pub fn read(overrides: &Overrides) -> Result<Config, ConfigError> {
     let mut tree = read_tree(overrides)?;
     let schema = defaults();
-    if !overrides.disable_strict {
+    if overrides.disable_strict {
+        drop_unknown_in_lists(&mut tree);
+    } else {
         schema::check(&schema, &tree)?;
     }
     for key in schema::scalar_keys(&schema) {
@@ -91,6 +96,26 @@ pub fn read(overrides: &Overrides) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
+/// Items of lists refuse unknown keys by themselves.
+fn drop_unknown_in_lists(tree: &mut Value) {
+    let lists = [
+        ("rtc.turn_servers", to_value(TurnServer::default())),
+        ("room.enabled_codecs", to_value(CodecSpec::default())),
+        ("node_selector.regions", to_value(Region::default())),
+    ];
+    for (path, item) in lists {
+        let list = path
+            .split('.')
+            .try_fold(&mut *tree, |here, part| here.get_mut(part));
+        let (Some(Value::Sequence(given)), Ok(Value::Mapping(known))) = (list, item) else {
+            continue;
+        };
+        for item in given.iter_mut().filter_map(Value::as_mapping_mut) {
+            item.retain(|key, _| known.contains_key(key));
+        }
+    }
+}
+
 /// The tree as a `Config`. YAML's own error does not name the key: it is looked for.
 fn typed(tree: Value) -> Result<Config, ConfigError> {
     let error = match serde_yaml_ng::from_value(tree.clone()) {
@@ -119,7 +144,7 @@ fn nothing_given(overrides: &Overrides) -> bool {
 
 fn defaults() -> Value {
     // Serializing plain structs cannot fail; an empty schema would only mean no flags.
-    serde_yaml_ng::to_value(Config::default()).unwrap_or(Value::Null)
+    to_value(Config::default()).unwrap_or(Value::Null)
 }
 
 fn read_tree(overrides: &Overrides) -> Result<Value, ConfigError> {

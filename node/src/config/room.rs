@@ -93,7 +93,7 @@ fn private_networks() -> Vec<String> {
 }
 
 section! {
-    /// 0 = no limit, everywhere.
+    /// 0 = no limit, unless a key says otherwise.
     Limit {
         /// Tracks (in and out) beyond which the node takes no new participant.
         num_tracks: u32 = 0,
@@ -110,6 +110,7 @@ section! {
         max_data_blob_key_length: usize = 256,
         max_data_blobs_size: usize = 64_000,
         max_data_track_custom_encoding_length: usize = 32,
+        /// These three in bytes; 0 = the default, as nothing a stranger sends is unlimited.
         signal_message_size_limit: usize = 2 << 20,
         agent_signal_message_size_limit: usize = 2 << 20,
         max_api_request_body_size: usize = 10 << 20,

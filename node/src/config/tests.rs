@@ -74,6 +74,13 @@ fn an_unknown_key_is_named_with_its_nearest() {
         ..body("keys: {a: b}\nrtc: {tcp_prot: 1}\n")
     };
     assert!(load(&lenient).is_ok());
+    let newer = "keys: {a: b}\nrtc: {turn_servers: [{host: h, secret: s, newer: 1}]}\n";
+    assert!(load(&body(newer)).is_err());
+    let lenient = Overrides {
+        disable_strict: true,
+        ..body(newer)
+    };
+    assert_eq!(load(&lenient).unwrap().rtc.turn_servers[0].host, "h");
 }
 
 #[test]

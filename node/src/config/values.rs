@@ -148,12 +148,7 @@ impl<'de> Deserialize<'de> for NodeIp {
         #[serde(untagged)]
         enum Form {
             Text(String),
-            Both {
-                #[serde(default)]
-                ipv4: Option<Ipv4Addr>,
-                #[serde(default)]
-                ipv6: Option<Ipv6Addr>,
-            },
+            Both(BTreeMap<String, Option<String>>),
         }
         match Form::deserialize(deserializer)? {
             Form::Text(text) if text.is_empty() => Ok(NodeIp::default()),
@@ -163,7 +158,22 @@ impl<'de> Deserialize<'de> for NodeIp {
                     "`{text}` is not an IP address"
                 ))),
             },
-            Form::Both { ipv4, ipv6 } => Ok(NodeIp { ipv4, ipv6 }),
+            Form::Both(addresses) => {
+                let mut node_ip = NodeIp::default();
+                for (name, text) in addresses {
+                    let text = text.unwrap_or_default();
+                    match (name.as_str(), text.parse()) {
+                        ("ipv4" | "ipv6", _) if text.is_empty() => {}
+                        ("ipv4", Ok(IpAddr::V4(v4))) => node_ip.ipv4 = Some(v4),
+                        ("ipv6", Ok(IpAddr::V6(v6))) => node_ip.ipv6 = Some(v6),
+                        _ => {
+                            let problem = format!("`{name}: {text}` is no ipv4 or ipv6 address");
+                            return Err(serde::de::Error::custom(problem));
+                        }
+                    }
+                }
+                Ok(node_ip)
+            }
         }
     }
 }
@@ -257,6 +267,18 @@ mod tests {
         assert_eq!(parse("7882").unwrap(), PortRange::single(7882));
         assert_eq!(parse("\"50000-50010\"").unwrap().iter().count(), 11);
         assert!(parse("\"50010-50000\"").is_err());
+    }
+
+    #[test]
+    fn a_node_has_one_address_of_each_family_and_a_wrong_name_is_said() {
+        let parse = |text| serde_yaml_ng::from_str::<NodeIp>(text);
+        let both = parse("{ipv4: 10.0.0.1, ipv6: 'fd00::1'}").unwrap();
+        assert_eq!(both.iter().count(), 2);
+        assert_eq!(parse("{ipv4: 10.0.0.1, ipv6: }").unwrap().iter().count(), 1);
+        assert!(parse("''").unwrap().is_unset());
+        for wrong in ["{ip4: 10.0.0.1}", "{ipv4: 'fd00::1'}", "{ipv4: x}", "here"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
