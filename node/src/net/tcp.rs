@@ -2,9 +2,14 @@
 //! a connection names the shard it goes to. Driven by a worker. Until its shard has taken a check a
 //! connection is a stranger's: those are few, of each network too, and short-lived.
 
+mod strangers;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
@@ -18,10 +23,11 @@ use socket2::{Domain, Socket, Type};
 
 use crate::limits::{
     TCP_ACCEPTS_PER_TURN, TCP_CONNECTIONS_MAX, TCP_IDLE_TIMEOUT, TCP_READ_BYTES_PER_TURN,
-    TCP_STRANGER_TIMEOUT, TCP_STRANGERS_MAX, TCP_STRANGERS_PER_NETWORK_MAX, TCP_UNSENT_BYTES_MAX,
+    TCP_STRANGER_TIMEOUT, TCP_STRANGERS_MAX, TCP_UNSENT_BYTES_MAX,
 };
-use crate::net::gate::network_of;
 use crate::worker::steering::{Owner, Steering};
+
+use strangers::Strangers;
 
 /// Opens a listener for ICE-TCP.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -100,38 +106,6 @@ enum Introduction {
     Answered,
     GiveTo(usize),
     Close,
-}
-
-/// How many connections are not known yet, in all and of each network.
-#[derive(Debug, Default)]
-struct Strangers {
-    all: usize,
-    networks: HashMap<IpAddr, usize>,
-}
-
-impl Strangers {
-    /// `false` when there are too many.
-    fn enter(&mut self, remote: SocketAddr) -> bool {
-        let network = network_of(remote.ip().to_canonical());
-        let of_network = self.networks.get(&network).copied().unwrap_or_default();
-        if self.all >= TCP_STRANGERS_MAX || of_network >= TCP_STRANGERS_PER_NETWORK_MAX {
-            return false;
-        }
-        self.all += 1;
-        self.networks.insert(network, of_network + 1);
-        true
-    }
-
-    fn leave(&mut self, remote: SocketAddr) {
-        let network = network_of(remote.ip().to_canonical());
-        self.all = self.all.saturating_sub(1);
-        if let Some(count) = self.networks.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                self.networks.remove(&network);
-            }
-        }
-    }
 }
 
 /// The TCP half of a worker.
@@ -496,6 +470,3 @@ impl Connection {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,6 +8,7 @@ use media::transport::tcp_framing::framed;
 use mio::{Events, Poll};
 
 use super::*;
+use crate::limits::TCP_STRANGERS_PER_NETWORK_MAX;
 use crate::worker::steering::ufrag_prefix;
 
 struct Stage {

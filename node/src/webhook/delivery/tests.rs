@@ -301,7 +301,10 @@ fn what_one_url_has_not_taken_costs_another_no_event() {
                     assert_eq!(target, Target(0));
                     dropped += 1;
                 }
-                Output::Send { target, entry } if target == Target(1) => {
+                Output::Send {
+                    target: Target(1),
+                    entry,
+                } => {
                     bench.answer(1, &entry, Outcome::Status(200));
                 }
                 _ => {}
