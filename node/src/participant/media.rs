@@ -3,6 +3,7 @@
 
 mod requests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,8 @@ pub(super) struct Milestones {
     /// The client's first offer had no application section: there will be no data channels.
     pub(super) without_data: bool,
     closed: bool,
+    /// Its keys are used up; the room was asked to start over.
+    spent: bool,
 }
 
 impl ParticipantMedia {
@@ -96,7 +99,7 @@ impl ParticipantMedia {
                 ..Milestones::default()
             },
             fixed_bps: None,
-            out: Outputs::default(),
+            out: Outputs::new(quirks::knows_late_messages(&settings.client)),
             settings,
             environment,
         }
@@ -126,9 +129,7 @@ impl ParticipantMedia {
                 self.reconcile(now, &[sid]);
             }
             MediaInput::SourceRemoved(track) => self.source_removed(now, &track),
-            MediaInput::Subscribe {
-                track, subscribed, ..
-            } => {
+            MediaInput::Subscribe { track, subscribed } => {
                 self.subscriptions.wish(now, track.clone(), subscribed);
                 self.reconcile(now, &[track]);
             }
@@ -152,6 +153,10 @@ impl ParticipantMedia {
             MediaInput::Timeout => {}
         }
         self.run_timers(now);
+        if self.environment.keys.is_spent() && !self.milestones.spent && !self.milestones.closed {
+            self.milestones.spent = true;
+            self.out.push(MediaOutput::FullReconnect);
+        }
     }
 
     /// Drained after every `handle`.
@@ -190,6 +195,11 @@ impl ParticipantMedia {
     /// Receives at least one track of that publisher: speaker and quality updates go to it.
     pub fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
         self.subscriptions.subscribes_to(publisher)
+    }
+
+    /// Everybody `subscribes_to` is true for.
+    pub fn publishers(&self) -> BTreeSet<ParticipantSid> {
+        self.subscriptions.publishers()
     }
 
     /// Tracks being received, audio and video.
