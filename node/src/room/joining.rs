@@ -134,7 +134,6 @@ impl Room {
             has_published: false,
             closing: false,
             drop_on_resume: None,
-            one_shot: attach.one_shot,
             token_cut: false,
             refresh_at: self.now + TOKEN_REFRESH_INTERVAL,
             join_deadline: Some(self.now + JOIN_TIMEOUT),

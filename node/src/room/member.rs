@@ -46,8 +46,6 @@ pub(super) struct Member {
     /// Its tracks go with it: no update for each of them.
     pub(super) closing: bool,
     pub(super) drop_on_resume: Option<DropOnResume>,
-    /// Signalling by single HTTP requests (WHIP): there is no WebSocket to come back on.
-    pub(super) one_shot: bool,
     /// Its token is without metadata or attributes, for their length.
     pub(super) token_cut: bool,
     pub(super) refresh_at: Instant,

@@ -2,7 +2,7 @@
 //! time. Started by `rooms`. Decides nothing.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Recipient};
 use protocol::proto;

@@ -252,7 +252,6 @@ impl House {
             adaptive_stream: false,
             subscriber_allow_pause: None,
             disable_ice_lite: false,
-            one_shot: false,
             single_peer_connection: false,
             attributes: Default::default(),
             publisher_offer: None,

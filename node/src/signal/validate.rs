@@ -97,7 +97,6 @@ pub(super) fn attach(
         adaptive_stream: params.adaptive_stream,
         subscriber_allow_pause: params.subscriber_allow_pause,
         disable_ice_lite: params.disable_ice_lite,
-        one_shot: false,
         single_peer_connection: params.single_peer_connection,
         attributes: params
             .attributes

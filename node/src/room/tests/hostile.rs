@@ -203,7 +203,7 @@ fn who_left_while_a_dead_websocket_looked_alive_is_told_after_a_resume() {
 #[test]
 fn a_one_shot_session_lives_through_the_grace_after_its_transport_failed() {
     let mut house = House::new();
-    let whip = house.attach("encoder", |a| a.one_shot = true);
+    let whip = house.attach("encoder", |a| a.kind = AttachKind::OneShot);
     house.media("encoder", MediaOutput::Connected);
     house.media("encoder", MediaOutput::TransportFailed);
     assert!(!house.is_closed(whip));
