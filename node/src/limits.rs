@@ -28,6 +28,18 @@ pub const OUTPUTS_PER_TURN: usize = 16_384;
 pub const EVENTS_WAITING_MAX: usize = 16_384;
 /// Events a worker keeps when that queue is full; then the oldest are lost and counted.
 pub const EVENTS_KEPT_MAX: usize = 65_536;
+/// The share of them that data, statistics and speakers may fill: what happened to a connection is
+/// told once, and must find room.
+pub const EVENTS_KEPT_DROPPABLE_MAX: usize = EVENTS_KEPT_MAX / 2;
+/// Payload of data on its way from all shards to the rooms; more is lost and counted. A second of
+/// what the fastest network brings.
+pub const EVENT_DATA_BYTES_MAX: usize = 128 << 20;
+/// Data one connection may send for ever: files and byte streams go as fast as SCTP carries them,
+/// some MiB a second; sensors and games send some hundred messages. More is lost and counted.
+pub const DATA_BYTES_PER_SECOND: f64 = 33_554_432.0;
+pub const DATA_MESSAGES_PER_SECOND: f64 = 10_000.0;
+/// What was not used for this long may be sent at once.
+pub const DATA_BURST: Duration = Duration::from_secs(2);
 
 /// Batches of datagrams handed from one worker to another and not yet taken: a jitter buffer,
 /// not a backlog.

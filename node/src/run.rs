@@ -11,7 +11,6 @@ use std::sync::Arc;
 use actix_web::dev::ServerHandle;
 use media::transport::{DtlsIdentity, IdentityError};
 use socket2::{Domain, Socket, Type};
-use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::limits::STOP_GRACE;
@@ -21,6 +20,7 @@ use crate::shards::{Shards, StartError};
 use crate::telemetry::node_stats::NodeStats;
 use crate::telemetry::traffic::Traffic;
 use crate::telemetry::{census, logs, metrics};
+use crate::worker::lanes::Events;
 use crate::{debug, page, shutdown, status, turn, webhook};
 
 /// Why the node cannot run.
@@ -123,11 +123,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
 }
 
 /// Facts of the shards, on their way to the rooms.
-async fn forward_events(
-    mut events: mpsc::Receiver<media::Event>,
-    rooms: Rooms,
-    mut traffic: Traffic,
-) {
+async fn forward_events(mut events: Events, rooms: Rooms, mut traffic: Traffic) {
     while let Some(event) = events.recv().await {
         traffic.observe(&event);
         rooms.shard_event(event);

@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use media::turn::peers::OwnPort;
 use media::types::LocalCandidate;
 use media::{Command, RoomKey, Shard, ShardConfig};
-use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::config::rtc::Rtc;
@@ -18,7 +17,7 @@ use crate::net::gather::{self, Reach};
 use crate::net::stun::StunPorts;
 use crate::net::{interfaces, tcp, udp};
 use crate::participant::contract::KeySpace;
-use crate::worker::lanes::{Order, WorkerHandle};
+use crate::worker::lanes::{self, EventSender, Events, Order, WorkerHandle};
 use crate::worker::steering::ufrag_prefix;
 use crate::worker::{Parts, Worker};
 
@@ -67,7 +66,7 @@ impl Shards {
     pub fn start(
         config: &Config,
         shard_config: &ShardConfigOf<'_>,
-    ) -> Result<(Shards, mpsc::Receiver<media::Event>), StartError> {
+    ) -> Result<(Shards, Events), StartError> {
         let local = interfaces::local_addresses(&config.rtc).map_err(StartError::Interfaces)?;
         let mut reaches = gather::reaches(&local, &config.rtc);
         reaches.retain(|reach| !reach.advertised.is_empty());
@@ -81,7 +80,7 @@ impl Shards {
             media_ports.extend(gather::media_ports(&reaches, set.port));
         }
         media_ports.dedup();
-        let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (sender, receiver) = lanes::events(EVENTS_WAITING_MAX);
         let mut shards = start_workers(
             &config.rtc,
             &reaches,
@@ -227,7 +226,7 @@ fn start_workers(
     ports: Vec<PortSet>,
     mut listeners: Vec<TcpListener>,
     shard_config: &ShardConfigOf<'_>,
-    events: &mpsc::Sender<media::Event>,
+    events: &EventSender,
 ) -> io::Result<Shards> {
     let count = ports.len();
     let sharing = if rtc.udp_port.is_single() { count } else { 1 };

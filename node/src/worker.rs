@@ -1,6 +1,7 @@
 //! The thread that drives one `media::Shard`: wait, receive, carry out orders, flush, send. Every
 //! phase has a budget and a counter. Decides nothing: the shard and `steering` do.
 
+mod allowances;
 pub mod counters;
 pub mod lanes;
 pub mod steering;
@@ -24,8 +25,9 @@ use crate::limits::{
 use crate::net::tcp::{Incoming, TcpSide};
 use crate::net::udp::{ReceiveSlots, UdpPort};
 
+use allowances::Allowances;
 use counters::Counters;
-use lanes::{EventLane, Handed, Inbox, Measured, Order, WorkerHandle};
+use lanes::{EventLane, EventSender, Handed, Inbox, Measured, Order, WorkerHandle};
 use steering::{Owner, Steering};
 
 const WAKE: Token = Token(0);
@@ -43,7 +45,7 @@ pub struct Parts {
     pub sharing: usize,
     /// All workers: any of them may accept the TCP connection of another's client.
     pub workers: usize,
-    pub events: tokio::sync::mpsc::Sender<media::Event>,
+    pub events: EventSender,
 }
 
 /// See the file header.
@@ -60,6 +62,7 @@ pub struct Worker {
     peers: Vec<WorkerHandle>,
     handed: Vec<Handed>,
     events: EventLane,
+    allowances: Allowances,
     counters: Counters,
     next_report: Instant,
     /// The last turn ended before the shard had said everything.
@@ -100,6 +103,7 @@ impl Worker {
             peers: Vec::new(),
             handed: (0..parts.workers).map(|_| Handed::default()).collect(),
             events: EventLane::new(parts.events),
+            allowances: Allowances::default(),
             counters: Counters::new(parts.index),
             next_report: now + COUNTERS_INTERVAL,
             more_output: false,
@@ -186,11 +190,12 @@ impl Worker {
             self.shard.handle(now, Input::Timeout);
         }
         self.shard.flush(now);
-        self.drain();
+        self.drain(now);
         self.events.flush();
         if now >= self.next_report {
             self.next_report = now + COUNTERS_INTERVAL;
             self.tcp.expire(now);
+            self.allowances.expire(now);
             self.report();
         }
         running
@@ -305,20 +310,22 @@ impl Worker {
         }
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self, now: Instant) {
         self.more_output = false;
         let Self {
             shard,
             udp,
             tcp,
             events,
+            allowances,
             counters,
             ..
         } = self;
         for _ in 0..OUTPUTS_PER_TURN {
             match shard.poll() {
                 None => return,
-                Some(Output::Event(event)) => events.push(event),
+                Some(Output::Event(event)) if allowances.admit(now, &event) => events.push(event),
+                Some(Output::Event(_)) => counters.data_refused += 1,
                 Some(Output::Transmit(transmit)) => {
                     let Path {
                         protocol,

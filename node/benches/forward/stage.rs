@@ -17,7 +17,7 @@ use media::types::{
 };
 use media::{Command, DownTrackKey, RoomKey, Shard, ShardConfig, TrackKey, TransportKey};
 use skein_node::net::udp;
-use skein_node::worker::lanes::{Measured, Order, WorkerHandle};
+use skein_node::worker::lanes::{Events, Measured, Order, WorkerHandle, events};
 use skein_node::worker::steering::ufrag_prefix;
 use skein_node::worker::{Parts, Worker};
 
@@ -47,7 +47,7 @@ pub(crate) struct Stage {
     sealed: Vec<Vec<u8>>,
     sequence: u16,
     timestamp: u32,
-    events: tokio::sync::mpsc::Receiver<media::Event>,
+    events: Events,
 }
 
 impl Stage {
@@ -55,7 +55,7 @@ impl Stage {
         let identities = [(); 2].map(|()| DtlsIdentity::generate().unwrap());
         let socket = udp::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false).unwrap();
         let server = socket.local_addr().unwrap();
-        let (sender, events) = tokio::sync::mpsc::channel(1 << 16);
+        let (sender, events) = events(1 << 16);
         let (worker, mut thread) = Worker::new(Parts {
             index: 0,
             shard: Shard::new(ShardConfig::new([1; 32], Arc::clone(&identities[0]))),
@@ -219,7 +219,7 @@ impl Stage {
         for client in &mut self.clients {
             client.turn(self.server);
         }
-        while self.events.try_recv().is_ok() {}
+        while self.events.try_recv().is_some() {}
     }
 
     /// Seals the packets of `bursts` bursts: one video frame each, the first one a key frame.
@@ -277,7 +277,7 @@ impl Stage {
     pub(crate) fn dismiss_clients(&mut self) {
         self.clients.truncate(1);
         self.sealed = Vec::new();
-        while self.events.try_recv().is_ok() {}
+        while self.events.try_recv().is_some() {}
     }
 }
 

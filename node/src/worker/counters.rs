@@ -28,6 +28,8 @@ pub struct Counters {
     /// Runs for a local address without a socket.
     pub no_socket: u64,
     pub events_lost: u64,
+    /// Messages of data channels beyond what one connection may send.
+    pub data_refused: u64,
     pub orders_lost: u64,
     pub udp: Vec<UdpCounters>,
     pub tcp: TcpCounters,
@@ -57,6 +59,7 @@ impl Counters {
             ("skein_worker_handed_dropped_total", self.handed_dropped),
             ("skein_worker_no_socket_total", self.no_socket),
             ("skein_worker_events_lost_total", self.events_lost),
+            ("skein_worker_data_refused_total", self.data_refused),
             ("skein_worker_orders_lost_total", self.orders_lost),
             ("skein_udp_receive_errors_total", self.receive_errors),
             ("skein_udp_datagrams_in_total", sum(|udp| udp.datagrams_in)),

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use media::types::{Path, Protocol};
 
-use crate::limits::{COMMANDS_WAITING_MAX, EVENTS_KEPT_MAX, HANDED_BATCHES_MAX};
+use crate::limits::{
+    COMMANDS_WAITING_MAX, EVENT_DATA_BYTES_MAX, EVENTS_KEPT_DROPPABLE_MAX, EVENTS_KEPT_MAX,
+    HANDED_BATCHES_MAX,
+};
 use crate::net::tcp::Introduced;
 use crate::net::udp::UdpCounters;
 
@@ -169,16 +172,78 @@ impl Inbox {
     }
 }
 
+/// The rooms' end of all event lanes.
+#[derive(Debug)]
+pub struct Events {
+    receiver: tokio::sync::mpsc::Receiver<media::Event>,
+    data_bytes: Arc<AtomicUsize>,
+}
+
+impl Events {
+    pub async fn recv(&mut self) -> Option<media::Event> {
+        let event = self.receiver.recv().await?;
+        self.taken(&event);
+        Some(event)
+    }
+
+    /// The next one if it is there already.
+    pub fn try_recv(&mut self) -> Option<media::Event> {
+        let event = self.receiver.try_recv().ok()?;
+        self.taken(&event);
+        Some(event)
+    }
+
+    fn taken(&self, event: &media::Event) {
+        let bytes = data_bytes_of(event);
+        self.data_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A worker's way to the rooms.
+#[derive(Clone, Debug)]
+pub struct EventSender {
+    sender: tokio::sync::mpsc::Sender<media::Event>,
+    /// Payload of data between all workers and the rooms.
+    data_bytes: Arc<AtomicUsize>,
+}
+
+/// The queue between all workers and the rooms, for `length` events.
+pub fn events(length: usize) -> (EventSender, Events) {
+    let (sender, receiver) = tokio::sync::mpsc::channel(length);
+    let data_bytes = Arc::new(AtomicUsize::new(0));
+    let events = Events {
+        receiver,
+        data_bytes: Arc::clone(&data_bytes),
+    };
+    (EventSender { sender, data_bytes }, events)
+}
+
+fn data_bytes_of(event: &media::Event) -> usize {
+    match event {
+        media::Event::Data { payload, .. } => payload.len(),
+        _ => 0,
+    }
+}
+
+/// The next one of its kind makes up for the loss, or somebody sends it again.
+fn is_droppable(event: &media::Event) -> bool {
+    use media::Event;
+    matches!(
+        event,
+        Event::Data { .. } | Event::Stats { .. } | Event::Speakers { .. }
+    )
+}
+
 /// Takes the facts of a shard to the rooms.
 #[derive(Debug)]
 pub struct EventLane {
-    sender: tokio::sync::mpsc::Sender<media::Event>,
+    sender: EventSender,
     kept: VecDeque<media::Event>,
     pub lost: u64,
 }
 
 impl EventLane {
-    pub fn new(sender: tokio::sync::mpsc::Sender<media::Event>) -> EventLane {
+    pub fn new(sender: EventSender) -> EventLane {
         EventLane {
             sender,
             kept: VecDeque::new(),
@@ -187,18 +252,30 @@ impl EventLane {
     }
 
     pub fn push(&mut self, event: media::Event) {
-        if self.kept.len() >= EVENTS_KEPT_MAX {
+        let bytes = data_bytes_of(&event);
+        let waiting = self.sender.data_bytes.load(Ordering::Relaxed);
+        let full = self.kept.len() >= EVENTS_KEPT_DROPPABLE_MAX;
+        if full && is_droppable(&event) || bytes > 0 && waiting + bytes > EVENT_DATA_BYTES_MAX {
+            // overflow: DROPS, counted; what happened to connections still finds room
+            self.lost += 1;
+            return;
+        }
+        if self.kept.len() >= EVENTS_KEPT_MAX
+            && let Some(oldest) = self.kept.pop_front()
+        {
             // overflow: the oldest DROPS, counted; the rooms have been stuck for seconds by now
-            self.kept.pop_front();
+            let bytes = data_bytes_of(&oldest);
+            self.sender.data_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.lost += 1;
         }
+        self.sender.data_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.kept.push_back(event);
     }
 
     /// Sends what the queue takes; the rest waits, in order.
     pub fn flush(&mut self) {
         while !self.kept.is_empty() {
-            let Ok(permit) = self.sender.try_reserve() else {
+            let Ok(permit) = self.sender.sender.try_reserve() else {
                 return;
             };
             if let Some(event) = self.kept.pop_front() {
@@ -209,5 +286,61 @@ impl EventLane {
 
     pub fn has_kept(&self) -> bool {
         !self.kept.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bytes::Bytes;
+    use media::TransportKey;
+    use media::event::TransportState;
+
+    use super::*;
+
+    const TRANSPORT: TransportKey = TransportKey(1);
+
+    fn data(bytes: usize) -> media::Event {
+        media::Event::Data {
+            transport: TRANSPORT,
+            label: "_lossy".into(),
+            payload: Bytes::from(vec![0; bytes]),
+            binary: true,
+        }
+    }
+
+    fn connected() -> media::Event {
+        media::Event::Transport {
+            transport: TRANSPORT,
+            state: TransportState::Connected,
+        }
+    }
+
+    #[test]
+    fn a_flood_of_data_leaves_room_for_what_happens_to_connections() {
+        let (sender, _events) = events(1);
+        let mut lane = EventLane::new(sender);
+        lane.push(connected());
+        for _ in 0..2 * EVENTS_KEPT_MAX {
+            lane.push(data(1));
+        }
+        lane.push(connected());
+        let states = lane.kept.iter().filter(|event| !is_droppable(event));
+        assert_eq!(states.count(), 2);
+        assert_eq!(lane.kept.len(), EVENTS_KEPT_DROPPABLE_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn data_on_its_way_is_bounded_in_bytes_until_it_is_taken() {
+        let (sender, mut events) = events(4);
+        let mut lane = EventLane::new(sender);
+        lane.push(data(EVENT_DATA_BYTES_MAX));
+        lane.push(data(1));
+        assert_eq!((lane.kept.len(), lane.lost), (1, 1));
+        lane.flush();
+        events.recv().await.unwrap();
+        lane.push(data(1));
+        assert_eq!((lane.kept.len(), lane.lost), (1, 1));
     }
 }

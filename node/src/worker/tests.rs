@@ -26,7 +26,7 @@ struct Stage {
     tcp: SocketAddr,
     workers: Vec<WorkerHandle>,
     threads: Vec<std::thread::JoinHandle<()>>,
-    _events: tokio::sync::mpsc::Receiver<media::Event>,
+    _events: lanes::Events,
 }
 
 impl Stage {
@@ -41,7 +41,7 @@ impl Stage {
         let tcp = listener.local_addr().unwrap();
         let mut listeners = vec![listener];
         let identity = DtlsIdentity::generate().unwrap();
-        let (sender, events) = tokio::sync::mpsc::channel(64);
+        let (sender, events) = lanes::events(64);
         let mut workers = Vec::new();
         let mut waiting = Vec::new();
         for (index, socket) in sockets.into_iter().enumerate() {
