@@ -123,6 +123,14 @@ async fn connect(
             return refusal(refused.status, refused.text);
         }
     };
+    // Looked at first: a request that is no handshake must not end the identity's live session.
+    let (response, sender, receiver) = match actix_ws::handle(&request, body) {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            count_join("signal_upgrade_failed");
+            return refusal(StatusCode::BAD_REQUEST, error.to_string());
+        }
+    };
     let starting = ParticipantActor::begin(attach, gateway.rooms.clone());
     let admitted = tokio::time::timeout(ATTACH_TIMEOUT, starting.admitted).await;
     // A room that says nothing in time is, to the client, a connection that media closed.
@@ -132,13 +140,6 @@ async fn connect(
         let refused = Refusal::from(error);
         return refusal(refused.status, refused.text);
     }
-    let (response, sender, receiver) = match actix_ws::handle(&request, body) {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            count_join("signal_upgrade_failed");
-            return refusal(StatusCode::BAD_REQUEST, error.to_string());
-        }
-    };
     let limit = message_bytes_max(&gateway);
     let receiver = receiver.max_frame_size(limit).aggregate_continuations();
     let receiver = receiver.max_continuation_size(limit);
