@@ -13,7 +13,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use actix::{Actor, Addr};
 use actix_web::web;
@@ -62,17 +62,11 @@ impl Agents {
             agent_protocol: AGENT_PROTOCOL,
             ..settings.server_info
         };
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         let config = Config {
             keys: settings.keys.clone(),
             server_info,
             target_load: settings.target_load,
-            clock: WallClock {
-                instant: Instant::now(),
-                unix_micros: i64::try_from(unix.as_micros()).unwrap_or_default(),
-            },
+            clock: WallClock::new(Instant::now(), SystemTime::now()),
             seed: settings.seed,
         };
         Self {
@@ -111,7 +105,7 @@ impl JobSink for Agents {
         self.actor.do_send(Handle(Input::Launch(Box::new(job))));
     }
 
-    fn terminate(&self, _room: &str, job_id: &str) {
+    fn terminate(&self, job_id: &str) {
         self.actor.do_send(Handle(Input::Terminate {
             job_id: job_id.to_owned(),
         }));

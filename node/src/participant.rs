@@ -8,7 +8,7 @@ mod connection;
 pub mod contract;
 mod data_channels;
 mod dynacast;
-mod limits;
+pub(crate) mod limits;
 mod media;
 mod offer_pacing;
 mod outputs;

@@ -47,6 +47,7 @@ pub use environment::{
 };
 pub(crate) use join_response::server_info;
 pub use options::RoomOptions;
+pub(crate) use permissions::source_name;
 use protocol::proto;
 use protocol::proto::DisconnectReason;
 use protocol::proto::leave_request::Action;
@@ -91,11 +92,7 @@ impl Room {
         services: Arc<Services>,
     ) -> Self {
         let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
-        let clock = WallClock {
-            instant: now,
-            unix_micros,
-        };
+        let clock = WallClock::new(now, wall);
         let mut rng = ChaCha12Rng::seed_from_u64(services.config.seed);
         rng.set_stream(u64::from(number));
         // A number comes back after 2^24 rooms; its sids must not.
@@ -125,6 +122,11 @@ impl Room {
         room.webhook("room_started", |_| {});
         room.dispatch_at_creation(options.agents);
         room
+    }
+
+    /// What time of day it is: clocks are set, and stand still in a suspended machine.
+    pub fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.clock = WallClock::new(now, wall);
     }
 
     pub fn handle(&mut self, now: Instant, input: RoomInput) {

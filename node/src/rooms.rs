@@ -10,8 +10,8 @@ use actix::{Actor, Addr, Recipient};
 use protocol::proto;
 use tokio::sync::oneshot;
 
-pub(crate) use self::registry::{AttachSession, Ended, Registry, key_of};
-use self::registry::{Call, Create, Drain, Find, Forward, ShardEvent, Stop};
+pub(crate) use self::registry::{AttachSession, Call, Create, Ended, Registry, key_of};
+use self::registry::{Drain, Find, Forward, ShardEvent, Stop};
 use crate::room::contract::{
     Attach, Figures, JobUpdate, RoomCall, RoomError, RoomInput, RoomReply, SessionId, ToSession,
 };

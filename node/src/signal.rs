@@ -122,6 +122,7 @@ impl Gateway {
         attach.auto_subscribe = false;
         attach.auto_subscribe_data_track = false;
         attach.disable_ice_lite = true;
+        attach.one_shot = true;
         if attach.client.protocol == 0 {
             // Encoders say nothing about themselves; what they are told nobody reads.
             attach.client.protocol = ONE_SHOT_PROTOCOL;

@@ -3,7 +3,7 @@
 //! its shell. It does not decide which rooms want agents; rooms do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use protocol::ids::JobId;
 use protocol::proto::{self, JobStatus, server_message, worker_message};
@@ -107,6 +107,11 @@ impl Jobs {
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// What time of day it is: clocks are set, and stand still in a suspended machine.
+    pub(crate) fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.config.clock = WallClock::new(now, wall);
     }
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {

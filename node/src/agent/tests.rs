@@ -169,7 +169,7 @@ async fn a_job_reaches_the_worker_and_its_state_the_rooms() {
     );
     let report = reports.recv_timeout(PATIENCE).unwrap();
     assert_eq!(report.state.participant_identity, "helper");
-    agents.terminate("room", "AJ_1");
+    agents.terminate("AJ_1");
     let (ended, _) = hear(&mut worker).await;
     assert!(
         matches!(ended, server_message::Message::Termination(_)),

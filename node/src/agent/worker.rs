@@ -7,11 +7,12 @@ use std::time::Instant;
 use protocol::grants::{Claims, VideoGrant};
 use protocol::ids::WorkerId;
 use protocol::proto::{
-    AvailabilityResponse, JobType, ParticipantPermission, RegisterWorkerRequest, TrackSource,
+    AvailabilityResponse, JobType, ParticipantPermission, RegisterWorkerRequest,
     UpdateWorkerStatus, WorkerStatus,
 };
 
 use super::limits::{AGENT_TOKEN_SECONDS, NAME_CHARS_MAX};
+use crate::room::source_name;
 
 /// Tells a participant which agent it looks at (upstream's `AgentNameAttributeKey`).
 const AGENT_NAME_ATTRIBUTE: &str = "lk.agent_name";
@@ -130,7 +131,7 @@ impl Worker {
         let sources = permission
             .can_publish_sources
             .iter()
-            .filter_map(|source| source_name(*source));
+            .map(|source| source_name(*source));
         let video = VideoGrant {
             room_join: true,
             agent: true,
@@ -138,7 +139,7 @@ impl Worker {
             can_subscribe: Some(permission.can_subscribe),
             can_publish: Some(permission.can_publish),
             can_publish_data: Some(permission.can_publish_data),
-            can_publish_sources: sources.map(str::to_owned).collect(),
+            can_publish_sources: sources.collect(),
             can_update_own_metadata: Some(permission.can_update_metadata),
             can_subscribe_metrics: Some(permission.can_subscribe_metrics),
             can_manage_agent_session: Some(permission.can_manage_agent_session),
@@ -157,15 +158,5 @@ impl Worker {
             video: Some(video),
             ..Claims::default()
         }
-    }
-}
-
-fn source_name(source: i32) -> Option<&'static str> {
-    match TrackSource::try_from(source).ok()? {
-        TrackSource::Camera => Some("camera"),
-        TrackSource::Microphone => Some("microphone"),
-        TrackSource::ScreenShare => Some("screen_share"),
-        TrackSource::ScreenShareAudio => Some("screen_share_audio"),
-        TrackSource::Unknown => None,
     }
 }

@@ -2,7 +2,7 @@
 //! Decides nothing.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use actix::{Actor, Context, Handler, Message};
 use protocol::proto::server_message;
@@ -53,7 +53,9 @@ impl WorkerActor {
         if let Input::Closed(connection) = &input {
             self.senders.remove(connection);
         }
-        self.jobs.handle(Instant::now(), input);
+        let now = Instant::now();
+        self.jobs.set_clock(now, SystemTime::now());
+        self.jobs.handle(now, input);
         while let Some(output) = self.jobs.poll() {
             self.carry_out(output);
         }

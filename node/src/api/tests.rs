@@ -31,7 +31,7 @@ impl WebhookSink for Nowhere {
 
 impl JobSink for Nowhere {
     fn launch(&self, _: JobRequest) {}
-    fn terminate(&self, _: &str, _: &str) {}
+    fn terminate(&self, _: &str) {}
 }
 
 fn keys() -> Keys {

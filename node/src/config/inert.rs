@@ -50,10 +50,6 @@ const INERT: &[(&str, &str)] = &[
         "publishers hear of their own loss only",
     ),
     (
-        "limit.max_data_track_custom_encoding_length",
-        "data tracks have no such field",
-    ),
-    (
         "video.codec_regression_threshold",
         "publishers choose their backup codec",
     ),

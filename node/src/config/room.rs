@@ -103,7 +103,7 @@ section! {
         /// Bytes.
         max_metadata_size: usize = 512_000,
         max_attributes_size: usize = 64_000,
-        /// Characters.
+        /// Bytes of UTF-8, as upstream counts; characters for keys and encodings of data.
         max_room_name_length: usize = 256,
         max_participant_identity_length: usize = 256,
         max_participant_name_length: usize = 256,

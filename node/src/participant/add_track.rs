@@ -40,7 +40,7 @@ fn try_add(
         return Err(Reason::NotAllowed);
     }
     let kind = track_info::kind_of(request.r#type).ok_or(Reason::UnsupportedType)?;
-    if publications.is_full() {
+    if publications.is_full() || !track_info::texts_fit(request) {
         return Err(Reason::LimitExceeded);
     }
     if !request.sid.is_empty() {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use media::types::{Codec, Fingerprint, LocalCandidate};
@@ -78,8 +78,10 @@ impl KeyAllocator {
         DownTrackKey(self.next())
     }
 
-    pub fn room(&self) -> RoomKey {
-        RoomKey(self.next())
+    /// Few keys are left: the next ones would be somebody else's before long.
+    pub fn is_spent(&self) -> bool {
+        let used = self.0.load(Ordering::Relaxed) & ((1 << KeySpace::PARTICIPANT_SHIFT) - 1);
+        used >= (1 << KeySpace::PARTICIPANT_SHIFT) - KeySpace::RESERVE
     }
 
     fn next(&self) -> u64 {
@@ -98,9 +100,11 @@ pub struct KeySpace {
 impl KeySpace {
     const PARTICIPANT_SHIFT: u32 = 24;
     const ROOM_SHIFT: u32 = 40;
+    /// Keys held back for the one input in whose course the others run out.
+    const RESERVE: u64 = 1 << 16;
 
     /// Space of the participant with the number `participant` in the room with the number `room`
-    /// (below 2^24). 2^24 keys fit; that many subscriptions outlast any session.
+    /// (below 2^24). 2^24 keys fit; who has used them up starts over with a new number.
     pub fn new(room: u32, participant: u16) -> Self {
         let base = u64::from(room) << Self::ROOM_SHIFT;
         let first = base | u64::from(participant) << Self::PARTICIPANT_SHIFT;
@@ -135,6 +139,15 @@ pub struct WallClock {
 }
 
 impl WallClock {
+    /// It is `wall` at `instant`.
+    pub fn new(instant: Instant, wall: SystemTime) -> Self {
+        let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            instant,
+            unix_micros: i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX),
+        }
+    }
+
     /// Unix time of `now`, in microseconds.
     pub fn unix_micros_at(&self, now: Instant) -> i64 {
         let since = now.saturating_duration_since(self.instant).as_micros();
@@ -200,7 +213,6 @@ pub enum MediaInput {
     /// The client's or an admin's wish; the track may not exist yet.
     Subscribe {
         track: TrackSid,
-        publisher: Option<ParticipantSid>,
         subscribed: bool,
     },
     TrackSetting(proto::UpdateTrackSettings),
@@ -266,4 +278,21 @@ pub enum MediaOutput {
     FullReconnect,
     /// ICE or DTLS failed; the room sends Leave{RESUME} and waits.
     TransportFailed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocator_says_in_time_that_its_keys_are_used_up() {
+        let space = KeySpace::new(3, 7);
+        let keys = space.allocator();
+        assert!(!keys.is_spent());
+        keys.0
+            .fetch_add((1 << 24) - KeySpace::RESERVE, Ordering::Relaxed);
+        assert!(keys.is_spent());
+        let last = keys.transport().0;
+        assert_eq!(KeySpace::participant_of(last), 7);
+    }
 }

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn messages_wait_in_order_for_their_channel() {
-        let (mut channels, mut out) = (DataChannels::default(), Outputs::default());
+        let (mut channels, mut out) = (DataChannels::default(), Outputs::new(true));
         for (label, text) in [(RELIABLE, "1"), (LOSSY, "2"), (RELIABLE, "3")] {
             channels.send(None, label, Bytes::from(text), &mut out);
         }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_too_much_waits() {
-        let (mut channels, mut out) = (DataChannels::default(), Outputs::default());
+        let (mut channels, mut out) = (DataChannels::default(), Outputs::new(true));
         for number in 0..WAITING_DATA_MESSAGES_MAX + 5 {
             channels.send(None, RELIABLE, Bytes::from(number.to_string()), &mut out);
         }

@@ -210,7 +210,7 @@ mod tests {
             let sid = TrackSid("TR_VC".into());
             Self {
                 dynacast: Dynacast::new(true, PAUSE_DELAY),
-                out: Outputs::default(),
+                out: Outputs::new(true),
                 sid,
             }
         }

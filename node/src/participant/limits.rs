@@ -12,10 +12,19 @@ pub(crate) const QUEUED_TRACKS_MAX: usize = 64;
 pub(crate) const CODECS_PER_TRACK_MAX: usize = 8;
 /// Layers of one codec; clients send up to three.
 pub(crate) const LAYERS_PER_CODEC_MAX: usize = 8;
+/// Name, stream and client's id of a track: browsers' ids have 38 characters.
+pub(crate) const TRACK_TEXT_BYTES_MAX: usize = 1_024;
+/// Name of one simulcast layer; clients send `q`, `h` and `f`.
+pub(crate) const RID_BYTES_MAX: usize = 64;
+/// What a participant's tracks may weigh in an update about it, less the newest: each change of it
+/// is told to everybody, with all of them. A camera with three layers weighs 300 bytes.
+pub(crate) const TRACK_INFOS_BYTES_MAX: usize = 256 * 1024;
 /// Published tracks of one participant.
 pub(crate) const PUBLICATIONS_MAX: usize = 256;
 /// Subscriptions and stored wishes of one participant: rooms are large, wishes are cheap.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// Ours have 15 bytes.
+pub(crate) const SID_BYTES_MAX: usize = 64;
 /// Subscribers of one track whose quality is remembered for its publisher.
 pub(crate) const SUBSCRIBERS_PER_TRACK_MAX: usize = 20_000;
 /// Remote candidates kept before their description arrives; a host has a few dozen addresses.

@@ -3,6 +3,7 @@
 
 mod requests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,8 @@ pub(super) struct Milestones {
     /// The client's first offer had no application section: there will be no data channels.
     pub(super) without_data: bool,
     closed: bool,
+    /// Its keys are used up; the room was asked to start over.
+    spent: bool,
 }
 
 impl ParticipantMedia {
@@ -93,7 +96,7 @@ impl ParticipantMedia {
                 subscriber_primary: quirks::subscriber_primary(&settings),
                 ..Milestones::default()
             },
-            out: Outputs::default(),
+            out: Outputs::new(quirks::knows_late_messages(&settings.client)),
             settings,
             environment,
         }
@@ -123,9 +126,7 @@ impl ParticipantMedia {
                 self.reconcile(now, &[sid]);
             }
             MediaInput::SourceRemoved(track) => self.source_removed(now, &track),
-            MediaInput::Subscribe {
-                track, subscribed, ..
-            } => {
+            MediaInput::Subscribe { track, subscribed } => {
                 self.subscriptions.wish(now, track.clone(), subscribed);
                 self.reconcile(now, &[track]);
             }
@@ -148,6 +149,10 @@ impl ParticipantMedia {
             MediaInput::Timeout => {}
         }
         self.run_timers(now);
+        if self.environment.keys.is_spent() && !self.milestones.spent && !self.milestones.closed {
+            self.milestones.spent = true;
+            self.out.push(MediaOutput::FullReconnect);
+        }
     }
 
     /// Drained after every `handle`.
@@ -186,6 +191,11 @@ impl ParticipantMedia {
     /// Receives at least one track of that publisher: speaker and quality updates go to it.
     pub fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
         self.subscriptions.subscribes_to(publisher)
+    }
+
+    /// Everybody `subscribes_to` is true for.
+    pub fn publishers(&self) -> BTreeSet<ParticipantSid> {
+        self.subscriptions.publishers()
     }
 
     /// Tracks being received, audio and video.

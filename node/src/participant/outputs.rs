@@ -10,12 +10,23 @@ use protocol::proto::signal_response::Message;
 
 use super::contract::MediaOutput;
 
-#[derive(Debug, Default)]
-pub(crate) struct Outputs(VecDeque<MediaOutput>);
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    queue: VecDeque<MediaOutput>,
+    /// The client knows `request_response`; some fail at messages they do not know.
+    responses: bool,
+}
 
 impl Outputs {
+    pub(crate) fn new(responses: bool) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            responses,
+        }
+    }
+
     pub(crate) fn push(&mut self, output: MediaOutput) {
-        self.0.push_back(output);
+        self.queue.push_back(output);
     }
 
     pub(crate) fn signal(&mut self, message: Message) {
@@ -28,6 +39,9 @@ impl Outputs {
 
     /// Tells the client how a request of its went.
     pub(crate) fn respond(&mut self, reason: Reason, message: String, request: Request) {
+        if !self.responses {
+            return;
+        }
         self.signal(Message::RequestResponse(proto::RequestResponse {
             request_id: 0,
             reason: reason as i32,
@@ -37,6 +51,6 @@ impl Outputs {
     }
 
     pub(crate) fn pop(&mut self) -> Option<MediaOutput> {
-        self.0.pop_front()
+        self.queue.pop_front()
     }
 }

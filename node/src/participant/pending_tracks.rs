@@ -102,12 +102,18 @@ impl PendingTracks {
         self.waiting.iter().any(|track| track.has_cid(cid))
     }
 
+    pub(crate) fn infos(&self) -> impl Iterator<Item = &proto::TrackInfo> {
+        self.waiting
+            .iter()
+            .filter_map(|track| match &track.awaited {
+                Awaited::Track(info) => Some(&**info),
+                Awaited::Codec { .. } => None,
+            })
+    }
+
     /// The track with this sid that has no media yet.
     pub(crate) fn info(&self, sid: &str) -> Option<&proto::TrackInfo> {
-        self.waiting.iter().find_map(|track| match &track.awaited {
-            Awaited::Track(info) if info.sid == sid => Some(&**info),
-            _ => None,
-        })
+        self.infos().find(|info| info.sid == sid)
     }
 
     pub(crate) fn info_mut(&mut self, sid: &str) -> Option<&mut proto::TrackInfo> {

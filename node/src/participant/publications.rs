@@ -13,7 +13,7 @@ use protocol::ids::TrackSid;
 use protocol::proto;
 
 use super::contract::{KeyAllocator, MediaOutput};
-use super::limits::PUBLICATIONS_MAX;
+use super::limits::{PUBLICATIONS_MAX, TRACK_INFOS_BYTES_MAX};
 use super::outputs::Outputs;
 use super::pending_tracks::{Awaited, PendingTrack, PendingTracks};
 use publication::{
@@ -75,7 +75,16 @@ impl Publications {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.tracks.len() >= PUBLICATIONS_MAX || self.pending.is_full()
+        self.tracks.len() >= PUBLICATIONS_MAX
+            || self.pending.is_full()
+            || self.infos_bytes() > TRACK_INFOS_BYTES_MAX
+    }
+
+    /// What all tracks, those that wait included, weigh in an update.
+    fn infos_bytes(&self) -> usize {
+        let published = self.tracks.iter().map(|track| &track.info);
+        let infos = published.chain(self.pending.infos());
+        infos.map(prost::Message::encoded_len).sum()
     }
 
     /// A track with this cid is published or waits for its media.

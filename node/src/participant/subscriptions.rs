@@ -4,7 +4,7 @@
 
 mod binding;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use media::negotiate::Negotiator;
@@ -19,7 +19,7 @@ use self::binding::{
     apply, follow_source, refuse, release_moved, respond, start, stop, take_section,
 };
 use super::contract::{KeyAllocator, Kinds, Source};
-use super::limits::{NOT_FOUND_TIMEOUT, SUBSCRIPTIONS_MAX};
+use super::limits::{NOT_FOUND_TIMEOUT, SID_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use super::outputs::Outputs;
 use super::track_info;
 use super::track_settings::{TrackSettings, Wanted};
@@ -282,6 +282,15 @@ impl Subscriptions {
         kinds
     }
 
+    /// All of those `subscribes_to` is true for.
+    pub(crate) fn publishers(&self) -> BTreeSet<ParticipantSid> {
+        let bound = |s: &&Subscription| matches!(s.stage, Stage::Bound { .. });
+        let sources = self.tracks.values().filter(bound);
+        sources
+            .filter_map(|s| Some(s.source.as_ref()?.publisher_sid.clone()))
+            .collect()
+    }
+
     pub(crate) fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
         self.tracks.values().any(|s| {
             matches!(s.stage, Stage::Bound { .. })
@@ -305,7 +314,8 @@ impl Subscriptions {
     }
 
     fn entry(&mut self, sid: TrackSid) -> Option<&mut Subscription> {
-        if self.tracks.len() >= SUBSCRIPTIONS_MAX && !self.tracks.contains_key(&sid) {
+        let full = self.tracks.len() >= SUBSCRIPTIONS_MAX || sid.0.len() > SID_BYTES_MAX;
+        if full && !self.tracks.contains_key(&sid) {
             return None;
         }
         Some(self.tracks.entry(sid).or_default())

@@ -5,9 +5,13 @@ use media::types::{Codec, MediaKind};
 use protocol::ids::TrackSid;
 use protocol::proto;
 use protocol::proto::video_layer::Mode;
-use protocol::proto::{AudioTrackFeature, BackupCodecPolicy, TrackSource, TrackType};
+use protocol::proto::{
+    AudioTrackFeature, BackupCodecPolicy, PacketTrailerFeature, TrackSource, TrackType,
+};
 
-use super::limits::{CODECS_PER_TRACK_MAX, LAYERS_PER_CODEC_MAX};
+use super::limits::{
+    CODECS_PER_TRACK_MAX, LAYERS_PER_CODEC_MAX, RID_BYTES_MAX, TRACK_TEXT_BYTES_MAX,
+};
 
 /// Audio or video; `None` for anything else.
 pub(crate) fn kind_of(track_type: i32) -> Option<MediaKind> {
@@ -49,7 +53,9 @@ pub(crate) fn from_request(
         encryption: request.encryption,
         stream: stream_of(request),
         backup_codec_policy: backup_policy(request, kind) as i32,
-        packet_trailer_features: request.packet_trailer_features.clone(),
+        packet_trailer_features: known_features::<PacketTrailerFeature>(
+            &request.packet_trailer_features,
+        ),
         ..Default::default()
     };
     if kind == MediaKind::Audio {
@@ -61,6 +67,32 @@ pub(crate) fn from_request(
     info
 }
 
+/// Whether the texts of a request are short enough to be told to everybody, again and again.
+pub(crate) fn texts_fit(request: &proto::AddTrackRequest) -> bool {
+    let rids_fit = |layers: &[proto::VideoLayer]| {
+        let rids = layers.iter().map(|layer| layer.rid.len());
+        rids.max().is_none_or(|longest| longest <= RID_BYTES_MAX)
+    };
+    let codecs = &request.simulcast_codecs;
+    let own = [&request.cid, &request.name, &request.stream];
+    own.into_iter()
+        .chain(codecs.iter().map(|codec| &codec.cid))
+        .all(|text| text.len() <= TRACK_TEXT_BYTES_MAX)
+        && rids_fit(&request.layers)
+        && codecs.iter().all(|codec| rids_fit(&codec.layers))
+}
+
+/// Each feature once, those we know.
+fn known_features<F: TryFrom<i32>>(features: &[i32]) -> Vec<i32> {
+    let mut known = Vec::new();
+    for feature in features {
+        if !known.contains(feature) && F::try_from(*feature).is_ok() {
+            known.push(*feature);
+        }
+    }
+    known
+}
+
 /// The features count for descriptions, the legacy bools are only shown.
 pub(crate) fn has_feature(info: &proto::TrackInfo, feature: AudioTrackFeature) -> bool {
     info.audio_features.contains(&(feature as i32))
@@ -68,7 +100,8 @@ pub(crate) fn has_feature(info: &proto::TrackInfo, feature: AudioTrackFeature) -
 
 /// Replaces the features; the legacy bools follow.
 #[allow(deprecated)]
-pub(crate) fn set_audio_features(info: &mut proto::TrackInfo, features: Vec<i32>) {
+pub(crate) fn set_audio_features(info: &mut proto::TrackInfo, features: &[i32]) {
+    let features = known_features::<AudioTrackFeature>(features);
     info.stereo = features.contains(&(AudioTrackFeature::TfStereo as i32));
     info.disable_dtx = features.contains(&(AudioTrackFeature::TfNoDtx as i32));
     info.audio_features = features;
@@ -121,7 +154,7 @@ pub(crate) fn add_backup_codec(
 
 #[allow(deprecated)]
 fn merged_features(request: &proto::AddTrackRequest) -> Vec<i32> {
-    let mut features = request.audio_features.clone();
+    let mut features = known_features::<AudioTrackFeature>(&request.audio_features);
     let legacy = [
         (request.stereo, AudioTrackFeature::TfStereo),
         (request.disable_dtx, AudioTrackFeature::TfNoDtx),
@@ -131,7 +164,6 @@ fn merged_features(request: &proto::AddTrackRequest) -> Vec<i32> {
             features.push(feature as i32);
         }
     }
-    features.dedup();
     features
 }
 

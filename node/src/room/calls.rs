@@ -18,8 +18,9 @@ impl Room {
         let result = match request {
             RoomCall::Describe => Ok(RoomReply::Room(self.room_info())),
             RoomCall::Delete => {
-                self.reply(call, Ok(RoomReply::Done));
+                // In this order: whoever hears that the room is gone may create it anew at once.
                 self.end(DisconnectReason::RoomDeleted);
+                self.reply(call, Ok(RoomReply::Done));
                 return;
             }
             RoomCall::ListParticipants => Ok(RoomReply::Participants(self.participants())),

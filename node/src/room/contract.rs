@@ -26,6 +26,8 @@ pub struct Attach {
     /// `None` = the server's `rtc.congestion_control.allow_pause`.
     pub subscriber_allow_pause: Option<bool>,
     pub disable_ice_lite: bool,
+    /// The client signals with single HTTP requests (WHIP) and cannot be asked anything.
+    pub one_shot: bool,
     pub single_peer_connection: bool,
     /// Attributes of the connect request; need `canUpdateOwnMetadata`.
     pub attributes: BTreeMap<String, String>,

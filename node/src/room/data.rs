@@ -4,14 +4,17 @@
 mod blobs;
 mod packets;
 mod replay;
+mod subscribers;
 mod tracks;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 use protocol::proto;
+use protocol::proto::data_packet::Value;
 
 use self::replay::Replay;
+pub(super) use self::subscribers::DataSubscriptions;
 use super::Room;
 use super::limits::WAITING_BYTES_MAX;
 use super::member::Member;
@@ -27,7 +30,7 @@ pub(super) struct RoomData {
     replay: Replay,
     /// Nonces of `SendData` seen lately, oldest first.
     nonces: VecDeque<Vec<u8>>,
-    tracks: Vec<tracks::DataTrack>,
+    tracks: tracks::DataTracks,
 }
 
 impl Room {
@@ -105,17 +108,26 @@ impl Room {
 /// Who a packet is for: nobody named = everybody.
 #[derive(Clone, Debug, Default)]
 struct Destinations {
-    identities: Vec<String>,
-    sids: Vec<String>,
+    identities: HashSet<String>,
+    sids: HashSet<String>,
 }
 
 impl Destinations {
+    fn of(packet: &proto::DataPacket) -> Self {
+        let sids = match &packet.value {
+            #[allow(deprecated)] // old clients still name destinations by sid
+            Some(Value::User(user)) => user.destination_sids.iter().cloned().collect(),
+            _ => HashSet::new(),
+        };
+        Self {
+            identities: packet.destination_identities.iter().cloned().collect(),
+            sids,
+        }
+    }
+
     fn include(&self, member: &Member) -> bool {
         (self.identities.is_empty() && self.sids.is_empty())
-            || self
-                .identities
-                .iter()
-                .any(|identity| identity == member.identity())
+            || self.identities.contains(member.identity())
             || self.sids.contains(&member.sid.0)
     }
 }

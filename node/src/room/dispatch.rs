@@ -149,8 +149,23 @@ impl Room {
         }
         let info = member.info.clone();
         for dispatch in self.dispatch.list.clone() {
-            self.launch(&dispatch, kind, Some(info.clone()));
+            if !self.has_job_about(&dispatch.id, kind, &info.identity) {
+                self.launch(&dispatch, kind, Some(info.clone()));
+            }
         }
+    }
+
+    /// The agent of an identity's earlier session goes on with the next one.
+    fn has_job_about(&self, dispatch_id: &str, kind: JobType, identity: &str) -> bool {
+        self.dispatch.jobs.values().any(|job| {
+            job.dispatch_id == dispatch_id
+                && job.r#type() == kind
+                && !self.dispatch.ending.contains(&job.id)
+                && job
+                    .participant
+                    .as_ref()
+                    .is_some_and(|of| of.identity == identity)
+        })
     }
 
     fn launch(
@@ -198,10 +213,7 @@ impl Room {
         let Some(job) = self.dispatch.jobs.get_mut(&update.job_id) else {
             return;
         };
-        let over = matches!(
-            update.state.status(),
-            JobStatus::JsSuccess | JobStatus::JsFailed
-        );
+        let over = is_over_in(&update.state);
         if over && update.state.worker_id.is_empty() {
             // No worker took it: the dispatch never had that job.
             self.dispatch.jobs.remove(&update.job_id);
@@ -224,8 +236,14 @@ impl Room {
         };
         match state.jobs.iter().position(|known| known.id == job.id) {
             Some(index) => state.jobs[index] = job,
-            None if state.jobs.len() < JOBS_MAX => state.jobs.push(job),
-            None => {}
+            None => {
+                if state.jobs.len() >= JOBS_MAX {
+                    // The oldest that is over makes room; those that run are within the bound.
+                    let over = state.jobs.iter().position(is_over);
+                    state.jobs.remove(over.unwrap_or(0));
+                }
+                state.jobs.push(job);
+            }
         }
     }
 
@@ -259,4 +277,12 @@ impl Room {
             self.outputs.push_back(RoomOutput::TerminateJob { job_id });
         }
     }
+}
+
+fn is_over(job: &proto::Job) -> bool {
+    job.state.as_ref().is_some_and(is_over_in)
+}
+
+fn is_over_in(state: &proto::JobState) -> bool {
+    matches!(state.status(), JobStatus::JsSuccess | JobStatus::JsFailed)
 }

@@ -1,7 +1,7 @@
 //! What a room is given by the composition: policy values, the media cores' factory, the token
 //! signer, and the sinks its shell writes to. Plain data and traits; nothing here decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,11 +56,12 @@ pub struct RoomsConfig {
     /// `limit.max_metadata_size`, bytes; 0 = no limit, as in the other `max_` values.
     pub max_metadata_bytes: usize,
     pub max_attributes_bytes: usize,
-    pub max_room_name_chars: usize,
-    pub max_identity_chars: usize,
-    pub max_name_chars: usize,
+    pub max_room_name_bytes: usize,
+    pub max_name_bytes: usize,
     pub max_data_blob_key_chars: usize,
     pub max_data_blobs_bytes: usize,
+    /// `limit.max_data_track_custom_encoding_length`
+    pub max_data_encoding_chars: usize,
     /// `enable_data_tracks`
     pub data_tracks: bool,
     /// `enable_participant_data_blob`
@@ -98,11 +99,11 @@ impl Default for RoomsConfig {
             subscription_limit_audio: 0,
             max_metadata_bytes: 512 * 1024,
             max_attributes_bytes: 64 * 1024,
-            max_room_name_chars: 256,
-            max_identity_chars: 256,
-            max_name_chars: 256,
+            max_room_name_bytes: 256,
+            max_name_bytes: 256,
             max_data_blob_key_chars: 256,
             max_data_blobs_bytes: 64_000,
+            max_data_encoding_chars: 32,
             data_tracks: true,
             data_blobs: false,
             ice_servers: Vec::new(),
@@ -120,6 +121,7 @@ pub trait MediaCore {
     fn track(&self, sid: &TrackSid) -> Option<Arc<proto::TrackInfo>>;
     /// Receives at least one track of that publisher.
     fn subscribes_to(&self, publisher: &ParticipantSid) -> bool;
+    fn publishers(&self) -> BTreeSet<ParticipantSid>;
     /// Tracks being received, audio and video.
     fn subscribed(&self) -> Kinds;
 }
@@ -143,6 +145,10 @@ impl MediaCore for ParticipantMedia {
 
     fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
         self.subscribes_to(publisher)
+    }
+
+    fn publishers(&self) -> BTreeSet<ParticipantSid> {
+        self.publishers()
     }
 
     fn subscribed(&self) -> Kinds {
@@ -178,7 +184,7 @@ pub trait WebhookSink: Send + Sync {
 /// The agent service. Never blocks.
 pub trait JobSink: Send + Sync {
     fn launch(&self, job: JobRequest);
-    fn terminate(&self, room: &str, job_id: &str);
+    fn terminate(&self, job_id: &str);
 }
 
 /// What the cores need.

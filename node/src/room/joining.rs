@@ -1,5 +1,6 @@
 //! A client wants in: limits, the identity's older session, the JoinResponse, and what follows it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use media::types::Protocol;
@@ -13,8 +14,9 @@ use protocol::proto::signal_response::Message;
 use rand::RngExt;
 
 use super::contract::{Attach, AttachError, AttachKind, RoomOutput, SessionId};
+use super::data::DataSubscriptions;
 use super::ice_preference::IcePreference;
-use super::limits::{JOIN_TIMEOUT, TOKEN_REFRESH_INTERVAL};
+use super::limits::{JOIN_TIMEOUT, REFRESHED_TOKEN_BYTES_MAX, TOKEN_REFRESH_INTERVAL};
 use super::member::{Member, MemberData};
 use super::updates::Audience;
 use super::{Room, options, permissions};
@@ -78,6 +80,7 @@ impl Room {
                 claims.attributes.insert(key, value);
             }
         }
+        self.restore_cut_claims(&mut claims);
         if !self.fits(&claims) {
             return Err(AttachError::ClosedByMedia);
         }
@@ -109,8 +112,7 @@ impl Room {
         let environment = self.environment(number, &info.identity);
         let media = (self.services.media)(settings, environment);
         let data = MemberData {
-            auto_subscribe_tracks: attach.auto_subscribe_data_track,
-            next_handle: self.rng.random(),
+            tracks: DataSubscriptions::new(attach.auto_subscribe_data_track, self.rng.random()),
             ..Default::default()
         };
         Ok(Member {
@@ -131,11 +133,28 @@ impl Room {
             has_published: false,
             closing: false,
             drop_on_resume: None,
+            one_shot: attach.one_shot,
+            token_cut: false,
             refresh_at: self.now + TOKEN_REFRESH_INTERVAL,
             join_deadline: Some(self.now + JOIN_TIMEOUT),
             close_at: None,
             absent_since: None,
         })
+    }
+
+    /// A client that starts over with a token of ours brings back what that token had no room for.
+    fn restore_cut_claims(&self, claims: &mut Claims) {
+        let older = self.roster.of_identity(&claims.identity);
+        let Some(older) = older.and_then(|number| self.roster.get(number)) else {
+            return;
+        };
+        if !older.token_cut || !claims.metadata.is_empty() {
+            return;
+        }
+        claims.metadata.clone_from(&older.claims.metadata);
+        if claims.attributes.is_empty() {
+            claims.attributes.clone_from(&older.claims.attributes);
+        }
     }
 
     /// Whether what the token says about the participant is within the limits.
@@ -144,7 +163,7 @@ impl Room {
         let within = |size: usize, max: usize| max == 0 || size <= max;
         let attributes = options::attributes_bytes(claims.attributes.iter());
         within(claims.metadata.len(), config.max_metadata_bytes)
-            && within(claims.name.len(), config.max_name_chars)
+            && within(claims.name.len(), config.max_name_bytes)
             && within(attributes, config.max_attributes_bytes)
     }
 
@@ -179,9 +198,16 @@ impl Room {
         let candidates = match self.ice_preferences.get(self.now, identity) {
             Some(IcePreference::Tcp) => {
                 let all = endpoint.candidates.iter();
-                all.filter(|one| one.protocol == Protocol::Tcp)
+                let wanted: Arc<[_]> = all
+                    .filter(|one| one.protocol == Protocol::Tcp)
                     .cloned()
-                    .collect()
+                    .collect();
+                // This node may have no port for it: better something than nothing.
+                if wanted.is_empty() {
+                    endpoint.candidates
+                } else {
+                    wanted
+                }
             }
             // A TURN server reaches the same ports over UDP.
             None | Some(IcePreference::Tls) => endpoint.candidates,
@@ -250,7 +276,25 @@ impl Room {
             return;
         };
         member.refresh_at = next;
-        match protocol::token::refresh(&self.services.keys, &member.claims, now_s) {
+        let keys = &self.services.keys;
+        let mut token = protocol::token::refresh(keys, &member.claims, now_s);
+        // Browsers can send a token in a URL only: what does not fit stays here.
+        let long = |token: &Result<String, _>| {
+            token
+                .as_ref()
+                .is_ok_and(|token: &String| token.len() > REFRESHED_TOKEN_BYTES_MAX)
+        };
+        member.token_cut = long(&token);
+        if member.token_cut {
+            let mut claims = member.claims.clone();
+            claims.metadata.clear();
+            token = protocol::token::refresh(keys, &claims, now_s);
+            if long(&token) {
+                claims.attributes.clear();
+                token = protocol::token::refresh(keys, &claims, now_s);
+            }
+        }
+        match token {
             Ok(token) => self.tell(number, Message::RefreshToken(token)),
             Err(error) => tracing::warn!(%error, "cannot refresh a token"),
         }

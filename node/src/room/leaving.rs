@@ -6,7 +6,7 @@ use protocol::proto::leave_request::Action;
 use protocol::proto::participant_info::State;
 
 use super::contract::{RoomOutput, SessionId, SessionMessage};
-use super::limits::RECONNECT_GRACE;
+use super::limits::{RECONNECT_GRACE, RESUME_CONNECT_TIMEOUT};
 use super::{Room, leave};
 use crate::participant::MediaInput;
 
@@ -108,11 +108,25 @@ impl Room {
         };
         member.transport_failed = true;
         member.close_at = Some(self.now + RECONNECT_GRACE);
+        if member.one_shot {
+            // It restarts ICE of its own accord, in the session it has (RFC 9725, 4.3.3).
+            return;
+        }
         self.end_session(
             number,
             DisconnectReason::ConnectionTimeout,
             Some(Action::Resume),
         );
+    }
+
+    /// Whoever has no WebSocket to resume on comes back with an offer.
+    pub(super) fn one_shot_restarts(&mut self, number: u16) {
+        if let Some(member) = self.roster.get_mut(number)
+            && member.one_shot
+            && member.transport_failed
+        {
+            member.close_at = Some(self.now + RESUME_CONNECT_TIMEOUT);
+        }
     }
 
     pub(super) fn transport_changed(&mut self, number: u16, state: TransportState) {

@@ -11,6 +11,9 @@ pub(crate) const ROOM_UPDATE_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 /// Tokens live at least ten minutes; half of that leaves time for a client that was asleep.
 pub(crate) const TOKEN_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+/// Longest token that fits into a URL: the HTTP library reads 65,534 bytes, the rest of the query
+/// is some hundred.
+pub(crate) const REFRESHED_TOKEN_BYTES_MAX: usize = 60_000;
 /// A participant whose media never connects is gone after this.
 pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a participant with a failed transport may take to come back.
@@ -26,8 +29,11 @@ pub(crate) const WAITING_BYTES_MAX: usize = 100_000;
 pub(crate) const NONCES_MAX: usize = 256;
 pub(crate) const NONCE_BYTES: usize = 16;
 /// Departures remembered for those whose signal is interrupted.
-pub(crate) const DEPARTED_AGE_MAX: Duration = Duration::from_secs(60);
-pub(crate) const DEPARTED_MAX: usize = 256;
+pub(crate) const DEPARTED_AGE_MAX: Duration = Duration::from_secs(600);
+pub(crate) const DEPARTED_MAX: usize = 1_024;
+/// A WebSocket that was taken for alive may have been dead for this long: the gateway's idle
+/// timeout, and what its last messages took.
+pub(crate) const SIGNAL_SILENCE_MAX: Duration = Duration::from_secs(40);
 /// Participants of a room: the width of a participant's number in a key, less a reserve.
 pub(crate) const PARTICIPANTS_MAX: usize = 60_000;
 /// A receiver must acknowledge an RPC within this; LiveKit's `rpcMaxRoundTripLatency`.
@@ -40,10 +46,19 @@ pub(crate) const RPCS_MAX: usize = 1_000;
 /// Data tracks of one participant; LiveKit has no limit but the 16-bit handle.
 pub(crate) const DATA_TRACKS_MAX: usize = 256;
 pub(crate) const DATA_TRACK_NAME_CHARS_MAX: usize = 256;
-/// Data tracks one participant may ask for before they exist.
+/// What a participant's data tracks may weigh in an update about it, less the newest: each change
+/// of it is told to everybody, with all of them.
+pub(crate) const DATA_TRACKS_BYTES_MAX: usize = 128 * 1024;
+/// Data tracks one participant may ask for before they exist, or ask not to have.
 pub(crate) const DATA_TRACKS_WANTED_MAX: usize = 1_024;
+/// Data tracks one participant receives: it is told all of them whenever one comes or goes.
+pub(crate) const DATA_SUBSCRIPTIONS_MAX: usize = 1_024;
+/// Names of tracks in one request: all that one participant may know of.
+pub(crate) const SIDS_PER_REQUEST_MAX: usize = 10_000;
 /// Entries of a subscription permission.
 pub(crate) const PERMISSION_ENTRIES_MAX: usize = 10_000;
+/// Tracks named in all of them.
+pub(crate) const PERMISSION_SIDS_MAX: usize = 100_000;
 pub(crate) const DISPATCHES_MAX: usize = 1_000;
 /// Jobs launched and not yet over, of all dispatches of a room.
 pub(crate) const JOBS_MAX: usize = 10_000;

@@ -1,7 +1,7 @@
 //! One participant as the room knows it: claims, what others see, session, media core, timers.
 //! Plain state with questions about itself; what happens to it is decided in the other files.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,7 +13,9 @@ use protocol::proto::data_blob_key::Key as BlobKey;
 use protocol::proto::participant_info::{Kind, State};
 
 use super::contract::SessionId;
+use super::data::DataSubscriptions;
 use super::environment::MediaCore;
+use super::permissions::Allowed;
 use crate::participant::{Published, quirks};
 
 pub(super) struct Member {
@@ -29,7 +31,7 @@ pub(super) struct Member {
     pub(super) info: proto::ParticipantInfo,
     pub(super) tracks: Vec<Published>,
     /// Who may subscribe to its tracks; `None` = everybody.
-    pub(super) allow: Option<Vec<proto::TrackPermission>>,
+    pub(super) allow: Option<Allowed>,
     pub(super) data: MemberData,
     /// Loss of each of its transports during the last second.
     pub(super) loss: BTreeMap<TransportKey, f32>,
@@ -42,6 +44,10 @@ pub(super) struct Member {
     /// Its tracks go with it: no update for each of them.
     pub(super) closing: bool,
     pub(super) drop_on_resume: Option<DropOnResume>,
+    /// Signalling by single HTTP requests (WHIP): there is no WebSocket to come back on.
+    pub(super) one_shot: bool,
+    /// Its token is without metadata or attributes, for their length.
+    pub(super) token_cut: bool,
     pub(super) refresh_at: Instant,
     /// Not ACTIVE by then = gone.
     pub(super) join_deadline: Option<Instant>,
@@ -68,12 +74,8 @@ pub(super) struct MemberData {
     pub(super) waiting_bytes: usize,
     /// Highest sequence number of its own reliable packets.
     pub(super) last_sequence: u32,
-    pub(super) auto_subscribe_tracks: bool,
-    /// Data tracks it asked for; they may not exist yet.
-    pub(super) wanted_tracks: BTreeSet<String>,
-    /// Handles it knows data tracks of others by.
-    pub(super) handles: BTreeMap<u16, String>,
-    pub(super) next_handle: u16,
+    /// Data tracks of others.
+    pub(super) tracks: DataSubscriptions,
     pub(super) blobs: HashMap<BlobKey, Vec<u8>>,
 }
 
@@ -140,6 +142,12 @@ impl Member {
             .chain([self.media.deadline()])
             .flatten()
             .min()
+    }
+
+    /// What its data tracks weigh in every update about it.
+    pub(super) fn data_tracks_bytes(&self) -> usize {
+        let infos = self.info.data_tracks.iter();
+        infos.map(prost::Message::encoded_len).sum()
     }
 
     /// Something others see has changed.

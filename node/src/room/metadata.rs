@@ -52,7 +52,7 @@ impl Room {
         attributes: &HashMap<String, String>,
     ) -> Result<(), RoomError> {
         let config = &self.services.config;
-        exceeds("name length", name.len(), config.max_name_chars)?;
+        exceeds("name length", name.len(), config.max_name_bytes)?;
         exceeds("metadata size", metadata.len(), config.max_metadata_bytes)?;
         let kept = self.roster.get(number).into_iter().flat_map(|member| {
             member
@@ -126,6 +126,8 @@ impl Room {
         }
         self.claims_changed(number);
         self.feed(number, MediaInput::Permission(wanted));
+        // It may have become a recorder or an agent, or be none any more: those keep no room.
+        self.lifecycle.observe(self.now, self.roster.independent());
         if revoked_data {
             self.unpublish_data_tracks(number);
         }
@@ -141,6 +143,7 @@ impl Room {
         let mut info = member.info.clone();
         info.set_state(proto::participant_info::State::Disconnected);
         info.tracks.clear();
+        self.updates.withdraw(&info.identity);
         for other in self.roster.numbers() {
             if other != number {
                 self.tell(other, update(vec![info.clone()]));

@@ -98,10 +98,13 @@ impl RoomOptions {
     }
 
     fn check(&self, config: &RoomsConfig) -> Result<(), RoomError> {
+        if self.name.is_empty() {
+            return Err(RoomError::InvalidArgument("no room name".into()));
+        }
         exceeds(
             "room name length",
             self.name.len(),
-            config.max_room_name_chars,
+            config.max_room_name_bytes,
         )?;
         exceeds(
             "metadata size",

@@ -3,30 +3,31 @@
 
 #![allow(deprecated)]
 
+use std::collections::{HashMap, HashSet};
+
 use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
 use protocol::proto::TrackSource;
 use protocol::proto::participant_info::{Kind, KindDetail};
 
+use super::limits::{PERMISSION_ENTRIES_MAX, PERMISSION_SIDS_MAX};
 use super::member::Member;
 
-/// Source names of tokens.
-const SOURCES: [(&str, TrackSource); 4] = [
-    ("camera", TrackSource::Camera),
-    ("microphone", TrackSource::Microphone),
-    ("screen_share", TrackSource::ScreenShare),
-    ("screen_share_audio", TrackSource::ScreenShareAudio),
-];
+/// The source a token names. An unknown name stays in the list as UNKNOWN, as upstream has it: an
+/// empty list would allow everything.
+fn source_of(name: &str) -> TrackSource {
+    TrackSource::from_str_name(&name.to_ascii_uppercase()).unwrap_or_default()
+}
+
+/// Its name in tokens.
+pub(crate) fn source_name(source: i32) -> String {
+    let source = TrackSource::try_from(source).unwrap_or_default();
+    source.as_str_name().to_ascii_lowercase()
+}
 
 pub(super) fn from_claims(claims: &Claims) -> proto::ParticipantPermission {
     let none = VideoGrant::default();
     let video = claims.video.as_ref().unwrap_or(&none);
-    let source = |name: &String| {
-        SOURCES
-            .iter()
-            .find(|(known, _)| *known == name.to_ascii_lowercase())
-            .map(|(_, source)| i32::from(*source))
-    };
     proto::ParticipantPermission {
         can_subscribe: video.may_subscribe(),
         can_publish: video.may_publish(),
@@ -34,7 +35,7 @@ pub(super) fn from_claims(claims: &Claims) -> proto::ParticipantPermission {
         can_publish_sources: video
             .can_publish_sources
             .iter()
-            .filter_map(source)
+            .map(|name| i32::from(source_of(name)))
             .collect(),
         hidden: video.hidden,
         recorder: video.recorder,
@@ -54,12 +55,7 @@ pub(super) fn into_claims(permission: &proto::ParticipantPermission, claims: &mu
     video.can_publish_sources = permission
         .can_publish_sources
         .iter()
-        .filter_map(|source| {
-            SOURCES
-                .iter()
-                .find(|(_, known)| i32::from(*known) == *source)
-        })
-        .map(|(name, _)| (*name).to_owned())
+        .map(|source| source_name(*source))
         .collect();
     video.can_update_own_metadata = Some(permission.can_update_metadata);
     video.can_subscribe_metrics = Some(permission.can_subscribe_metrics);
@@ -85,17 +81,60 @@ pub(super) fn kind_detail(name: &str) -> Option<i32> {
     KindDetail::from_str_name(&name.to_ascii_uppercase()).map(i32::from)
 }
 
+/// Whom a publisher lets have which of its tracks: asked for each of its tracks and subscribers
+/// whenever a track changes.
+#[derive(Debug, Default)]
+pub(super) struct Allowed {
+    by_sid: HashMap<String, Tracks>,
+    by_identity: HashMap<String, Tracks>,
+}
+
+#[derive(Debug, Default)]
+struct Tracks {
+    all: bool,
+    sids: HashSet<String>,
+}
+
+impl Tracks {
+    fn have(&self, track: &str) -> bool {
+        self.all || self.sids.contains(track)
+    }
+}
+
+impl Allowed {
+    /// What is beyond the bounds is not allowed.
+    pub(super) fn new(entries: Vec<proto::TrackPermission>) -> Self {
+        let mut allowed = Self::default();
+        let mut left = PERMISSION_SIDS_MAX;
+        for entry in entries.into_iter().take(PERMISSION_ENTRIES_MAX) {
+            let sids: Vec<String> = entry.track_sids.into_iter().take(left).collect();
+            left -= sids.len();
+            for (map, name) in [
+                (&mut allowed.by_sid, entry.participant_sid),
+                (&mut allowed.by_identity, entry.participant_identity),
+            ] {
+                if !name.is_empty() {
+                    let tracks = map.entry(name).or_default();
+                    tracks.all |= entry.all_tracks;
+                    tracks.sids.extend(sids.iter().cloned());
+                }
+            }
+        }
+        allowed
+    }
+
+    fn lets(&self, subscriber: &Member, track: &str) -> bool {
+        let by_sid = self.by_sid.get(&subscriber.sid.0);
+        let by_identity = self.by_identity.get(subscriber.identity());
+        let either = [by_sid, by_identity].into_iter().flatten();
+        either.into_iter().any(|tracks| tracks.have(track))
+    }
+}
+
 /// Whether `publisher` lets `subscriber` have `track`. Recorders are exempt.
 pub(super) fn allows(publisher: &Member, subscriber: &Member, track: &str) -> bool {
-    let Some(entries) = &publisher.allow else {
+    let Some(allowed) = &publisher.allow else {
         return true;
     };
-    subscriber.is_recorder()
-        || entries.iter().any(|entry| {
-            let named = (!entry.participant_sid.is_empty()
-                && entry.participant_sid == subscriber.sid.0)
-                || (!entry.participant_identity.is_empty()
-                    && entry.participant_identity == subscriber.identity());
-            named && (entry.all_tracks || entry.track_sids.iter().any(|sid| sid == track))
-        })
+    subscriber.is_recorder() || allowed.lets(subscriber, track)
 }

@@ -2,7 +2,7 @@
 //! transports, told every 5 s if it changed. The scale is LiveKit's
 //! (`connectionquality/scorer.go`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use media::TransportKey;
@@ -108,13 +108,15 @@ impl Room {
             return;
         }
         let knows_lost = member.protocol() >= PROTOCOL_WITH_LOST;
-        let updates: Vec<_> = scores
+        let publishers = member.media.publishers();
+        let heard = publishers
             .iter()
-            .filter_map(|(number, score)| {
-                let about = self.roster.get(*number)?;
-                if *number != listener && !member.media.subscribes_to(&about.sid) {
-                    return None;
-                }
+            .filter_map(|sid| self.roster.of_sid(sid.as_str()));
+        let about: BTreeSet<u16> = heard.chain([listener]).collect();
+        let updates: Vec<_> = about
+            .into_iter()
+            .filter_map(|number| {
+                let (about, score) = (self.roster.get(number)?, scores.get(&number)?);
                 let quality = match grade(*score) {
                     ConnectionQuality::Lost if !knows_lost => ConnectionQuality::Poor,
                     grade => grade,

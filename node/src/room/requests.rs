@@ -10,6 +10,7 @@ use protocol::proto::{DisconnectReason, RequestResponse};
 
 use super::Room;
 use super::contract::SessionId;
+use super::limits::DATA_TRACKS_MAX;
 use crate::participant::MediaInput;
 
 /// First protocol that wants to hear of requests that went well.
@@ -22,7 +23,10 @@ impl Room {
             return;
         };
         match message {
-            SignalRequest::Offer(offer) => self.feed(number, MediaInput::Offer(offer)),
+            SignalRequest::Offer(offer) => {
+                self.one_shot_restarts(number);
+                self.feed(number, MediaInput::Offer(offer));
+            }
             SignalRequest::Answer(answer) => self.feed(number, MediaInput::Answer(answer)),
             SignalRequest::Trickle(trickle) => self.feed(number, MediaInput::Trickle(trickle)),
             SignalRequest::AddTrack(request) => self.feed(number, MediaInput::AddTrack(request)),
@@ -116,7 +120,8 @@ impl Room {
                     .any(|known| known.sid == info.sid)
             })
         };
-        if !state.publish_data_tracks.iter().all(known) {
+        let tracks = &state.publish_data_tracks;
+        if tracks.len() > DATA_TRACKS_MAX || !tracks.iter().all(known) {
             let leave = Some(proto::leave_request::Action::Reconnect);
             self.close_member(number, DisconnectReason::StateMismatch, leave);
             return;

@@ -5,7 +5,7 @@ use protocol::proto;
 use protocol::proto::signal_response::Message;
 
 use super::contract::{Attach, RoomOutput, SessionId, SessionMessage};
-use super::limits::RESUME_CONNECT_TIMEOUT;
+use super::limits::{RESUME_CONNECT_TIMEOUT, SIGNAL_SILENCE_MAX};
 use super::member::DropOnResume;
 use super::updates::update;
 use super::{Room, leave};
@@ -20,6 +20,14 @@ impl Room {
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
+        let absent = self.roster.get(number).and_then(|one| one.absent_since);
+        // What was said to a dead WebSocket was heard by nobody, however late that was noticed.
+        let noticed = absent.unwrap_or(self.now);
+        let since = noticed.checked_sub(SIGNAL_SILENCE_MAX).unwrap_or(noticed);
+        let Some(missed) = self.updates.departed_since(since) else {
+            self.send_away(attach.session, attach.client.protocol);
+            return;
+        };
         if let Some(old) = self.roster.set_session(number, Some(attach.session)) {
             // No Leave: it would make the client reconnect from scratch.
             self.close_session(old);
@@ -27,7 +35,7 @@ impl Room {
         let Some(member) = self.roster.get_mut(number) else {
             return;
         };
-        let since = member.absent_since.take();
+        member.absent_since = None;
         member.close_at = member
             .transport_failed
             .then_some(self.now + RESUME_CONNECT_TIMEOUT);
@@ -46,7 +54,6 @@ impl Room {
             self.drop_again(number, attach.session);
             return;
         }
-        let missed = self.updates.departed_since(since.unwrap_or(self.now));
         let missed: Vec<_> = missed
             .into_iter()
             .filter(|gone| self.roster.of_identity(&gone.identity).is_none())
@@ -60,7 +67,7 @@ impl Room {
         self.tell(number, Message::RoomUpdate(proto::RoomUpdate { room }));
         self.refresh_token(number);
         self.feed(number, MediaInput::Resumed);
-        self.tell_data_handles(number);
+        self.retell_data_handles(number);
     }
 
     /// Everybody a participant may see, itself included.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Recipient};
+use protocol::proto;
 use tokio::sync::oneshot;
 
 use super::Room;
@@ -27,6 +28,11 @@ pub(crate) enum ToRoom {
     },
     Call {
         request: RoomCall,
+        reply: oneshot::Sender<Result<RoomReply, RoomError>>,
+    },
+    /// Creates a room that exists already: it describes itself.
+    Create {
+        request: Box<proto::CreateRoomRequest>,
         reply: oneshot::Sender<Result<RoomReply, RoomError>>,
     },
     /// Inputs that need no answer channel: signals, closings, facts of shards, jobs, `Stop`.
@@ -72,12 +78,26 @@ impl RoomActor {
 
     fn step(&mut self, input: Option<RoomInput>, ctx: &mut Context<Self>) {
         if let Some(input) = input {
-            self.room.handle(Instant::now(), input);
+            let now = Instant::now();
+            self.room.set_clock(now, SystemTime::now());
+            self.room.handle(now, input);
         }
         while let Some(output) = self.room.poll() {
             self.carry_out(output);
         }
         self.set_alarm(ctx);
+    }
+
+    fn call(
+        &mut self,
+        request: RoomCall,
+        reply: oneshot::Sender<Result<RoomReply, RoomError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        self.calls.insert(call, reply);
+        self.step(Some(RoomInput::Call { call, request }), ctx);
     }
 
     fn carry_out(&mut self, output: RoomOutput) {
@@ -97,7 +117,7 @@ impl RoomActor {
             RoomOutput::Shard(command) => self.sinks.shards.send(self.key, command),
             RoomOutput::Webhook(event) => self.sinks.webhooks.publish(*event),
             RoomOutput::LaunchJob(job) => self.sinks.jobs.launch(*job),
-            RoomOutput::TerminateJob { job_id } => self.sinks.jobs.terminate(&self.name, &job_id),
+            RoomOutput::TerminateJob { job_id } => self.sinks.jobs.terminate(&job_id),
             RoomOutput::Ended => {
                 self.ended = true;
                 self.registry.do_send(rooms::Ended { key: self.key });
@@ -124,13 +144,28 @@ impl RoomActor {
         self.alarm.set(self.room.deadline().filter(|_| !ended), ctx);
     }
 
-    /// The room is over but its name was looked up before the registry knew: joiners go back to
-    /// the registry, which makes a new room; calls learn that the room is gone.
+    /// The room is over but its name was looked up before the registry knew: joiners and whoever
+    /// creates go back to the registry, which makes a new room; other calls learn that it is gone.
     fn bounce(&mut self, message: ToRoom) {
         match message {
             ToRoom::Attach { attach, recipient } => {
                 self.registry
                     .do_send(rooms::AttachSession { attach, recipient });
+            }
+            ToRoom::Create { request, reply } => {
+                let request = *request;
+                self.registry.do_send(rooms::Create { request, reply });
+            }
+            ToRoom::Call {
+                request: request @ RoomCall::CreateDispatch(_),
+                reply,
+            } => {
+                let room = self.name.clone();
+                self.registry.do_send(rooms::Call {
+                    room,
+                    request,
+                    reply,
+                });
             }
             ToRoom::Call { reply, .. } => {
                 let _ = reply.send(Err(RoomError::NotFound(rooms::NO_SUCH_ROOM.into())));
@@ -181,12 +216,8 @@ impl Handler<ToRoom> for RoomActor {
                 self.sessions.insert(attach.session, recipient);
                 self.step(Some(RoomInput::Attach(attach)), ctx);
             }
-            ToRoom::Call { request, reply } => {
-                let call = CallId(self.next_call);
-                self.next_call += 1;
-                self.calls.insert(call, reply);
-                self.step(Some(RoomInput::Call { call, request }), ctx);
-            }
+            ToRoom::Call { request, reply } => self.call(request, reply, ctx),
+            ToRoom::Create { reply, .. } => self.call(RoomCall::Describe, reply, ctx),
             ToRoom::Input(input) => {
                 if let RoomInput::SessionClosed(session) = &input {
                     self.sessions.remove(session);

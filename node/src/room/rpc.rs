@@ -143,7 +143,11 @@ impl Room {
             Some(Answer::Error(failure)) => {
                 Err(error(failure.code, &failure.message, &failure.data))
             }
-            Some(Answer::CompressedPayload(_)) | None => Ok(String::new()),
+            // Asked with a version that has no compression.
+            Some(Answer::CompressedPayload(_)) => {
+                Err(error(1500, "Compressed responses are not supported", ""))
+            }
+            None => Ok(String::new()),
         };
         let id = id.clone();
         self.rpcs.pending.remove(&id);

@@ -74,6 +74,7 @@ impl Room {
             let Some(member) = self.roster.get(listener) else {
                 continue;
             };
+            let publishers = member.media.publishers();
             let speakers: Vec<_> = changes
                 .iter()
                 .filter(|(number, _)| {
@@ -81,7 +82,7 @@ impl Room {
                         || self
                             .roster
                             .get(*number)
-                            .is_some_and(|speaker| member.media.subscribes_to(&speaker.sid))
+                            .is_some_and(|speaker| publishers.contains(&speaker.sid))
                 })
                 .map(|(_, info)| info.clone())
                 .collect();

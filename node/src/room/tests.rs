@@ -5,6 +5,7 @@
 
 mod calls;
 mod data;
+mod hostile;
 mod joining;
 mod lifetime;
 mod resume;
@@ -61,6 +62,12 @@ impl MediaCore for ScriptedMedia {
 
     fn subscribed(&self) -> crate::participant::contract::Kinds {
         Default::default()
+    }
+
+    fn publishers(&self) -> BTreeSet<ParticipantSid> {
+        let script = self.0.lock().unwrap();
+        let sids = script.subscribes.iter();
+        sids.map(|sid| ParticipantSid(sid.clone())).collect()
     }
 
     fn subscribes_to(&self, publisher: &ParticipantSid) -> bool {
@@ -245,6 +252,7 @@ impl House {
             adaptive_stream: false,
             subscriber_allow_pause: None,
             disable_ice_lite: false,
+            one_shot: false,
             single_peer_connection: false,
             attributes: Default::default(),
             publisher_offer: None,

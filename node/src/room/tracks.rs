@@ -1,15 +1,18 @@
 //! Published tracks: shown to others, offered to their media cores, withdrawn; and who may
 //! subscribe to them.
 
+use std::collections::HashSet;
+
 use media::types::Codec;
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
 
 use super::Room;
-use super::limits::PERMISSION_ENTRIES_MAX;
+use super::limits::SIDS_PER_REQUEST_MAX;
 use super::member::Member;
-use super::permissions;
+use super::permissions::{self, Allowed};
 use super::updates::Audience;
+use crate::participant::limits::SID_BYTES_MAX;
 use crate::participant::{MediaInput, Published, Source};
 
 impl Room {
@@ -154,35 +157,22 @@ impl Room {
         participant_tracks: Vec<proto::ParticipantTracks>,
         subscribed: bool,
     ) {
-        for sid in track_sids {
-            let publisher = self.publisher_of(&sid);
-            let input = MediaInput::Subscribe {
-                track: TrackSid(sid),
-                publisher,
-                subscribed,
-            };
-            self.feed(number, input);
-        }
-        for entry in participant_tracks {
-            let publisher = Some(ParticipantSid(entry.participant_sid))
-                .filter(|publisher| !publisher.0.is_empty());
-            for sid in entry.track_sids {
-                let publisher = publisher.clone();
-                let input = MediaInput::Subscribe {
-                    track: TrackSid(sid),
-                    publisher,
-                    subscribed,
-                };
-                self.feed(number, input);
+        let of_participants = participant_tracks
+            .into_iter()
+            .flat_map(|entry| entry.track_sids);
+        // Each once: a sid costs little to send and a look at the connection to serve.
+        let mut known = HashSet::new();
+        let sids = track_sids
+            .into_iter()
+            .chain(of_participants)
+            .filter(|sid| !sid.is_empty() && sid.len() <= SID_BYTES_MAX)
+            .take(SIDS_PER_REQUEST_MAX);
+        for sid in sids {
+            if known.insert(sid.clone()) {
+                let track = TrackSid(sid);
+                self.feed(number, MediaInput::Subscribe { track, subscribed });
             }
         }
-    }
-
-    fn publisher_of(&self, track: &str) -> Option<ParticipantSid> {
-        self.roster
-            .iter()
-            .find(|member| member.tracks.iter().any(|known| known.info.sid == track))
-            .map(|member| member.sid.clone())
     }
 
     /// `subscription_permission`: who may have this publisher's tracks from now on.
@@ -194,9 +184,8 @@ impl Room {
         let Some(member) = self.roster.get_mut(number) else {
             return;
         };
-        let mut entries = permission.track_permissions;
-        entries.truncate(PERMISSION_ENTRIES_MAX);
-        member.allow = (!permission.all_participants).then_some(entries);
+        member.allow =
+            (!permission.all_participants).then(|| Allowed::new(permission.track_permissions));
         let tracks: Vec<String> = member
             .tracks
             .iter()
@@ -205,9 +194,7 @@ impl Room {
         for track in tracks {
             self.offer_track(number, &track);
         }
-        for other in self.roster.numbers() {
-            self.sync_data_subscriptions(other);
-        }
+        self.sync_data_tracks_of(number);
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Updates {
     flush_at: Option<Instant>,
     /// Who left lately, for those whose signal is interrupted.
     departed: VecDeque<(Instant, proto::ParticipantInfo)>,
+    /// When the newest of those left that are no longer in `departed`.
+    forgotten: Option<Instant>,
 }
 
 impl Updates {
@@ -46,23 +48,33 @@ impl Updates {
         self.flush_at.get_or_insert(now + UPDATE_BATCH_INTERVAL);
     }
 
-    fn remember_departure(&mut self, now: Instant, info: proto::ParticipantInfo) {
+    /// What waits about an identity is not said any more.
+    pub(super) fn withdraw(&mut self, identity: &str) {
+        self.pending.remove(identity);
+    }
+
+    fn remember_departure(&mut self, now: Instant, mut info: proto::ParticipantInfo) {
         let old = |at: Instant| now.saturating_duration_since(at) > DEPARTED_AGE_MAX;
         while self.departed.len() >= DEPARTED_MAX
             || self.departed.front().is_some_and(|(at, _)| old(*at))
         {
-            self.departed.pop_front();
+            if let Some((at, _)) = self.departed.pop_front() {
+                self.forgotten = Some(at);
+            }
         }
+        // Nobody needs more of somebody who left than who it was.
+        info.metadata.clear();
+        info.attributes.clear();
         self.departed.push_back((now, info));
     }
 
-    /// Who left since then, newest information of each.
-    pub(super) fn departed_since(&self, since: Instant) -> Vec<proto::ParticipantInfo> {
-        self.departed
-            .iter()
-            .filter(|(at, _)| *at >= since)
-            .map(|(_, info)| info.clone())
-            .collect()
+    /// Who left since then, newest information of each; `None` if some are forgotten already.
+    pub(super) fn departed_since(&self, since: Instant) -> Option<Vec<proto::ParticipantInfo>> {
+        if self.forgotten.is_some_and(|at| at >= since) {
+            return None;
+        }
+        let departed = self.departed.iter().filter(|(at, _)| *at >= since);
+        Some(departed.map(|(_, info)| info.clone()).collect())
     }
 }
 
@@ -85,12 +97,12 @@ impl Room {
             return;
         }
         // A new session of a publisher shows at once that the tracks of the old one are gone.
-        let replaces = self
-            .updates
-            .departed
-            .iter()
-            .any(|(_, gone)| gone.identity == info.identity && gone.is_publisher)
-            && info.version <= 1;
+        let replaces = info.version <= 1
+            && self
+                .updates
+                .departed
+                .iter()
+                .any(|(_, gone)| gone.identity == info.identity && gone.is_publisher);
         if audience == Audience::EverybodyNow || info.is_publisher || replaces {
             self.updates.pending.remove(&info.identity);
             let except = (audience == Audience::Others).then_some(number);

@@ -19,13 +19,13 @@ use crate::room::environment::{IsFull, Services, Sinks};
 use crate::room::room_actor::{RoomActor, ToRoom};
 use crate::room::{Room, RoomOptions, leave};
 
-type CallReply = oneshot::Sender<Result<RoomReply, RoomError>>;
+pub(crate) type CallReply = oneshot::Sender<Result<RoomReply, RoomError>>;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Create {
-    pub(super) request: proto::CreateRoomRequest,
-    pub(super) reply: CallReply,
+pub(crate) struct Create {
+    pub(crate) request: proto::CreateRoomRequest,
+    pub(crate) reply: CallReply,
 }
 
 #[derive(Message)]
@@ -37,10 +37,10 @@ pub(super) struct Find {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Call {
-    pub(super) room: String,
-    pub(super) request: RoomCall,
-    pub(super) reply: CallReply,
+pub(crate) struct Call {
+    pub(crate) room: String,
+    pub(crate) request: RoomCall,
+    pub(crate) reply: CallReply,
 }
 
 #[derive(Message)]
@@ -190,10 +190,8 @@ impl Handler<Create> for Registry {
                 }
             },
         };
-        room.do_send(ToRoom::Call {
-            request: RoomCall::Describe,
-            reply,
-        });
+        let request = Box::new(request);
+        room.do_send(ToRoom::Create { request, reply });
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use actix_web::http::header::{HeaderMap, USER_AGENT};
 use protocol::proto::ClientInfo;
-use protocol::proto::client_info::Sdk;
+use protocol::proto::client_info::{Capability, Sdk};
 
 use super::limits::CLIENT_TEXT_BYTES_MAX;
 
@@ -39,6 +39,14 @@ pub(super) fn complete(client: &mut ClientInfo, headers: &HeaderMap, peer: Optio
             client.os = name.to_owned();
         }
     }
+    // Others see them; each is worth saying once.
+    let mut known = Vec::new();
+    for capability in std::mem::take(&mut client.capabilities) {
+        if !known.contains(&capability) && Capability::try_from(capability).is_ok() {
+            known.push(capability);
+        }
+    }
+    client.capabilities = known;
     for text in [
         &mut client.version,
         &mut client.os,
@@ -171,6 +179,17 @@ mod tests {
             "198.51.100.1, 10.0.0.1"
         );
         assert_eq!(completed(Sdk::Js, &[]).address, "192.0.2.7");
+    }
+
+    #[test]
+    fn capabilities_are_told_once_each_and_only_known_ones() {
+        let known = Capability::CapPacketTrailer as i32;
+        let mut client = ClientInfo {
+            capabilities: [known, 77].repeat(1000),
+            ..Default::default()
+        };
+        complete(&mut client, &HeaderMap::new(), None);
+        assert_eq!(client.capabilities, [known]);
     }
 
     #[test]

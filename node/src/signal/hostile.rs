@@ -221,6 +221,7 @@ fn attach(session: SessionId, identity: &str, single: bool) -> Attach {
         adaptive_stream: true,
         subscriber_allow_pause: None,
         disable_ice_lite: false,
+        one_shot: false,
         single_peer_connection: single,
         attributes: Default::default(),
         publisher_offer: None,

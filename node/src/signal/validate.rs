@@ -68,13 +68,14 @@ pub(super) fn attach(
 ) -> Result<Attach, Refusal> {
     let bad = |text: String| Refusal::new(StatusCode::BAD_REQUEST, text);
     check_names(&claims, settings).map_err(bad)?;
-    let mut video = claims.video.take().unwrap_or_default();
+    let mut video = claims.video.clone().unwrap_or_default();
     if let Some(twin) = &params.publish {
         if !video.may_publish() {
             return Err(Refusal::new(StatusCode::UNAUTHORIZED, NO_PERMISSIONS));
         }
         video.can_subscribe = Some(false);
         claims.identity = format!("{}#{twin}", claims.identity);
+        check_names(&claims, settings).map_err(bad)?;
     }
     let own = !params.attributes.is_empty() || !params.metadata.is_empty();
     if own && !video.may_update_own_metadata() {
@@ -96,6 +97,7 @@ pub(super) fn attach(
         adaptive_stream: params.adaptive_stream,
         subscriber_allow_pause: params.subscriber_allow_pause,
         disable_ice_lite: params.disable_ice_lite,
+        one_shot: false,
         single_peer_connection: params.single_peer_connection,
         attributes: params
             .attributes
@@ -207,6 +209,8 @@ mod tests {
         let twin = admitted(claims("alice", "r"), "publish=screen").unwrap();
         assert_eq!(twin.claims.identity, "alice#screen");
         assert!(!twin.claims.video.unwrap().may_subscribe());
+        let long = format!("publish={}", "x".repeat(252));
+        assert_eq!(text(admitted(claims("alice", "r"), &long)).0, 400);
         let mut mute = claims("alice", "r");
         mute.video.as_mut().unwrap().can_publish = Some(false);
         assert_eq!(text(admitted(mute, "publish=screen")).0, 401);

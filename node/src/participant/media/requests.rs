@@ -1,6 +1,7 @@
 //! Requests that change tracks and subscriptions: mute, TrackInfo updates, settings, permissions,
 //! SyncState. Each is answered by the parts that own the state.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use media::types::Codec;
@@ -11,6 +12,7 @@ use protocol::proto::signal_response::Message;
 
 use super::ParticipantMedia;
 use crate::participant::contract::MediaOutput;
+use crate::participant::limits::{PENDING_TRACKS_MAX, PUBLICATIONS_MAX, SUBSCRIPTIONS_MAX};
 use crate::participant::pending_tracks::Awaited;
 use crate::participant::track_settings::TrackSettings;
 use crate::participant::{permission, quirks, track_info};
@@ -36,7 +38,7 @@ impl ParticipantMedia {
 
     pub(super) fn update_audio(&mut self, now: Instant, request: proto::UpdateLocalAudioTrack) {
         let (micros, features) = (self.micros(now), request.features.clone());
-        let change = |info: &mut proto::TrackInfo| track_info::set_audio_features(info, features);
+        let change = |info: &mut proto::TrackInfo| track_info::set_audio_features(info, &features);
         if !self
             .publications
             .update(&request.track_sid, micros, &mut self.out, change)
@@ -62,7 +64,8 @@ impl ParticipantMedia {
 
     pub(super) fn track_setting(&mut self, now: Instant, request: &proto::UpdateTrackSettings) {
         let settings = TrackSettings::from_request(request);
-        for sid in &request.track_sids {
+        let sids: BTreeSet<&String> = request.track_sids.iter().collect();
+        for sid in sids.into_iter().take(SUBSCRIPTIONS_MAX) {
             let sid = TrackSid(sid.clone());
             self.subscriptions.set_settings(sid.clone(), settings);
             self.reconcile(now, &[sid]);
@@ -134,11 +137,16 @@ impl ParticipantMedia {
                 .as_ref()
                 .is_none_or(|info| self.publications.info(&info.sid).is_some())
         };
-        if !state.publish_tracks.iter().all(known) {
+        let tracks = &state.publish_tracks;
+        if tracks.len() > PUBLICATIONS_MAX + PENDING_TRACKS_MAX || !tracks.iter().all(known) {
             self.out.push(MediaOutput::FullReconnect);
             return;
         }
-        for sid in state.track_sids_disabled {
+        for sid in state
+            .track_sids_disabled
+            .into_iter()
+            .take(SUBSCRIPTIONS_MAX)
+        {
             self.subscriptions.disable(TrackSid(sid));
         }
         if let Some(subscription) = state.subscription {
@@ -146,7 +154,8 @@ impl ParticipantMedia {
                 .participant_tracks
                 .into_iter()
                 .flat_map(|tracks| tracks.track_sids);
-            for sid in subscription.track_sids.into_iter().chain(of_participants) {
+            let sids = subscription.track_sids.into_iter().chain(of_participants);
+            for sid in sids.take(SUBSCRIPTIONS_MAX) {
                 self.subscriptions
                     .wish(now, TrackSid(sid), subscription.subscribe);
             }

@@ -344,3 +344,16 @@ fn a_first_offer_without_data_needs_no_channels() {
     stage.connect(transport);
     assert!(stage.has(|output| matches!(output, MediaOutput::DataReady)));
 }
+
+#[test]
+fn texts_that_everybody_would_be_told_are_short() {
+    let mut stage = Stage::dual();
+    let mut long = request("cid", Microphone);
+    long.name = "x".repeat(2_000);
+    stage.feed(MediaInput::AddTrack(long));
+    assert!(stage.track_published().is_empty());
+    let mut odd = request("cid", Microphone);
+    odd.audio_features = [4, 99].repeat(1_000);
+    stage.feed(MediaInput::AddTrack(odd));
+    assert_eq!(stage.track_published()[0].audio_features, [4]);
+}

@@ -218,7 +218,6 @@ fn a_failed_transport_is_reported_and_closing_tears_everything_down() {
     assert_eq!(stage.media.deadline(), None);
     stage.feed(MediaInput::Subscribe {
         track: TrackSid("TR_x".into()),
-        publisher: None,
         subscribed: true,
     });
     assert_eq!(stage.media.deadline(), None);

@@ -23,7 +23,6 @@ fn camera() -> MediaInput {
 fn subscribe(sid: &str, subscribed: bool) -> MediaInput {
     MediaInput::Subscribe {
         track: TrackSid(sid.into()),
-        publisher: None,
         subscribed,
     }
 }

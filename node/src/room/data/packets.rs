@@ -69,13 +69,7 @@ impl Room {
         packet: proto::DataPacket,
         for_whom: Audience,
     ) {
-        let destinations = Destinations {
-            identities: packet.destination_identities.clone(),
-            sids: match &packet.value {
-                Some(Value::User(user)) => user.destination_sids.clone(),
-                _ => Vec::new(),
-            },
-        };
+        let destinations = Destinations::of(&packet);
         let payload = Bytes::from(packet.encode_to_vec());
         for number in self.roster.numbers() {
             let Some(member) = self.roster.get(number) else {

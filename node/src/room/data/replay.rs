@@ -1,6 +1,6 @@
 //! Reliable packets of the last moments, for those who resume and say what they got last.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -67,12 +67,17 @@ impl Room {
         let Some(member) = self.roster.get(number) else {
             return;
         };
+        let mut got: HashMap<&str, u32> = HashMap::new();
+        for state in states {
+            let last = got.entry(&state.publisher_sid).or_insert(state.last_seq);
+            *last = state.last_seq.min(*last);
+        }
         let missed = |kept: &&Kept| {
             kept.publisher_sid != member.sid.0
                 && kept.destinations.include(member)
-                && states.iter().any(|state| {
-                    state.publisher_sid == kept.publisher_sid && kept.sequence > state.last_seq
-                })
+                && got
+                    .get(kept.publisher_sid.as_str())
+                    .is_some_and(|last| kept.sequence > *last)
         };
         let payloads: Vec<Bytes> = self
             .data
