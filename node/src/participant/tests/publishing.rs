@@ -357,3 +357,19 @@ fn texts_that_everybody_would_be_told_are_short() {
     stage.feed(MediaInput::AddTrack(odd));
     assert_eq!(stage.track_published()[0].audio_features, [4]);
 }
+
+#[test]
+fn clients_that_stop_at_messages_they_do_not_know_get_no_responses() {
+    let mut old = settings(false);
+    old.client.sdk = proto::client_info::Sdk::Rust as i32;
+    old.client.protocol = 9;
+    let mut stage = Stage::joined(old);
+    stage.feed(MediaInput::Mute {
+        track: protocol::ids::TrackSid("TR_none".into()),
+        muted: true,
+        from_admin: false,
+    });
+    let responses = stage.signals().into_iter();
+    let responses = responses.filter(|signal| matches!(signal, Message::RequestResponse(_)));
+    assert_eq!(responses.count(), 0);
+}

@@ -245,3 +245,75 @@ fn the_time_of_day_follows_the_clock_when_it_is_set() {
     house.enter("alice");
     assert_eq!(house.member("alice").info.joined_at, 1_800_000_000);
 }
+
+#[test]
+fn a_room_without_a_name_is_refused() {
+    let request = proto::CreateRoomRequest::default();
+    let refused = RoomOptions::from_request(&request, &RoomsConfig::default());
+    assert!(matches!(refused, Err(RoomError::InvalidArgument(_))));
+}
+
+#[test]
+fn whoever_may_use_tcp_only_gets_something_where_there_is_no_tcp() {
+    let mut house = House::new();
+    let tcp = Some(ice_preference::IcePreference::Tcp);
+    house.room.ice_preferences.set(house.now, "alice", tcp);
+    let udp: Arc<[LocalCandidate]> = both_protocols()
+        .iter()
+        .filter(|candidate| candidate.protocol == Protocol::Udp)
+        .cloned()
+        .collect();
+    let only_udp = udp.clone();
+    let services = Services {
+        config: house.room.services.config.clone(),
+        endpoint: Arc::new(move |_| Endpoint {
+            candidates: only_udp.clone(),
+            fingerprint: Fingerprint {
+                algorithm: "sha-256".into(),
+                digest: vec![0; 32],
+            },
+            ufrag_prefix: 'a',
+        }),
+        media: house.room.services.media.clone(),
+        keys: house.room.services.keys.clone(),
+    };
+    house.room.services = Arc::new(services);
+    house.enter("alice");
+    let script = house.script("alice");
+    assert_eq!(script.lock().unwrap().candidates, udp);
+}
+
+#[test]
+fn an_rpc_answered_with_compression_is_an_error() {
+    use prost::Message as _;
+    use proto::data_packet::Value;
+    let mut house = House::new();
+    house.enter("alice");
+    house.input(RoomInput::Call {
+        call: CallId(9),
+        request: RoomCall::PerformRpc(proto::PerformRpcRequest {
+            destination_identity: "alice".into(),
+            ..Default::default()
+        }),
+    });
+    let asked = house.sent_data("alice", "_reliable").pop().unwrap();
+    let asked = proto::DataPacket::decode(asked).unwrap();
+    let Some(Value::RpcRequest(request)) = asked.value else {
+        panic!("no request")
+    };
+    let answer = proto::DataPacket {
+        value: Some(Value::RpcResponse(proto::RpcResponse {
+            request_id: request.id,
+            value: Some(proto::rpc_response::Value::CompressedPayload(vec![1])),
+        })),
+        ..Default::default()
+    };
+    house.media(
+        "alice",
+        MediaOutput::Data {
+            label: "_reliable".into(),
+            payload: Bytes::from(answer.encode_to_vec()),
+        },
+    );
+    assert!(matches!(house.replies.pop(), Some(Err(_))));
+}
