@@ -2,10 +2,8 @@
 //! a connection names the shard it goes to. Driven by a worker. Until its shard has taken a check a
 //! connection is a stranger's: those are few, of each network too, and short-lived.
 
+mod counters;
 mod strangers;
-
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -27,6 +25,7 @@ use crate::limits::{
 };
 use crate::worker::steering::{Owner, Steering};
 
+pub use counters::TcpCounters;
 use strangers::Strangers;
 
 /// Opens a listener for ICE-TCP.
@@ -40,17 +39,6 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(TCP_STRANGERS_MAX).unwrap_or(i32::MAX))?;
     Ok(socket.into())
-}
-
-/// Figures since the start of the worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TcpCounters {
-    pub accepted: u64,
-    /// Closed for lack of room, of a valid first packet, or of any sign of life.
-    pub refused: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub frames_dropped: u64,
 }
 
 /// A connection on its way to the worker of its shard, with what was read already.
@@ -470,3 +458,6 @@ impl Connection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
