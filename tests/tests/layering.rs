@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skein-media", &[]),
     ("skein-node", &["skein-media", "skein-protocol"]),
     ("skein-tests", &["skein-protocol"]),
+    ("skein-load", &["skein-media", "skein-protocol"]),
 ];
 
 /// crate -> outside crates that would break its boundary.
