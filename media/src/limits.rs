@@ -142,7 +142,7 @@ pub const LAYER_SILENCE: Duration = Duration::from_millis(1_000);
 /// Silence of a layer after which another SSRC may take its place at once; a sender that changes
 /// its SSRC stops the old one first.
 pub const LAYER_TAKEOVER: Duration = Duration::from_millis(500);
-/// The same as `LAYER_SILENCE` for a single-stream track or a screen, whose still picture sends little.
+/// The same for a single-stream track or a screen, whose still picture sends little.
 pub const LAYER_SILENCE_SCREEN: Duration = Duration::from_millis(5_000);
 /// Sequence numbers off the highest seen beyond which a stream is taken to have restarted when the
 /// next number follows (RFC 3550 A.1 has 3000 forward).

@@ -11,6 +11,7 @@ mod answer;
 mod candidates;
 mod codecs;
 mod contract;
+mod fingerprint;
 mod fmtp;
 mod header_extensions;
 mod offer;

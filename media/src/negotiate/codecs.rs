@@ -35,7 +35,7 @@ impl Payload {
             pt: self.format.pt,
             rtx_pt: self.rtx_pt,
             fmtp: self.format.fmtp.clone(),
-            nack: self.format.feedback.iter().any(|f| *f == "nack"),
+            nack: self.format.feedback.contains(&"nack"),
         }
     }
 }

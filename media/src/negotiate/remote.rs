@@ -15,6 +15,7 @@ use crate::types::{
 use super::candidates::{ParsedCandidate, parse_candidate};
 use super::codecs::{FEEDBACK, Format};
 use super::contract::{Direction, NegotiateError, OfferSummary, OfferedSection};
+use super::fingerprint::fingerprint;
 use super::fmtp;
 use super::header_extensions::{self, Extension};
 use super::sdp::{self, Attribute, Description, Section};
@@ -391,42 +392,6 @@ fn ice(description: &Description<'_>, index: usize) -> Option<IceCredentials> {
         ufrag: ufrag.to_owned(),
         pwd: pwd.to_owned(),
     })
-}
-
-/// The fingerprint with SHA-256 if there is one, else another SHA-2.
-fn fingerprint(description: &Description<'_>, index: usize) -> Result<Fingerprint, NegotiateError> {
-    let all: Vec<Fingerprint> = description.sections[index]
-        .values("fingerprint")
-        .chain(sdp::values(&description.attributes, "fingerprint"))
-        .filter_map(parse_fingerprint)
-        .collect();
-    ["sha-256", "sha-384", "sha-512"]
-        .iter()
-        .find_map(|name| all.iter().find(|f| f.algorithm == *name).cloned())
-        .ok_or(NegotiateError::NoFingerprint)
-}
-
-fn parse_fingerprint(value: &str) -> Option<Fingerprint> {
-    let (algorithm, digest) = value.split_once(' ')?;
-    let algorithm = algorithm.to_ascii_lowercase();
-    let bytes = match algorithm.as_str() {
-        "sha-256" => 32,
-        "sha-384" => 48,
-        "sha-512" => 64,
-        _ => return None,
-    };
-    let digest: Option<Vec<u8>> = digest
-        .trim()
-        .split(':')
-        .take(bytes + 1)
-        .map(|byte| {
-            u8::from_str_radix(byte, 16)
-                .ok()
-                .filter(|_| byte.len() == 2)
-        })
-        .collect();
-    let digest = digest.filter(|digest| digest.len() == bytes)?;
-    Some(Fingerprint { algorithm, digest })
 }
 
 fn setup(description: &Description<'_>, index: usize) -> Result<Setup, NegotiateError> {
