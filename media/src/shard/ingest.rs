@@ -201,9 +201,8 @@ impl Shard {
                 if woke {
                     self.layer_changed(binding.track, binding.layer, true);
                 }
-                let layer = binding.layer;
                 let routed = Routed {
-                    layer,
+                    layer: binding.layer,
                     sequence,
                     key_frame,
                 };
