@@ -94,7 +94,7 @@ pub(crate) fn svg(scenarios: &[Scenario], outcomes: &[Outcome], machine: &Machin
 
 fn costs(panel: &mut Panel, scenarios: &[Scenario], outcomes: &[Outcome], machine: &Machine) {
     panel.axis(
-        "server CPU per forwarded packet, us: Skein (blue), LiveKit 1.13.5 (grey), floor (dashed)",
+        "server CPU per forwarded packet, us: measured (blue), LiveKit 1.13.5 (grey), floor (dashed)",
     );
     let measured: Vec<(&Outcome, f64)> = outcomes
         .iter()
