@@ -53,54 +53,28 @@ impl Room {
         };
         member.data.ready = true;
         member.data.waiting_bytes = 0;
-        for payload in std::mem::take(&mut member.data.waiting) {
-            self.feed(
-                number,
-                MediaInput::SendData {
-                    label: RELIABLE,
-                    payload,
-                },
-            );
+        for (label, payload) in std::mem::take(&mut member.data.waiting) {
+            self.feed(number, MediaInput::SendData { label, payload });
         }
     }
 
     /// Sends now, or keeps it for a participant that is still joining.
     pub(super) fn send_reliable(&mut self, number: u16, payload: Bytes) {
+        self.send(number, proto::data_packet::Kind::Reliable, payload);
+    }
+
+    fn send(&mut self, number: u16, kind: proto::data_packet::Kind, payload: Bytes) {
+        let label = match kind {
+            proto::data_packet::Kind::Reliable => RELIABLE,
+            proto::data_packet::Kind::Lossy => LOSSY,
+        };
         let Some(member) = self.roster.get_mut(number) else {
             return;
         };
         if member.data.ready {
-            self.feed(
-                number,
-                MediaInput::SendData {
-                    label: RELIABLE,
-                    payload,
-                },
-            );
-        } else if member.data.waiting_bytes + payload.len() <= WAITING_BYTES_MAX {
-            member.data.waiting_bytes += payload.len();
-            member.data.waiting.push(payload);
-        }
-    }
-
-    fn send(&mut self, number: u16, kind: proto::data_packet::Kind, payload: Bytes) {
-        match kind {
-            proto::data_packet::Kind::Reliable => self.send_reliable(number, payload),
-            proto::data_packet::Kind::Lossy => {
-                if self
-                    .roster
-                    .get(number)
-                    .is_some_and(|member| member.data.ready)
-                {
-                    self.feed(
-                        number,
-                        MediaInput::SendData {
-                            label: LOSSY,
-                            payload,
-                        },
-                    );
-                }
-            }
+            self.feed(number, MediaInput::SendData { label, payload });
+        } else {
+            member.data.keep(label, payload);
         }
     }
 }

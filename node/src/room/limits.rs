@@ -25,6 +25,9 @@ pub(crate) const REPLAY_AGE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const REPLAY_BYTES_MAX: usize = 100_000;
 /// Reliable packets kept for one participant that is still joining.
 pub(crate) const WAITING_BYTES_MAX: usize = 100_000;
+/// Lossy packets kept beside them: who joins wants the latest of a cursor, not its history.
+pub(crate) const WAITING_LOSSY_MAX: usize = 32;
+pub(crate) const WAITING_LOSSY_BYTES_MAX: usize = 40_000;
 /// Nonces of `SendData` remembered: retries come within seconds.
 pub(crate) const NONCES_MAX: usize = 256;
 pub(crate) const NONCE_BYTES: usize = 16;

@@ -1,7 +1,7 @@
 //! One participant as the room knows it: claims, what others see, session, media core, timers.
 //! Plain state with questions about itself; what happens to it is decided in the other files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,8 +13,9 @@ use protocol::proto::data_blob_key::Key as BlobKey;
 use protocol::proto::participant_info::{Kind, State};
 
 use super::contract::SessionId;
-use super::data::DataSubscriptions;
+use super::data::{DataSubscriptions, LOSSY};
 use super::environment::MediaCore;
+use super::limits::{WAITING_BYTES_MAX, WAITING_LOSSY_BYTES_MAX, WAITING_LOSSY_MAX};
 use super::permissions::Allowed;
 use crate::participant::{Published, quirks};
 
@@ -69,14 +70,44 @@ pub(super) enum DropOnResume {
 pub(super) struct MemberData {
     /// Its channels are open.
     pub(super) ready: bool,
-    /// Reliable messages for it that arrived earlier.
-    pub(super) waiting: Vec<Bytes>,
+    /// Messages for it that arrived earlier, by channel.
+    pub(super) waiting: VecDeque<(&'static str, Bytes)>,
+    /// Of the reliable ones among them.
     pub(super) waiting_bytes: usize,
     /// Highest sequence number of its own reliable packets.
     pub(super) last_sequence: u32,
     /// Data tracks of others.
     pub(super) tracks: DataSubscriptions,
     pub(super) blobs: HashMap<BlobKey, Vec<u8>>,
+}
+
+impl MemberData {
+    /// Keeps a message until the channels are open: reliable ones while there is room for them, of
+    /// lossy ones the newest.
+    pub(super) fn keep(&mut self, label: &'static str, payload: Bytes) {
+        if label == LOSSY {
+            self.waiting.push_back((label, payload));
+            self.forget_old_lossy();
+        } else if self.waiting_bytes + payload.len() <= WAITING_BYTES_MAX {
+            self.waiting_bytes += payload.len();
+            self.waiting.push_back((label, payload));
+        }
+    }
+
+    fn forget_old_lossy(&mut self) {
+        let (mut newer, mut bytes) = (0, 0);
+        for at in (0..self.waiting.len()).rev() {
+            let (label, payload) = &self.waiting[at];
+            if *label != LOSSY {
+                continue;
+            }
+            newer += 1;
+            bytes += payload.len();
+            if newer > WAITING_LOSSY_MAX || bytes > WAITING_LOSSY_BYTES_MAX {
+                self.waiting.remove(at);
+            }
+        }
+    }
 }
 
 impl Member {

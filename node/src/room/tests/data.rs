@@ -133,7 +133,6 @@ fn reliable_packets_wait_for_a_joiner_within_bounds() {
     house.enter("alice");
     house.join("bob");
     house.send_packet("alice", "_reliable", &user("early", 1));
-    house.send_packet("alice", "_lossy", &user("lost", 0));
     for sequence in 2..20 {
         house.send_packet("alice", "_reliable", &user(&"x".repeat(10_000), sequence));
     }
@@ -142,6 +141,38 @@ fn reliable_packets_wait_for_a_joiner_within_bounds() {
     let packets = house.packets("bob", "_reliable");
     assert_eq!(text(&packets[0]), "early");
     assert!(packets.len() < 12, "bounded");
+}
+
+#[test]
+fn the_newest_lossy_packets_wait_for_a_joiner_too() {
+    let mut house = House::new();
+    house.enter("alice");
+    house.join("bob");
+    for number in 0..40 {
+        house.send_packet("alice", "_lossy", &user(&number.to_string(), 0));
+    }
+    house.send_packet("alice", "_reliable", &user("early", 1));
+    house.media("bob", MediaOutput::DataReady);
+    let lossy: Vec<_> = house.packets("bob", "_lossy").iter().map(text).collect();
+    let newest: Vec<_> = (8..40).map(|number| number.to_string()).collect();
+    assert_eq!(lossy, newest);
+    assert_eq!(text(&house.packets("bob", "_reliable")[0]), "early");
+}
+
+#[test]
+fn lossy_packets_take_no_room_from_reliable_ones() {
+    let mut house = House::new();
+    house.enter("alice");
+    house.join("bob");
+    for _ in 0..40 {
+        house.send_packet("alice", "_lossy", &user(&"x".repeat(15_000), 0));
+    }
+    for sequence in 1..7 {
+        house.send_packet("alice", "_reliable", &user(&"y".repeat(15_000), sequence));
+    }
+    house.media("bob", MediaOutput::DataReady);
+    assert_eq!(house.packets("bob", "_lossy").len(), 2, "bounded by bytes");
+    assert_eq!(house.packets("bob", "_reliable").len(), 6);
 }
 
 #[test]
