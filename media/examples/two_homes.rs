@@ -97,7 +97,7 @@ impl Peer {
     fn move_home(&mut self) -> Result<(), Box<dyn Error>> {
         let now = Instant::now();
         let remote = self.transport.selected_path().ok_or("no path")?.remote;
-        let snapshot = self.transport.freeze(now);
+        let snapshot = self.transport.freeze(now).ok_or("it was closed")?;
         let options = TransportOptions::default();
         self.transport = Transport::thaw(now, &snapshot, &self.identity, options, [2; 32])?;
         self.home = 1;

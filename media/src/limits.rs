@@ -78,9 +78,14 @@ pub const SRTP_INDEX_LEASE: u64 = 256;
 /// SRTCP indexes leased at a time; a snapshot starts behind the lease.
 pub const SRTCP_INDEX_LEASE: u32 = 1_024;
 
+/// Bytes of DTLS sent to an address that has not answered a check yet, per byte that came from it
+/// (the factor of QUIC, RFC 9000 §8.1): it may be somebody else's.
+pub const DTLS_UNPROVED_FACTOR: usize = 3;
 /// A DTLS server's wait for the peer's INIT before it sends its own: DTLS clients send theirs at
 /// once, so this only helps a peer that waits too.
 pub const SCTP_INIT_GRACE: Duration = Duration::from_millis(1_000);
+/// Longest pause between two tries to get unacknowledged data through: the library's grows to 60 s.
+pub const SCTP_RETRY_MAX: Duration = Duration::from_secs(2);
 /// `a=max-message-size` we advertise, in bytes (LiveKit reads with 65535).
 pub const SCTP_MAX_MESSAGE_BYTES: u32 = 65_535;
 /// Unread bytes a peer may have in flight; dcsctp advertises 5 MiB, usrsctp 1 MiB.

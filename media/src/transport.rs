@@ -29,6 +29,7 @@ mod srtcp;
 mod srtp;
 pub mod stun;
 pub mod tcp_framing;
+mod unproved;
 
 pub use channels::fuzz_dcep;
 pub use client_hello::fuzz_client_hello;
@@ -44,6 +45,7 @@ use ice::Agent;
 use sctp::Sctp;
 use srtcp::{RtcpOpener, RtcpSealer};
 use srtp::{MasterKey, RtpOpener};
+use unproved::Unproved;
 
 /// The keyed half of a transport: present once the peer's certificate is verified.
 struct Media {
@@ -91,6 +93,7 @@ pub struct Transport {
     state: Option<TransportState>,
     /// Where the peer's last DTLS records came from: answers go there until a pair is selected.
     dtls_path: Option<Path>,
+    unproved: Unproved,
     counters: TransportCounters,
     out: VecDeque<TransportOutput>,
 }
@@ -115,6 +118,7 @@ impl Transport {
             life: Life::Active,
             state: None,
             dtls_path: None,
+            unproved: Unproved::default(),
             counters: TransportCounters::default(),
             out: VecDeque::new(),
         }
@@ -368,6 +372,7 @@ impl Transport {
             }
             PacketClass::Dtls => {
                 self.dtls_path = Some(path);
+                self.unproved.received(path, datagram.len());
                 if self.dtls.read(now, datagram) {
                     Ok(Opened::Control)
                 } else {

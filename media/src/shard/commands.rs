@@ -273,7 +273,7 @@ impl Shard {
 
     fn freeze(&mut self, now: Instant, key: TransportKey) -> Option<()> {
         let index = self.find(key)?;
-        let snapshot = self.transports.get_mut(index)?.transport.freeze(now);
+        let snapshot = self.transports.get_mut(index)?.transport.freeze(now)?;
         self.drain_transport(index);
         self.events.push_back(Event::Frozen {
             transport: key,

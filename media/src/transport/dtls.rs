@@ -249,6 +249,11 @@ impl Dtls {
             .min()
     }
 
+    /// Length of what `poll_transmit` would return.
+    pub(super) fn next_transmit_bytes(&self) -> Option<usize> {
+        self.out.front().map(Bytes::len)
+    }
+
     pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
         self.out.pop_front()
     }

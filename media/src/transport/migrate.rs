@@ -12,17 +12,22 @@ use super::snapshot::{ChannelSnapshot, StreamSnapshot, TransportSnapshot};
 use super::srtp::StreamIndex;
 use super::{
     Agent, Dtls, DtlsIdentity, Life, Media, Sctp, SnapshotError, Transport, TransportCounters,
-    TransportOptions,
+    TransportOptions, Unproved,
 };
 use crate::types::{DtlsRole, Fingerprint, IceCredentials};
 
 impl Transport {
     /// Everything another shard or node needs to continue; this transport is silent afterwards.
-    pub fn freeze(&mut self, now: Instant) -> Bytes {
+    /// Messages the peer has not acknowledged stay behind: who sent them repeats what matters.
+    /// `None`: it was closed or frozen before, so there is nothing to go on with.
+    pub fn freeze(&mut self, now: Instant) -> Option<Bytes> {
+        if self.life == Life::Silent {
+            return None;
+        }
         self.pump(now);
         let snapshot = self.snapshot().encode();
         self.silence();
-        snapshot.into()
+        Some(snapshot.into())
     }
 
     /// Continues a frozen transport without a handshake. Nothing is sent to a path until it is
@@ -50,6 +55,7 @@ impl Transport {
             life: Life::Active,
             state: None,
             dtls_path: None,
+            unproved: Unproved::default(),
             counters: TransportCounters::default(),
             out: Default::default(),
         };

@@ -85,8 +85,16 @@ impl Transport {
             Phase::Handshaking => self.dtls_path.or(selected),
             _ => selected.or(self.dtls_path),
         };
-        if let Some(path) = path {
-            while let Some(payload) = self.dtls.poll_transmit() {
+        let Some(path) = path else {
+            return;
+        };
+        let proved = self.ice.proved(&path);
+        while let Some(bytes) = self.dtls.next_transmit_bytes() {
+            // What may not go yet goes once the path's owner answers the check that is under way.
+            if !proved && !self.unproved.may_send(path, bytes) {
+                break;
+            }
+            if let Some(payload) = self.dtls.poll_transmit() {
                 self.transmit(path, payload);
             }
         }

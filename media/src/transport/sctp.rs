@@ -211,13 +211,7 @@ impl Sctp {
             }
         }
         for running in [&mut self.current, &mut self.pending].into_iter().flatten() {
-            if running
-                .association
-                .poll_timeout()
-                .is_some_and(|at| at <= now)
-            {
-                running.association.handle_timeout(now);
-            }
+            running.serve_timers(now);
         }
         self.flush(now);
     }
@@ -226,7 +220,7 @@ impl Sctp {
         let timers = [&self.current, &self.pending]
             .into_iter()
             .flatten()
-            .filter_map(|running| running.association.poll_timeout());
+            .filter_map(Running::deadline);
         timers.chain(self.init_at).min()
     }
 
@@ -333,6 +327,7 @@ impl Sctp {
         }
         for running in [&mut self.current, &mut self.pending].into_iter().flatten() {
             running.transmit(now, &mut self.out);
+            running.note_timers(now);
         }
         let dead = self
             .current

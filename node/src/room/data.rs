@@ -16,7 +16,6 @@ use protocol::proto::data_packet::Value;
 use self::replay::Replay;
 pub(super) use self::subscribers::DataSubscriptions;
 use super::Room;
-use super::limits::WAITING_BYTES_MAX;
 use super::member::Member;
 use crate::participant::MediaInput;
 

@@ -10,7 +10,7 @@ use rtc_sctp::{
 };
 
 use super::screen::{Screen, Verdict};
-use crate::limits::SCTP_RECEIVE_WINDOW_BYTES;
+use crate::limits::{SCTP_RECEIVE_WINDOW_BYTES, SCTP_RETRY_MAX};
 use crate::transport::channels::{Channel, Dcep, Limit};
 
 const COOKIE_ECHO: u8 = 10;
@@ -23,6 +23,8 @@ pub(super) struct Running {
     /// We initiated it and hold the peer's cookie: it will come up, whoever else calls.
     pub(super) cookie_echoed: bool,
     pub(super) screen: Screen,
+    /// The library's next timer, and when it is served at the latest.
+    timer: Option<(Instant, Instant)>,
 }
 
 impl Running {
@@ -33,7 +35,38 @@ impl Running {
             established: false,
             cookie_echoed: false,
             screen: Screen::default(),
+            timer: None,
         }
+    }
+
+    /// When `serve_timers` is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timer.map(|(_, due)| due)
+    }
+
+    /// Looks at the library's timers anew. Its retransmissions back off to a minute, but a path
+    /// that was down must carry data soon after it is up again.
+    pub(super) fn note_timers(&mut self, now: Instant) {
+        let next = self.association.poll_timeout();
+        if next != self.timer.map(|(at, _)| at) {
+            let patience = now + SCTP_RETRY_MAX;
+            let due = |at: Instant| {
+                if self.established {
+                    at.min(patience)
+                } else {
+                    at
+                }
+            };
+            self.timer = next.map(|at| (at, due(at)));
+        }
+    }
+
+    pub(super) fn serve_timers(&mut self, now: Instant) {
+        let Some((at, _)) = self.timer.filter(|(_, due)| *due <= now) else {
+            return;
+        };
+        self.timer = None;
+        self.association.handle_timeout(at.max(now));
     }
 
     /// What is to be done with a packet of the peer.

@@ -226,6 +226,29 @@ fn a_short_outage_ends_in_connected_again() {
 }
 
 #[test]
+fn data_goes_on_soon_after_a_long_outage() {
+    let mut network = Network::new(19);
+    network.hosts[SERVER]
+        .transport
+        .open_channel(network.now, "_reliable", Reliability::Reliable);
+    network.connect();
+    network.run(Duration::from_secs(1));
+    network.loss_percent = 100;
+    let now = network.now;
+    let payload = Bytes::from_static(b"patient");
+    let server = &mut network.hosts[SERVER].transport;
+    assert_eq!(
+        server.send_data(now, "_reliable", &payload, true),
+        SendOutcome::Queued
+    );
+    network.run(Duration::from_secs(12));
+    assert!(!network.hosts[SERVER].was(TransportState::Failed));
+    network.loss_percent = 0;
+    network.run(Duration::from_millis(2_500));
+    assert_eq!(network.hosts[CLIENT].messages("_reliable"), [payload]);
+}
+
+#[test]
 fn strangers_and_garbage_are_dropped() {
     let mut network = Network::new(10);
     network.connect();

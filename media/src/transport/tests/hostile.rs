@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::network::{CLIENT, Network, SERVER};
+use super::network::{CLIENT, Network, SERVER, address};
 use crate::demux::fuzz_demux;
 use crate::event::TransportState;
 use crate::transport::stun::fuzz_stun;
 use crate::transport::tcp_framing::fuzz_tcp_framing;
-use crate::transport::{fuzz_client_hello, fuzz_dcep};
+use crate::transport::{Received, fuzz_client_hello, fuzz_dcep};
+use crate::types::{Path, Protocol};
 
 #[test]
 fn parsers_take_anything() {
@@ -122,4 +124,54 @@ fn an_association_without_an_announced_certificate_ends() {
     network.introduce_client();
     let at_most = crate::limits::DTLS_HANDSHAKE_TIMEOUT + Duration::from_secs(10);
     network.run_until(at_most, |n| n.hosts[SERVER].was(TransportState::Failed));
+}
+
+/// A client may go on from another's address in the middle of a handshake: little goes there until
+/// its owner answers a check.
+#[test]
+fn an_address_that_answers_no_check_gets_little() {
+    let mut network = Network::new(47);
+    network.introduce();
+    let is_hello = |datagram: &&Bytes| datagram.first() == Some(&22);
+    let hellos = |network: &Network| -> Vec<Bytes> {
+        let sent = network.hosts[CLIENT]
+            .sent
+            .iter()
+            .map(|(_, datagram)| datagram);
+        sent.filter(is_hello).cloned().collect()
+    };
+    // The second hello carries the cookie, which proves the client's own address.
+    network.run_until(Duration::from_secs(5), |n| hellos(n).len() == 2);
+    network.hosts[SERVER].alive = false;
+    network.run(Duration::from_millis(20));
+    network.hosts[SERVER].alive = true;
+    network.loss_percent = 100;
+
+    let victim = Path {
+        protocol: Protocol::Udp,
+        local: address("10.0.0.1:7882"),
+        remote: address("6.6.6.6:666"),
+    };
+    let now = network.now;
+    let mut check = network.hosts[CLIENT].sent[0].1.to_vec();
+    let mut hello = hellos(&network)[1].to_vec();
+    let received = hello.len();
+    let server = &mut network.hosts[SERVER].transport;
+    for datagram in [&mut check, &mut hello] {
+        assert_eq!(
+            server.handle_datagram(now, victim, datagram),
+            Received::Consumed
+        );
+    }
+    network.run(Duration::from_secs(20));
+    let sent = network.hosts[SERVER].sent.iter();
+    let dtls = sent.filter(|(path, datagram)| {
+        *path == victim
+            && datagram
+                .first()
+                .is_some_and(|first| (20..64).contains(first))
+    });
+    let sent: usize = dtls.map(|(_, datagram)| datagram.len()).sum();
+    println!("{received} bytes came, {sent} went");
+    assert!(sent <= 3 * received);
 }

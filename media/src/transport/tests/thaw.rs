@@ -36,7 +36,7 @@ fn connected(seed: u64) -> Network {
 /// Freezes the server's transport and thaws it as a host of its own at 10.0.0.9:7882.
 fn move_away(network: &mut Network) -> Path {
     let now = network.now;
-    let snapshot = network.hosts[SERVER].transport.freeze(now);
+    let snapshot = network.hosts[SERVER].transport.freeze(now).unwrap();
     network.drain();
     let new_home = address("10.0.0.9:7882");
     let thawed = Transport::thaw(
@@ -162,7 +162,7 @@ fn a_frozen_transport_is_silent() {
     let mut network = connected(33);
     let now = network.now;
     let path = network.hosts[SERVER].transport.selected_path().unwrap();
-    network.hosts[SERVER].transport.freeze(now);
+    network.hosts[SERVER].transport.freeze(now).unwrap();
     network.drain();
     let server = &mut network.hosts[SERVER].transport;
     let mut buf = super::network::rtp_packet(1, 1);
@@ -177,6 +177,7 @@ fn a_frozen_transport_is_silent() {
     server.nominate(now, path);
     server.handle_timeout(now + Duration::from_secs(5));
     assert!(server.poll().is_none());
+    assert!(server.freeze(now).is_none(), "it has gone on elsewhere");
 }
 
 #[test]
@@ -192,7 +193,7 @@ fn a_moved_transport_moves_again() {
     );
     stream_media(&mut network, SECOND, 10, (audio, video, 20));
     let now = network.now;
-    let snapshot = network.hosts[SECOND].transport.freeze(now);
+    let snapshot = network.hosts[SECOND].transport.freeze(now).unwrap();
     network.drain();
     let options = TransportOptions::default();
     let third = Transport::thaw(now, &snapshot, identity(SERVER), options, [8; 32]).unwrap();
@@ -218,7 +219,7 @@ fn a_moved_transport_moves_again() {
 fn damaged_snapshots_are_refused() {
     let mut network = connected(35);
     let now = network.now;
-    let good = network.hosts[SERVER].transport.freeze(now);
+    let good = network.hosts[SERVER].transport.freeze(now).unwrap();
     let thaw = |raw: &[u8]| {
         let options = TransportOptions::default();
         Transport::thaw(now, raw, identity(SERVER), options, [0; 32]).map(|_| ())

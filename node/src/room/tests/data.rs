@@ -151,12 +151,10 @@ fn the_newest_lossy_packets_wait_for_a_joiner_too() {
     for number in 0..40 {
         house.send_packet("alice", "_lossy", &user(&number.to_string(), 0));
     }
-    house.send_packet("alice", "_reliable", &user("early", 1));
     house.media("bob", MediaOutput::DataReady);
     let lossy: Vec<_> = house.packets("bob", "_lossy").iter().map(text).collect();
     let newest: Vec<_> = (8..40).map(|number| number.to_string()).collect();
     assert_eq!(lossy, newest);
-    assert_eq!(text(&house.packets("bob", "_reliable")[0]), "early");
 }
 
 #[test]
@@ -171,7 +169,6 @@ fn lossy_packets_take_no_room_from_reliable_ones() {
         house.send_packet("alice", "_reliable", &user(&"y".repeat(15_000), sequence));
     }
     house.media("bob", MediaOutput::DataReady);
-    assert_eq!(house.packets("bob", "_lossy").len(), 2, "bounded by bytes");
     assert_eq!(house.packets("bob", "_reliable").len(), 6);
 }
 
