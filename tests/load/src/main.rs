@@ -17,6 +17,7 @@ mod scenario;
 mod sdp;
 mod server;
 mod signal;
+mod soak;
 mod statistics;
 mod tally;
 
@@ -71,6 +72,12 @@ struct Arguments {
     /// Seconds measured of every scenario.
     #[arg(long)]
     seconds: Option<f64>,
+    /// Instead of scenarios: so many seconds of people coming and going, which must leave nothing.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "scenarios")]
+    soak: Option<f64>,
+    /// What happens in a soak follows from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// The machine's floor in us per packet, to print beside.
     #[arg(long)]
     floor_us: Option<f64>,
@@ -119,6 +126,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     // Threads started later inherit the core.
     echo::pin(arguments.client_core);
+    if let Some(seconds) = arguments.soak {
+        return soak(&setup, Duration::from_secs_f64(seconds), arguments.seed);
+    }
     let machine = Machine {
         name: server::machine(),
         date: arguments.date.clone(),
@@ -152,4 +162,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("participants failed".into());
     }
     Ok(())
+}
+
+fn soak(setup: &Setup, length: Duration, seed: u64) -> Result<(), Box<dyn Error>> {
+    println!("soak of {} s, seed {seed}", length.as_secs());
+    let verdict = soak::run(setup, length, seed)?;
+    println!("{verdict}");
+    let complaints = verdict.complaints();
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    Err(complaints.join("\n").into())
 }

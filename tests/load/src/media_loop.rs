@@ -57,6 +57,10 @@ pub(crate) enum Order {
         remb: bool,
     },
     AddStream(PeerKey, Box<StreamPlan>),
+    /// The peer is gone without a word, and what it sent.
+    RemovePeer(PeerKey),
+    /// It sends, or is silent.
+    Silence(PeerKey, bool),
     /// Publishers send, or stop sending.
     Flow(bool),
     SetRate(Rate),
@@ -235,6 +239,8 @@ impl MediaLoop {
                     self.owners.push(key.0 as usize);
                     self.with(key, |peer| peer.streams.push(at));
                 }
+                Order::RemovePeer(key) => self.remove_peer(key),
+                Order::Silence(key, silent) => self.with(key, |peer| peer.silent = silent),
                 Order::Flow(flowing) => {
                     self.flowing = flowing;
                     // Publishers do not all send their frames at the same moment.
@@ -302,6 +308,28 @@ impl MediaLoop {
         peer.flows_expected = new.flows_expected;
         self.peers[at] = Some(peer);
         Ok(())
+    }
+
+    fn remove_peer(&mut self, key: PeerKey) {
+        let gone = key.0 as usize;
+        if let Some(peer) = self.peers.get_mut(gone).and_then(Option::take) {
+            let source = peer.socket.as_raw_fd();
+            let _ = self.poll.registry().deregister(&mut SourceFd(&source));
+        }
+        let owners = std::mem::take(&mut self.owners);
+        let streams = std::mem::take(&mut self.streams);
+        for peer in self.peers.iter_mut().flatten() {
+            peer.streams.clear();
+        }
+        for (stream, owner) in streams.into_iter().zip(owners) {
+            if owner != gone {
+                if let Some(Some(peer)) = self.peers.get_mut(owner) {
+                    peer.streams.push(self.streams.len());
+                }
+                self.streams.push(stream);
+                self.owners.push(owner);
+            }
+        }
     }
 
     fn receive(&mut self, at: usize) {
@@ -378,6 +406,10 @@ impl MediaLoop {
             let Some(Some(peer)) = self.peers.get_mut(*owner) else {
                 continue;
             };
+            if peer.silent {
+                stream.resume(now + TICK);
+                continue;
+            }
             while stream.due() <= now {
                 let sent = peer.send_rtp(&mut self.buffer[..], |buffer, number| {
                     stream.next(buffer, number)

@@ -69,6 +69,8 @@ pub(crate) struct Peer {
     sequences: Vec<u16>,
     ssrc: u32,
     pub(crate) failed: bool,
+    /// Its tracks are muted.
+    pub(crate) silent: bool,
 }
 
 /// What a datagram means for the streams of the whole client.
@@ -114,6 +116,7 @@ impl Peer {
             sequences: Vec::new(),
             ssrc: 0x5000_0000 | number,
             failed: false,
+            silent: false,
         }
     }
 

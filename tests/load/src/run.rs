@@ -5,10 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use protocol::grants::{Claims, VideoGrant};
-use protocol::token::{Keys, sign};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc as tokio_mpsc;
 
@@ -131,7 +129,7 @@ pub(crate) struct Signalling {
 }
 
 impl Signalling {
-    fn start() -> io::Result<Signalling> {
+    pub(crate) fn start() -> io::Result<Signalling> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -146,6 +144,15 @@ impl Signalling {
             stop,
             thread: Some(thread),
         })
+    }
+}
+
+impl Signalling {
+    pub(crate) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        self.runtime.spawn(task)
     }
 }
 
@@ -279,7 +286,7 @@ impl Stage<'_> {
                 let (wishes, receiver) = tokio_mpsc::unbounded_channel();
                 self.crowd.wishes.push(wishes);
                 let task = participate(plan, self.shared.clone(), receiver);
-                self.signalling.runtime.spawn(task);
+                self.signalling.spawn(task);
                 next += gap;
                 self.crowd
                     .listen(next.saturating_duration_since(Instant::now()));
@@ -295,14 +302,10 @@ impl Stage<'_> {
     fn plan(&self, room: usize, publishes: bool) -> ParticipantPlan {
         let number = self.crowd.wishes.len() as u32;
         let subscribes = !publishes || self.scenario.publishers_subscribe;
-        let token = self.token(room, number, publishes);
-        let query = format!(
-            "access_token={token}&auto_subscribe={}&protocol=16&sdk=rust&version=1.0.0&os=linux",
-            u8::from(subscribes)
-        );
+        let room = format!("load-{}-{}-{room}", self.scenario.id, std::process::id());
         ParticipantPlan {
             number,
-            url: format!("{}/rtc?{query}", self.server.url.trim_end_matches('/')),
+            url: self.server.join_url(&room, number, publishes, subscribes),
             bind: self.setup.bind,
             tracks: if publishes {
                 self.scenario.tracks.clone()
@@ -310,29 +313,8 @@ impl Stage<'_> {
                 Vec::new()
             },
             flows_expected: self.scenario.flows(publishes),
+            forget: false,
         }
-    }
-
-    fn token(&self, room: usize, number: u32, publishes: bool) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_secs().cast_signed();
-        let claims = Claims {
-            issuer: self.server.key.clone(),
-            identity: format!("load-{number}"),
-            nbf: now - 10,
-            exp: now + 3_600,
-            video: Some(VideoGrant {
-                room_join: true,
-                room: format!("load-{}-{}-{room}", self.scenario.id, std::process::id()),
-                can_publish: Some(publishes),
-                can_subscribe: Some(true),
-                ..VideoGrant::default()
-            }),
-            ..Claims::default()
-        };
-        let keys = Keys::new([(self.server.key.clone(), self.server.secret.clone())]);
-        // Keys contain the issuer, so signing cannot fail; an empty token fails the join.
-        sign(&keys, &claims).unwrap_or_default()
     }
 
     fn idle_share(&mut self) -> f64 {

@@ -131,6 +131,11 @@ fn simulcast() -> TrackPlan {
     ])
 }
 
+/// What a person in a meeting publishes.
+pub(crate) fn camera_and_microphone() -> Vec<TrackPlan> {
+    vec![simulcast(), audio()]
+}
+
 fn plain(id: &'static str, title: &'static str) -> Scenario {
     Scenario {
         id,

@@ -2,13 +2,17 @@
 //! else's by URL and process id. Reads what it costs from /proc; knows nothing of its insides.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use protocol::grants::{Claims, VideoGrant};
+use protocol::token::{Keys, sign};
 use tempfile::TempDir;
+
+use crate::soak::Sample;
 
 pub(crate) const KEY: &str = "load";
 pub(crate) const SECRET: &str = "a-secret-of-more-than-thirty-two-characters";
@@ -36,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) pid: u32,
     pub(crate) key: String,
     pub(crate) secret: String,
+    /// Port of its metrics; only of a server started here.
+    metrics_port: Option<u16>,
     child: Option<Child>,
     _folder: Option<TempDir>,
 }
@@ -53,6 +59,7 @@ impl Server {
                 pid: *pid,
                 key: key.clone(),
                 secret: secret.clone(),
+                metrics_port: None,
                 child: None,
                 _folder: None,
             }),
@@ -78,6 +85,78 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Where a participant of `room` joins, with its token.
+    pub(crate) fn join_url(
+        &self,
+        room: &str,
+        number: u32,
+        publishes: bool,
+        subscribes: bool,
+    ) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs().cast_signed();
+        let claims = Claims {
+            issuer: self.key.clone(),
+            identity: format!("load-{number}"),
+            nbf: now - 10,
+            exp: now + 3_600,
+            video: Some(VideoGrant {
+                room_join: true,
+                room: room.to_owned(),
+                can_publish: Some(publishes),
+                can_subscribe: Some(true),
+                ..VideoGrant::default()
+            }),
+            ..Claims::default()
+        };
+        let keys = Keys::new([(self.key.clone(), self.secret.clone())]);
+        // Keys contain the issuer, so signing cannot fail; an empty token fails the join.
+        let token = sign(&keys, &claims).unwrap_or_default();
+        format!(
+            "{}/rtc?access_token={token}&auto_subscribe={}&protocol=16&sdk=rust&version=1.0.0&os=linux",
+            self.url.trim_end_matches('/'),
+            u8::from(subscribes)
+        )
+    }
+
+    /// What it holds at this moment.
+    pub(crate) fn sample(&self, at: Duration) -> Sample {
+        let count = |folder: &str| {
+            fs::read_dir(format!("/proc/{}/{folder}", self.pid)).map_or(0, Iterator::count)
+        };
+        let metrics = self.metrics().unwrap_or_default();
+        let sum = |name: &str| {
+            let values = metrics.lines().filter_map(|line| {
+                let rest = line.strip_prefix(name)?;
+                rest.starts_with(['{', ' ']).then_some(())?;
+                rest.rsplit(' ').next()?.parse::<f64>().ok()
+            });
+            (!metrics.is_empty()).then(|| values.sum())
+        };
+        Sample {
+            at,
+            rss_kib: self.rss_kib(),
+            descriptors: count("fd"),
+            threads: count("task"),
+            rooms: sum("livekit_room_total"),
+            participants: sum("livekit_participant_total"),
+            published: sum("livekit_track_published_total"),
+            subscribed: sum("livekit_track_subscribed_total"),
+        }
+    }
+
+    fn metrics(&self) -> io::Result<String> {
+        let port = self.metrics_port.ok_or(io::ErrorKind::Unsupported)?;
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let Some(child) = &mut self.child else {
@@ -90,13 +169,14 @@ impl Drop for Server {
 
 fn spawn(path: &Path, core: usize, realtime: bool) -> io::Result<Server> {
     let folder = tempfile::tempdir()?;
-    let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let [http, tcp] = held;
-    let (http, tcp) = (http?, tcp?);
+    let held = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let [http, tcp, metrics] = held;
+    let (http, tcp, metrics) = (http?, tcp?, metrics?);
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = http.local_addr()?.port();
+    let metrics_port = metrics.local_addr()?.port();
     let config = format!(
-        "port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\n\
+        "port: {port}\nprometheus_port: {metrics_port}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\n\
          logging: {{level: warn}}\nrtc:\n  udp_port: {}\n  tcp_port: {}\n  \
          node_ip: 127.0.0.1\n  use_external_ip: false\n  enable_loopback_candidate: true\n  \
          interfaces: {{includes: [lo]}}\n",
@@ -105,7 +185,7 @@ fn spawn(path: &Path, core: usize, realtime: bool) -> io::Result<Server> {
     );
     let file = folder.path().join("server.yaml");
     fs::write(&file, config)?;
-    drop((http, tcp, udp));
+    drop((http, tcp, metrics, udp));
     let mut words: Vec<String> = vec!["taskset".into(), "-c".into(), core.to_string()];
     if realtime {
         words.extend(["chrt", "-r", "1"].map(String::from));
@@ -122,6 +202,7 @@ fn spawn(path: &Path, core: usize, realtime: bool) -> io::Result<Server> {
         pid: child.id(),
         key: KEY.into(),
         secret: SECRET.into(),
+        metrics_port: Some(metrics_port),
         child: Some(child),
         _folder: Some(folder),
     };

@@ -38,12 +38,20 @@ pub(crate) struct ParticipantPlan {
     pub(crate) tracks: Vec<TrackPlan>,
     /// Streams it will receive once everybody publishes.
     pub(crate) flows_expected: usize,
+    /// Its connections go with its session, as if it had never been.
+    pub(crate) forget: bool,
 }
 
 pub(crate) enum Wish {
     Publish,
     /// Quality of every subscribed video track: 0 low, 1 medium, 2 high.
     Quality(u8),
+    /// All its tracks.
+    Mute(bool),
+    /// To every video track it knows.
+    Subscribe(bool),
+    /// Says good-bye.
+    Leave,
 }
 
 /// What the orchestrator is told.
@@ -79,7 +87,7 @@ struct Participant {
     began: Instant,
     subscriber: Option<Connection>,
     publisher: Option<Connection>,
-    published: usize,
+    published: Vec<String>,
     offered: Vec<OfferedTrack>,
     video_sids: Vec<String>,
     offer_id: u32,
@@ -114,7 +122,7 @@ async fn session(
         began,
         subscriber: None,
         publisher: None,
-        published: 0,
+        published: Vec::new(),
         offered: Vec::new(),
         video_sids: Vec::new(),
         offer_id: 0,
@@ -138,6 +146,9 @@ async fn session(
             wish = wishes.recv() => match wish {
                 Some(Wish::Publish) => participant.publish().await?,
                 Some(Wish::Quality(quality)) => participant.set_quality(quality).await?,
+                Some(Wish::Mute(muted)) => participant.mute(muted).await?,
+                Some(Wish::Subscribe(subscribe)) => participant.subscribe(subscribe).await?,
+                Some(Wish::Leave) => return participant.leave().await,
                 None => return Ok(()),
             },
             _ = pings.tick() => participant.ping().await?,
@@ -179,9 +190,10 @@ impl Participant {
             Heard::Offer(offer) => self.answer(offer).await?,
             Heard::Answer(answer) => self.apply_answer(&answer.sdp),
             Heard::Trickle(trickle) => self.trickle(&trickle),
-            Heard::TrackPublished(_) => {
-                self.published += 1;
-                if self.published == self.plan.tracks.len() {
+            Heard::TrackPublished(published) => {
+                let sid = published.track.unwrap_or_default().sid;
+                self.published.push(sid);
+                if self.published.len() == self.plan.tracks.len() {
                     self.offer().await?;
                 }
             }
@@ -346,6 +358,37 @@ impl Participant {
         self.tell(Fact::Published);
     }
 
+    async fn mute(&mut self, muted: bool) -> Result<(), String> {
+        if let Some(connection) = &self.publisher {
+            let order = Order::Silence(connection.key, muted);
+            self.shared.media.order(order);
+        }
+        for sid in self.published.clone() {
+            let request = proto::MuteTrackRequest { sid, muted };
+            self.say(signal_request::Message::Mute(request)).await?;
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&mut self, subscribe: bool) -> Result<(), String> {
+        let request = proto::UpdateSubscription {
+            track_sids: self.video_sids.clone(),
+            subscribe,
+            ..Default::default()
+        };
+        self.say(signal_request::Message::Subscription(request))
+            .await
+    }
+
+    async fn leave(&mut self) -> Result<(), String> {
+        let request = proto::LeaveRequest {
+            reason: proto::DisconnectReason::ClientInitiated.into(),
+            ..Default::default()
+        };
+        self.say(signal_request::Message::Leave(request)).await?;
+        self.socket.close(None).await.map_err(|e| e.to_string())
+    }
+
     async fn set_quality(&mut self, quality: u8) -> Result<(), String> {
         if let Some(connection) = &self.subscriber {
             let order = Order::WishLayer(connection.key, quality);
@@ -358,6 +401,18 @@ impl Participant {
         };
         self.say(signal_request::Message::TrackSetting(settings))
             .await
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        if !self.plan.forget {
+            return;
+        }
+        for connection in [&self.subscriber, &self.publisher].into_iter().flatten() {
+            let order = Order::RemovePeer(connection.key);
+            self.shared.media.order(order);
+        }
     }
 }
 
