@@ -97,6 +97,8 @@ pub struct TransportStats {
     pub nacks_in: u64,
     pub nacks_out: u64,
     pub plis_in: u64,
+    /// Requests for key frames by FIR, which count as PLIs as well.
+    pub firs_in: u64,
     pub plis_out: u64,
     pub retransmitted: u64,
     /// Lost packets over expected ones of the last second, upstream, 0.0..=1.0.

@@ -22,6 +22,9 @@ impl Shard {
                 Packet::Nack { media_ssrc, pairs } => self.nacked(now, index, media_ssrc, pairs),
                 Packet::PictureLoss { media_ssrc } => self.key_frame_asked(now, index, media_ssrc),
                 Packet::FullIntraRequest { entries } => {
+                    if let Some(slot) = self.transports.get_mut(index) {
+                        slot.stats.firs_in += 1;
+                    }
                     for ssrc in rtcp::fir_targets(entries) {
                         self.key_frame_asked(now, index, ssrc);
                     }

@@ -89,7 +89,7 @@ impl ParticipantActor {
         match output {
             SessionOutput::Write(frame) => self.write(frame, ctx),
             SessionOutput::Request(request) => {
-                count("signal_request", "incoming");
+                count("incoming");
                 self.rooms.signal(&self.room, self.id, *request);
             }
             SessionOutput::Ended { by_room, cause } => {
@@ -110,7 +110,7 @@ impl ParticipantActor {
             return;
         };
         if matches!(frame, SocketFrame::Data(_)) {
-            count("signal_response", "outgoing");
+            count("outgoing");
         }
         let written = wrap_future::<_, Self>(send(sender, frame));
         ctx.spawn(written.map(|(sender, result), actor, ctx| {
@@ -281,9 +281,9 @@ fn failure_of(error: &ProtocolError) -> SessionInput {
     SessionInput::Closing(close)
 }
 
-fn count(kind: &'static str, direction: &'static str) {
+fn count(direction: &'static str) {
     let labels = [
-        ("type", kind),
+        ("type", "signal"),
         ("status", "success"),
         ("direction", direction),
     ];

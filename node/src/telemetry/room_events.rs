@@ -38,6 +38,8 @@ fn webhook(event: &proto::WebhookEvent, now_ms: i64) {
         }
         "participant_joined" => {
             counter!("livekit_participant_join_total", "state" => "rtc_active").increment(1);
+            // Dashboards subtract these from `signal_ws`: the rest got no media through.
+            operation("ice_connection", "success", "");
             milliseconds("livekit_session_start_time_ms", since_joined());
         }
         "participant_left" => milliseconds("livekit_session_duration_ms", since_joined()),
@@ -54,7 +56,10 @@ fn webhook(event: &proto::WebhookEvent, now_ms: i64) {
 
 fn told(message: Option<&Message>) {
     match message {
-        Some(Message::Join(_)) => operation("participant_join", "success", ""),
+        Some(Message::Join(_)) => {
+            operation("participant_join", "success", "");
+            operation("signal_ws", "success", "");
+        }
         Some(Message::Reconnect(_)) => operation("participant_resume", "success", ""),
         Some(Message::Offer(_)) => operation("offer", "success", ""),
         Some(Message::Answer(_)) => operation("answer", "success", ""),

@@ -72,6 +72,7 @@ fn count(before: &TransportStats, now: &TransportStats) {
     counter!("livekit_nack_total", "direction" => "outgoing").increment(new(|s| s.nacks_out));
     counter!("livekit_pli_total", "direction" => "incoming").increment(new(|s| s.plis_in));
     counter!("livekit_pli_total", "direction" => "outgoing").increment(new(|s| s.plis_out));
+    counter!("livekit_fir_total", "direction" => "incoming").increment(new(|s| s.firs_in));
     counter!("skein_packets_dropped_total").increment(new(|stats| stats.packets_dropped));
     if new(|stats| stats.packets_in) > 0 {
         let jitter = now.jitter_in.as_secs_f64() * 1e6;
