@@ -1,0 +1,9 @@
+//! What a Skein cluster agrees on: a durable log, the state its entries add up to, and the rules
+//! that choose from it. `node` composes it and hands it disks and peers; nothing here opens a
+//! socket, and the state and its rules know no clock and no randomness. The map is in README.md.
+
+pub mod command;
+pub mod disk;
+pub mod limits;
+pub mod snapshot;
+pub mod wal;
