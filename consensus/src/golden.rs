@@ -1,0 +1,303 @@
+//! Golden bytes: what version 1 of every encoding looks like, committed in `tests/golden/v1.txt`
+//! (name, hex). A test that fails here means that nodes of the released version could not read
+//! this one's log, or this one theirs: add a version, do not change the file. New kinds are
+//! appended with `SKEIN_GOLDEN=write`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::command::{Action, Command, JobKind, JobState, NodeInfo, Roles, VoterWish};
+use crate::encoding::{Content, EncodingError, decode, encode};
+use crate::ids::{Epoch, JobId, LogIndex, NodeId, RequestId};
+use crate::state::{State, apply};
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.txt")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(digit).collect()
+}
+
+fn committed() -> BTreeMap<String, Vec<u8>> {
+    let text = std::fs::read_to_string(path()).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, bytes)| (name.to_string(), unhex(bytes)))
+        .collect()
+}
+
+/// Compares with what is committed and names what differs.
+fn compare(kind: &str, now: &[(String, Vec<u8>)]) -> BTreeMap<String, Vec<u8>> {
+    let golden = committed();
+    let mut wrong = Vec::new();
+    for (name, bytes) in now {
+        match golden.get(name) {
+            Some(golden) if golden == bytes => {}
+            Some(_) => wrong.push(format!("{name}: the bytes changed")),
+            None => wrong.push(format!("{name}: has no golden bytes yet")),
+        }
+    }
+    for name in golden.keys().filter(|n| n.starts_with(kind)) {
+        if !now.iter().any(|(n, _)| n == name) {
+            wrong.push(format!("{name}: is no longer written"));
+        }
+    }
+    if std::env::var_os("SKEIN_GOLDEN").is_some_and(|v| v == "write") {
+        let mut all = golden.clone();
+        for (name, bytes) in now {
+            all.entry(name.clone()).or_insert_with(|| bytes.clone());
+        }
+        let text: String = all
+            .iter()
+            .map(|(n, b)| format!("{n} {}\n", hex(b)))
+            .collect();
+        std::fs::write(path(), text).unwrap();
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    golden
+}
+
+fn info() -> NodeInfo {
+    NodeInfo {
+        roles: Roles {
+            master: true,
+            media: false,
+        },
+        address: "10.0.0.1:7890".into(),
+        host: "host-a".into(),
+        zone: "zone-a".into(),
+        region: "berlin".into(),
+        version_max: 1,
+    }
+}
+
+fn node_actions() -> Vec<(&'static str, Action)> {
+    let node = NodeId(7);
+    vec![
+        ("register_node", Action::RegisterNode { node, info: info() }),
+        ("activate_node", Action::ActivateNode { node }),
+        ("drain_node", Action::DrainNode { node }),
+        ("declare_dead", Action::DeclareDead { node }),
+        ("remove_node", Action::RemoveNode { node }),
+        (
+            "wish_vote",
+            Action::WishVote {
+                node,
+                wish: VoterWish::Never,
+            },
+        ),
+        ("allocate_ids", Action::AllocateIds { count: 3 }),
+    ]
+}
+
+fn room_actions() -> Vec<(&'static str, Action)> {
+    let (home, standby) = (NodeId(7), Some(NodeId(8)));
+    let epoch = Epoch(9);
+    vec![
+        (
+            "place_room",
+            Action::PlaceRoom {
+                name: "daily".into(),
+                sid: "RM_7hYxQ2kVn3Bd".into(),
+                home,
+                standby,
+            },
+        ),
+        (
+            "move_room",
+            Action::MoveRoom {
+                name: "daily".into(),
+                epoch,
+                home,
+                standby,
+            },
+        ),
+        (
+            "set_standby",
+            Action::SetStandby {
+                name: "daily".into(),
+                epoch,
+                standby,
+            },
+        ),
+        (
+            "close_room",
+            Action::CloseRoom {
+                name: "daily".into(),
+                epoch,
+            },
+        ),
+        (
+            "assert_home",
+            Action::AssertHome {
+                name: "daily".into(),
+                home,
+                epoch,
+            },
+        ),
+    ]
+}
+
+fn other_actions() -> Vec<(&'static str, Action)> {
+    let (owner, epoch) = (NodeId(7), Epoch(9));
+    let job = JobId::from("EG_7hYxQ2kVn3Bd");
+    vec![
+        (
+            "acquire_lease",
+            Action::AcquireLease {
+                name: "webhooks".into(),
+                owner,
+                over: Some(epoch),
+            },
+        ),
+        (
+            "release_lease",
+            Action::ReleaseLease {
+                name: "webhooks".into(),
+                epoch,
+            },
+        ),
+        (
+            "create_job",
+            Action::CreateJob {
+                job: job.clone(),
+                kind: JobKind::Egress,
+                room: Some("daily".into()),
+                detail: vec![1, 2, 3],
+            },
+        ),
+        (
+            "assign_job",
+            Action::AssignJob {
+                job: job.clone(),
+                epoch,
+                owner,
+            },
+        ),
+        (
+            "update_job",
+            Action::UpdateJob {
+                job: job.clone(),
+                epoch,
+                state: JobState::Running,
+                detail: Some(vec![4]),
+            },
+        ),
+        ("remove_job", Action::RemoveJob { job }),
+        (
+            "set_value",
+            Action::SetValue {
+                key: "keys/devkey".into(),
+                value: b"secret".to_vec(),
+                expected: Some(4),
+            },
+        ),
+        (
+            "remove_value",
+            Action::RemoveValue {
+                key: "keys/devkey".into(),
+                expected: None,
+            },
+        ),
+    ]
+}
+
+fn commands() -> Vec<(String, Command)> {
+    let actions = node_actions()
+        .into_iter()
+        .chain(room_actions())
+        .chain(other_actions());
+    let command = |(at, (name, action)): (usize, (&str, Action))| {
+        let request = RequestId {
+            client: 0x5eed,
+            number: at as u64,
+        };
+        (format!("command.{name}"), Command { request, action })
+    };
+    actions.enumerate().map(command).collect()
+}
+
+/// Something of everything.
+fn state() -> State {
+    let mut state = State::default();
+    let mut number = 0;
+    let mut act = |action| {
+        number += 1;
+        let request = RequestId { client: 1, number };
+        let _ = apply(&mut state, LogIndex(number), Command { request, action });
+    };
+    for node in [NodeId(7), NodeId(8)] {
+        act(Action::RegisterNode { node, info: info() });
+        act(Action::ActivateNode { node });
+    }
+    for (_, action) in room_actions()
+        .into_iter()
+        .take(1)
+        .chain(other_actions())
+        .take(8)
+    {
+        act(action);
+    }
+    act(Action::SetValue {
+        key: "keys/devkey".into(),
+        value: b"secret".to_vec(),
+        expected: None,
+    });
+    act(Action::RemoveNode { node: NodeId(8) });
+    state
+}
+
+#[test]
+fn commands_are_written_and_read_as_in_version_1() {
+    let commands = commands();
+    let encoded: Vec<_> = commands
+        .iter()
+        .map(|(name, command)| (name.clone(), encode(Content::Command, command).unwrap()))
+        .collect();
+    let golden = compare("command.", &encoded);
+    for (name, command) in &commands {
+        let read: Command = decode(Content::Command, &golden[name]).unwrap();
+        assert_eq!(&read, command, "{name}");
+    }
+}
+
+#[test]
+fn a_state_is_written_and_read_as_in_version_1() {
+    let state = state();
+    let encoded = encode(Content::State, &state).unwrap();
+    let golden = compare("state", &[("state".to_string(), encoded)]);
+    let read: State = decode(Content::State, &golden["state"]).unwrap();
+    assert_eq!(read, state);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_name() {
+    let bytes = encode(Content::State, &State::default()).unwrap();
+    let read = |bytes: &[u8]| decode::<State>(Content::State, bytes);
+    assert!(read(&bytes).is_ok());
+    let mut newer = bytes.clone();
+    newer[6] = 2;
+    assert_eq!(
+        read(&newer),
+        Err(EncodingError::TooNew { found: 2, known: 1 })
+    );
+    assert!(matches!(
+        decode::<Command>(Content::Command, &bytes),
+        Err(EncodingError::WrongContent { found: 4, .. })
+    ));
+    assert_eq!(read(b"skn"), Err(EncodingError::NoEnvelope));
+    for cut in 8..bytes.len() {
+        assert!(read(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Nodes: who is there, what they may get, what happens to what they had.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use super::{Answer, State, check_length, full};
+use crate::command::{Effect, NodeInfo, NodeState, Outcome, Refusal, Room, VoterWish};
+use crate::ids::{NodeId, RoomName};
+use crate::limits::{LABEL_BYTES_MAX, NODES_MAX, REMOVED_NODES_MAX};
+
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub info: NodeInfo,
+    pub state: NodeState,
+    pub wish: VoterWish,
+}
+
+impl Node {
+    /// May get rooms and jobs now.
+    pub fn takes_work(&self) -> bool {
+        self.state == NodeState::Active
+    }
+}
+
+impl State {
+    pub(super) fn register_node(
+        &mut self,
+        node: NodeId,
+        info: NodeInfo,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        for (what, text) in [
+            ("the address", &info.address),
+            ("the host", &info.host),
+            ("the zone", &info.zone),
+            ("the region", &info.region),
+        ] {
+            check_length(what, text.len(), LABEL_BYTES_MAX)?;
+        }
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.info = info;
+            let state = known.state;
+            effects.push(Effect::NodeChanged { node, state });
+            return Ok(Outcome::Done);
+        }
+        if self.was_removed(node) {
+            return Err(Refusal::NodeRemoved(node));
+        }
+        if self.nodes.len() >= NODES_MAX {
+            return Err(full("nodes", NODES_MAX));
+        }
+        let state = NodeState::Joining;
+        let wish = VoterWish::default();
+        self.nodes.insert(node, Node { info, state, wish });
+        self.next_id = self.next_id.max(node.0 + 1);
+        effects.push(Effect::NodeChanged { node, state });
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn activate_node(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
+        self.set_node_state(node, NodeState::Active, effects)
+    }
+
+    pub(super) fn drain_node(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
+        let state = self.known_node(node)?.state;
+        if state == NodeState::Dead {
+            return Err(Refusal::NodeState { node, state });
+        }
+        self.set_node_state(node, NodeState::Draining, effects)
+    }
+
+    /// One entry, however many rooms: their standbys take over with new epochs.
+    pub(super) fn declare_dead(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
+        if self.known_node(node)?.state == NodeState::Dead {
+            return Ok(Outcome::Done);
+        }
+        self.set_node_state(node, NodeState::Dead, effects)?;
+        let touched: Vec<RoomName> = self
+            .rooms
+            .iter()
+            .filter(|(_, room)| room.home == node || room.standby == Some(node))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in touched {
+            self.leave_room_of_dead(&name, node, effects);
+        }
+        self.end_leases_of(node, effects);
+        self.orphan_jobs_of(node, effects);
+        Ok(Outcome::Done)
+    }
+
+    fn leave_room_of_dead(&mut self, name: &RoomName, dead: NodeId, effects: &mut Vec<Effect>) {
+        let Some(old) = self.rooms.get(name).cloned() else {
+            return;
+        };
+        let mut room = old.clone();
+        let live = |id: &NodeId| {
+            self.nodes
+                .get(id)
+                .is_some_and(|n| n.state != NodeState::Dead)
+        };
+        let heir = old.standby.filter(live);
+        let effect: fn(RoomName, NodeId, Room) -> Effect;
+        if old.home != dead {
+            room.standby = None;
+            effect = |name, _, room| Effect::StandbyChanged { name, room };
+        } else if let Some(heir) = heir {
+            room.home = heir;
+            room.standby = None;
+            room.epoch = self.next_epoch();
+            effect = |name, from, room| Effect::RoomMoved { name, from, room };
+        } else {
+            // The epoch moves all the same: the dead node is fenced from now on.
+            room.standby = None;
+            room.epoch = self.next_epoch();
+            effect = |name, _, room| Effect::RoomOrphaned { name, room };
+        }
+        effects.push(effect(name.clone(), dead, room.clone()));
+        self.rooms.insert(name.clone(), room);
+    }
+
+    pub(super) fn remove_node(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
+        if !self.nodes.contains_key(&node) {
+            // Asked twice.
+            return if self.was_removed(node) {
+                Ok(Outcome::Done)
+            } else {
+                Err(Refusal::NoNode(node))
+            };
+        }
+        let rooms = self.rooms.values().filter(|room| room.home == node).count() as u64;
+        let jobs = self.jobs_of(node);
+        if rooms + jobs > 0 {
+            return Err(Refusal::NodeInUse { node, rooms, jobs });
+        }
+        let watched: Vec<RoomName> = self
+            .rooms
+            .iter()
+            .filter(|(_, room)| room.standby == Some(node))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in watched {
+            self.leave_room_of_dead(&name, node, effects);
+        }
+        self.end_leases_of(node, effects);
+        self.nodes.remove(&node);
+        self.removed_nodes.insert(node);
+        while self.removed_nodes.len() > REMOVED_NODES_MAX {
+            if let Some(oldest) = self.removed_nodes.pop_first() {
+                self.removed_below = oldest.0 + 1;
+            }
+        }
+        effects.push(Effect::NodeRemoved { node });
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn wish_vote(
+        &mut self,
+        node: NodeId,
+        wish: VoterWish,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        let known = self.nodes.get_mut(&node).ok_or(Refusal::NoNode(node))?;
+        known.wish = wish;
+        let state = known.state;
+        effects.push(Effect::NodeChanged { node, state });
+        Ok(Outcome::Done)
+    }
+
+    fn was_removed(&self, node: NodeId) -> bool {
+        node.0 < self.removed_below || self.removed_nodes.contains(&node)
+    }
+
+    pub(super) fn known_node(&self, node: NodeId) -> Result<&Node, Refusal> {
+        self.nodes.get(&node).ok_or(Refusal::NoNode(node))
+    }
+
+    /// A node that may get something new.
+    pub(super) fn working_node(&self, node: NodeId) -> Result<(), Refusal> {
+        let state = self.known_node(node)?.state;
+        match state {
+            // A draining one only if placement found nothing else.
+            NodeState::Active | NodeState::Draining => Ok(()),
+            NodeState::Joining | NodeState::Dead => Err(Refusal::NodeState { node, state }),
+        }
+    }
+
+    fn set_node_state(
+        &mut self,
+        node: NodeId,
+        state: NodeState,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        let known = self.nodes.get_mut(&node).ok_or(Refusal::NoNode(node))?;
+        if known.state != state {
+            known.state = state;
+            effects.push(Effect::NodeChanged { node, state });
+        }
+        Ok(Outcome::Done)
+    }
+}

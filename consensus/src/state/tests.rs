@@ -1,0 +1,485 @@
+//! The state under fixed and random commands: what clients and operators rely on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::command::{JobKind, JobState, NodeInfo, NodeState, Roles, VoterWish};
+use crate::encoding::{Content, decode, encode};
+use crate::ids::RoomSid;
+
+struct World {
+    state: State,
+    index: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            state: State::default(),
+            index: 0,
+        }
+    }
+
+    fn with_nodes(count: u64) -> Self {
+        let mut world = Self::new();
+        for node in 1..=count {
+            world.ok(Action::RegisterNode {
+                node: NodeId(node),
+                info: info(node),
+            });
+            world.ok(Action::ActivateNode { node: NodeId(node) });
+        }
+        world
+    }
+
+    fn applied(&mut self, action: Action) -> Applied {
+        self.index += 1;
+        let request = RequestId {
+            client: 1,
+            number: self.index,
+        };
+        let index = LogIndex(self.index);
+        apply(&mut self.state, index, Command { request, action })
+    }
+
+    fn ok(&mut self, action: Action) -> Outcome {
+        self.applied(action).answer.unwrap()
+    }
+
+    fn refused(&mut self, action: Action) -> Refusal {
+        self.applied(action).answer.unwrap_err()
+    }
+
+    fn place(&mut self, name: &str, home: u64, standby: Option<u64>) -> Room {
+        match self.ok(place(name, home, standby)) {
+            Outcome::Room { room, .. } => room,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn info(node: u64) -> NodeInfo {
+    NodeInfo {
+        roles: Roles {
+            master: node <= 4,
+            media: node > 4,
+        },
+        address: format!("10.0.0.{node}:7890"),
+        host: format!("host{node}"),
+        zone: format!("zone{}", node % 2),
+        region: String::new(),
+        version_max: 1,
+    }
+}
+
+fn place(name: &str, home: u64, standby: Option<u64>) -> Action {
+    Action::PlaceRoom {
+        name: name.into(),
+        sid: RoomSid(format!("RM_{name}")),
+        home: NodeId(home),
+        standby: standby.map(NodeId),
+    }
+}
+
+#[test]
+fn a_room_is_placed_once_and_its_second_caller_gets_the_first() {
+    let mut world = World::with_nodes(3);
+    let room = world.place("daily", 1, Some(2));
+    match world.ok(place("daily", 3, None)) {
+        Outcome::Room {
+            room: second,
+            created,
+        } => {
+            assert!(!created);
+            assert_eq!(second, room);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_dead_node_s_rooms_move_to_their_standbys_with_new_epochs_in_one_entry() {
+    let mut world = World::with_nodes(3);
+    let with_standby = world.place("a", 1, Some(2));
+    let without = world.place("b", 1, None);
+    let elsewhere = world.place("c", 3, Some(1));
+    let untouched = world.place("d", 2, Some(3));
+    let applied = world.applied(Action::DeclareDead { node: NodeId(1) });
+    assert!(applied.answer.is_ok());
+    let room = |name: &str| world.state.room(&name.into()).unwrap().clone();
+    assert_eq!((room("a").home, room("a").standby), (NodeId(2), None));
+    assert!(room("a").epoch > with_standby.epoch);
+    assert!(room("b").epoch > without.epoch, "fenced although orphaned");
+    assert_eq!(room("c").standby, None);
+    assert_eq!(room("c").epoch, elsewhere.epoch, "its home lives on");
+    assert_eq!(room("d"), untouched);
+    let orphaned = |e: &Effect| matches!(e, Effect::RoomOrphaned { name, .. } if name.0 == "b");
+    assert!(applied.effects.iter().any(orphaned));
+}
+
+/// A node that was paused through its own funeral wakes up and writes.
+#[test]
+fn an_owner_with_an_old_epoch_is_refused_everywhere() {
+    let mut world = World::with_nodes(3);
+    let old = world.place("a", 1, Some(2)).epoch;
+    let lease = match world.ok(Action::AcquireLease {
+        name: "webhooks".into(),
+        owner: NodeId(1),
+        over: None,
+    }) {
+        Outcome::Epoch(epoch) => epoch,
+        other => panic!("{other:?}"),
+    };
+    let job = JobId::from("EG_1");
+    world.ok(Action::CreateJob {
+        job: job.clone(),
+        kind: JobKind::Egress,
+        room: Some("a".into()),
+        detail: vec![1],
+    });
+    let Outcome::Epoch(owned) = world.ok(Action::AssignJob {
+        job: job.clone(),
+        epoch: Epoch(0),
+        owner: NodeId(1),
+    }) else {
+        panic!("no epoch");
+    };
+    world.ok(Action::DeclareDead { node: NodeId(1) });
+    world.ok(Action::AcquireLease {
+        name: "webhooks".into(),
+        owner: NodeId(2),
+        over: None,
+    });
+    for late in [
+        Action::CloseRoom {
+            name: "a".into(),
+            epoch: old,
+        },
+        Action::SetStandby {
+            name: "a".into(),
+            epoch: old,
+            standby: None,
+        },
+        Action::MoveRoom {
+            name: "a".into(),
+            epoch: old,
+            home: NodeId(3),
+            standby: None,
+        },
+        Action::AssertHome {
+            name: "a".into(),
+            home: NodeId(1),
+            epoch: old,
+        },
+        Action::ReleaseLease {
+            name: "webhooks".into(),
+            epoch: lease,
+        },
+        Action::UpdateJob {
+            job: job.clone(),
+            epoch: owned,
+            state: JobState::Complete,
+            detail: None,
+        },
+    ] {
+        let refusal = world.refused(late.clone());
+        assert!(
+            matches!(refusal, Refusal::StaleEpoch { .. }),
+            "{late:?}: {refusal:?}"
+        );
+    }
+    assert_eq!(world.state.job(&job).unwrap().state, JobState::Waiting);
+}
+
+#[test]
+fn a_lease_has_one_owner_and_is_taken_over_only_by_name() {
+    let mut world = World::with_nodes(2);
+    let acquire = |owner, over| Action::AcquireLease {
+        name: "duty".into(),
+        owner: NodeId(owner),
+        over,
+    };
+    let Outcome::Epoch(first) = world.ok(acquire(1, None)) else {
+        panic!("no epoch");
+    };
+    assert_eq!(world.ok(acquire(1, None)), Outcome::Epoch(first), "again");
+    let held = Refusal::LeaseHeld {
+        owner: NodeId(1),
+        epoch: first,
+    };
+    assert_eq!(world.refused(acquire(2, None)), held);
+    assert_eq!(world.refused(acquire(2, Some(Epoch(999)))), held);
+    let Outcome::Epoch(second) = world.ok(acquire(2, Some(first))) else {
+        panic!("no epoch");
+    };
+    assert!(second > first);
+}
+
+#[test]
+fn a_removed_node_s_id_never_comes_back() {
+    let mut world = World::with_nodes(3);
+    world.place("a", 1, None);
+    assert!(matches!(
+        world.refused(Action::RemoveNode { node: NodeId(1) }),
+        Refusal::NodeInUse { rooms: 1, .. }
+    ));
+    world.ok(Action::RemoveNode { node: NodeId(2) });
+    world.ok(Action::RemoveNode { node: NodeId(2) });
+    let again = Action::RegisterNode {
+        node: NodeId(2),
+        info: info(2),
+    };
+    assert_eq!(world.refused(again), Refusal::NodeRemoved(NodeId(2)));
+    let Outcome::Ids(next) = world.ok(Action::AllocateIds { count: 2 }) else {
+        panic!("no ids");
+    };
+    assert_eq!(next, 4, "ids of nodes are not handed out again");
+    assert_eq!(world.ok(Action::AllocateIds { count: 1 }), Outcome::Ids(6));
+}
+
+#[test]
+fn dead_and_joining_nodes_get_nothing_and_draining_ones_only_if_asked_for() {
+    let mut world = World::with_nodes(2);
+    world.ok(Action::RegisterNode {
+        node: NodeId(3),
+        info: info(3),
+    });
+    assert!(matches!(
+        world.refused(place("a", 3, None)),
+        Refusal::NodeState {
+            state: NodeState::Joining,
+            ..
+        }
+    ));
+    world.ok(Action::DeclareDead { node: NodeId(2) });
+    assert!(matches!(
+        world.refused(place("a", 1, Some(2))),
+        Refusal::NodeState { .. }
+    ));
+    assert!(matches!(
+        world.refused(Action::DrainNode { node: NodeId(2) }),
+        Refusal::NodeState { .. }
+    ));
+    world.ok(Action::DrainNode { node: NodeId(1) });
+    world.place("a", 1, None);
+    assert_eq!(world.refused(place("b", 1, Some(1))), Refusal::SameNode);
+    assert_eq!(
+        world.refused(place("b", 9, None)),
+        Refusal::NoNode(NodeId(9))
+    );
+}
+
+#[test]
+fn values_have_versions_and_bounds() {
+    let mut world = World::new();
+    let set = |value: Vec<u8>, expected| Action::SetValue {
+        key: "keys/devkey".into(),
+        value,
+        expected,
+    };
+    let Outcome::Version(first) = world.ok(set(vec![1], Some(0))) else {
+        panic!("no version");
+    };
+    assert!(matches!(
+        world.refused(set(vec![2], Some(0))),
+        Refusal::Conflict { expected: 0, .. }
+    ));
+    world.ok(set(vec![2], Some(first)));
+    assert!(matches!(
+        world.refused(set(vec![0; crate::limits::VALUE_BYTES_MAX + 1], None)),
+        Refusal::TooLong { .. }
+    ));
+    assert_eq!(world.state.values("keys/").count(), 1);
+    assert_eq!(world.state.values("other/").count(), 0);
+    world.ok(Action::RemoveValue {
+        key: "keys/devkey".into(),
+        expected: None,
+    });
+    assert_eq!(world.state.bytes, 0);
+}
+
+#[test]
+fn all_values_together_are_bounded() {
+    let mut world = World::new();
+    let mut refused = 0;
+    for key in 0..600 {
+        let set = Action::SetValue {
+            key: ValueKey(format!("{key}")),
+            value: vec![0; crate::limits::VALUE_BYTES_MAX],
+            expected: None,
+        };
+        refused += usize::from(world.applied(set).answer.is_err());
+    }
+    assert_eq!(
+        refused,
+        600 - STATE_BYTES_MAX / crate::limits::VALUE_BYTES_MAX
+    );
+}
+
+/// splitmix64.
+fn random(seed: &mut u64, bound: u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *seed;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) % bound.max(1)
+}
+
+fn random_action(seed: &mut u64) -> Action {
+    let mut pick = |bound| random(seed, bound);
+    let node = NodeId(pick(6) + 1);
+    let standby = Some(pick(7)).filter(|n| *n > 0).map(NodeId);
+    let name = RoomName(format!("room{}", pick(8)));
+    let epoch = Epoch(pick(120));
+    let job = JobId(format!("EG_{}", pick(5)));
+    let key = ValueKey(format!("key{}", pick(4)));
+    match pick(20) {
+        0 => Action::RegisterNode {
+            node,
+            info: info(node.0),
+        },
+        1 | 2 => Action::ActivateNode { node },
+        3 => Action::DrainNode { node },
+        4 => Action::DeclareDead { node },
+        5 => Action::RemoveNode { node },
+        6 => Action::WishVote {
+            node,
+            wish: VoterWish::Never,
+        },
+        7..=9 => place(&name.0, node.0, standby.map(|s| s.0)),
+        10 => Action::MoveRoom {
+            name,
+            epoch,
+            home: node,
+            standby,
+        },
+        11 => Action::SetStandby {
+            name,
+            epoch,
+            standby,
+        },
+        12 => Action::CloseRoom { name, epoch },
+        13 => Action::AcquireLease {
+            name: LeaseName(key.0),
+            owner: node,
+            over: Some(epoch).filter(|e| e.0 % 2 == 0),
+        },
+        14 => Action::ReleaseLease {
+            name: LeaseName(key.0),
+            epoch,
+        },
+        15 => Action::CreateJob {
+            job,
+            kind: JobKind::Agent,
+            room: None,
+            detail: vec![0; pick(50) as usize],
+        },
+        16 => Action::AssignJob {
+            job,
+            epoch: Epoch(epoch.0 % 3),
+            owner: node,
+        },
+        17 => Action::UpdateJob {
+            job,
+            epoch,
+            state: JobState::Complete,
+            detail: Some(vec![1; pick(50) as usize]),
+        },
+        18 => Action::SetValue {
+            key,
+            value: vec![2; pick(50) as usize],
+            expected: None,
+        },
+        _ => Action::RemoveValue {
+            key,
+            expected: None,
+        },
+    }
+}
+
+/// What must hold after every command, whatever it was.
+fn check_invariants(state: &State, seed: u64) {
+    let live = |n: &NodeId| state.node(*n).is_some_and(|n| n.state != NodeState::Dead);
+    let mut epochs = BTreeSet::new();
+    for (name, room) in state.rooms() {
+        assert!(
+            epochs.insert(room.epoch),
+            "seed {seed}: {name} shares an epoch"
+        );
+        assert_ne!(Some(room.home), room.standby, "seed {seed}: {name}");
+        assert!(room.standby.is_none_or(|s| live(&s)), "seed {seed}: {name}");
+    }
+    for lease in state.leases.values() {
+        assert!(
+            epochs.insert(lease.epoch),
+            "seed {seed}: a lease shares an epoch"
+        );
+        assert!(live(&lease.owner), "seed {seed}: a dead node holds a lease");
+    }
+    for (id, job) in state.jobs() {
+        let open = job.owner.filter(|_| !job.state.is_over());
+        assert!(
+            open.is_none_or(|o| live(&o)),
+            "seed {seed}: {id} is with a dead node"
+        );
+        assert!(
+            job.epoch.0 == 0 || epochs.insert(job.epoch),
+            "seed {seed}: {id} shares an epoch"
+        );
+    }
+    let newest = epochs.last().map_or(0, |e| e.0);
+    assert!(newest <= state.epoch, "seed {seed}");
+    let details: usize = state.jobs.values().map(|j| j.detail.len()).sum();
+    let values: usize = state.values.values().map(|v| v.bytes.len()).sum();
+    assert_eq!(state.bytes, (details + values) as u64, "seed {seed}");
+}
+
+#[test]
+fn random_commands_keep_the_rules_and_give_the_same_bytes_everywhere() {
+    for seed in 0..150 {
+        let (mut a, mut b) = (World::with_nodes(4), World::with_nodes(4));
+        let mut random_state = seed;
+        for step in 0..300 {
+            let action = random_action(&mut random_state);
+            let mut before = a.state.clone();
+            let first = a.applied(action.clone());
+            assert_eq!(first, b.applied(action.clone()), "seed {seed} step {step}");
+            if first.answer.is_err() {
+                before.answers = a.state.answers.clone();
+                before.remembered = a.state.remembered.clone();
+                assert_eq!(
+                    a.state, before,
+                    "seed {seed}: {action:?} was refused but did"
+                );
+            }
+            check_invariants(&a.state, seed);
+            // The same request again: the same answer, nothing else.
+            let request = RequestId {
+                client: 1,
+                number: a.index,
+            };
+            let state = a.state.clone();
+            let again = apply(&mut a.state, LogIndex(9_999), Command { request, action });
+            assert_eq!(again.answer, first.answer, "seed {seed} step {step}");
+            assert!(again.effects.is_empty());
+            assert_eq!(a.state, state);
+        }
+        let bytes = encode(Content::State, &a.state).unwrap();
+        assert_eq!(
+            bytes,
+            encode(Content::State, &b.state).unwrap(),
+            "seed {seed}"
+        );
+        let decoded: State = decode(Content::State, &bytes).unwrap();
+        assert_eq!(decoded, a.state, "seed {seed}");
+    }
+}
+
+#[test]
+fn only_so_many_answers_are_remembered() {
+    let mut world = World::new();
+    for _ in 0..REQUESTS_REMEMBERED + 10 {
+        world.ok(Action::AllocateIds { count: 1 });
+    }
+    assert_eq!(world.state.answers.len(), REQUESTS_REMEMBERED);
+    assert_eq!(world.state.remembered.len(), REQUESTS_REMEMBERED);
+}
