@@ -3,13 +3,14 @@
 //! socket, and the state and its rules know no clock and no randomness. The map is in README.md.
 
 pub mod command;
-pub mod command;
 pub mod disk;
 pub mod encoding;
 #[cfg(test)]
 mod golden;
 pub mod ids;
+pub mod keeper;
 pub mod limits;
+pub mod placement;
 pub mod snapshot;
 pub mod state;
 pub mod wal;
