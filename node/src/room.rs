@@ -8,6 +8,7 @@ mod data;
 mod dispatch;
 pub mod environment;
 mod facts;
+mod fallback;
 mod ice_preference;
 pub mod ice_servers;
 mod join_response;
@@ -269,7 +270,7 @@ impl Room {
                 let reason = DisconnectReason::StateMismatch;
                 self.close_member(number, reason, Some(Action::Reconnect));
             }
-            MediaOutput::TransportFailed => self.transport_failed(number),
+            MediaOutput::TransportFailed { lived } => self.transport_failed(number, lived),
         }
     }
 

@@ -57,7 +57,6 @@ const INERT: &[(&str, &str)] = &[
         "video.stream_tracker_manager",
         "layers are judged by their packets",
     ),
-    ("rtc.allow_tcp_fallback", FALLBACK),
     ("rtc.allow_udp_unstable_fallback", FALLBACK),
     ("rtc.tcp_fallback_rtt_threshold", FALLBACK),
     (
@@ -122,7 +121,7 @@ const INERT: &[(&str, &str)] = &[
 const SAMPLING: &str = "logs are not sampled";
 const ONE_NODE: &str = "there is one node and no message bus";
 const OUTBOX: &str = "webhooks wait in an outbox on disk, with bounds of its own";
-const FALLBACK: &str = "clients choose TCP by themselves";
+const FALLBACK: &str = "a connection that fails falls back, a slow one does not";
 const CONGESTION: &str = "the bandwidth estimator has no such setting";
 const CHANNELS: &str = "data channels have fixed bounds";
 const RECONNECT: &str = "an error of one track does not end a session";

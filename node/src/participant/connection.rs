@@ -2,6 +2,8 @@
 //! state of its transport. `publisher_connection` and `subscriber_connection` drive it; it knows
 //! neither publications nor subscriptions.
 
+use std::time::{Duration, Instant};
+
 use media::Command;
 use media::TransportKey;
 use media::event::TransportState;
@@ -23,6 +25,8 @@ pub(crate) struct Connection {
     state: Option<TransportState>,
     /// ICE and DTLS were done at least once.
     was_connected: bool,
+    /// When it last came up from nothing.
+    connected_at: Option<Instant>,
     /// Credentials the client has been told candidates of.
     trickled: Option<IceCredentials>,
     /// What the shard was told last.
@@ -55,6 +59,7 @@ impl Connection {
             negotiator,
             state: None,
             was_connected: false,
+            connected_at: None,
             trickled: None,
             remote: None,
             receive: Vec::new(),
@@ -73,12 +78,26 @@ impl Connection {
         self.state == Some(TransportState::Connected)
     }
 
+    /// How long it has stood, or had when it failed just now; `None` = it never did.
+    pub(crate) fn lived(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.connected_at?))
+    }
+
     /// Media has flowed or could have: what is negotiated now is real.
     pub(crate) fn was_connected(&self) -> bool {
         self.was_connected
     }
 
-    pub(crate) fn set_state(&mut self, state: TransportState) {
+    pub(crate) fn set_state(&mut self, now: Instant, state: TransportState) {
+        let alive = |state| {
+            matches!(
+                state,
+                TransportState::Connected | TransportState::Disconnected
+            )
+        };
+        if state == TransportState::Connected && !self.state.is_some_and(alive) {
+            self.connected_at = Some(now);
+        }
         self.state = Some(state);
         self.was_connected |= state == TransportState::Connected;
     }

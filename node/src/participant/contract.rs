@@ -281,7 +281,10 @@ pub enum MediaOutput {
     /// good: the client must reconnect from scratch.
     FullReconnect,
     /// ICE or DTLS failed; the room sends Leave{RESUME} and waits.
-    TransportFailed,
+    TransportFailed {
+        /// How long the connection stood; `None` = it never did.
+        lived: Option<Duration>,
+    },
 }
 
 #[cfg(test)]

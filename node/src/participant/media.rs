@@ -299,18 +299,21 @@ impl ParticipantMedia {
         state: TransportState,
     ) {
         let micros = self.micros(now);
-        if let Some(publisher) = self.publisher.as_mut().filter(|c| c.key == transport) {
-            publisher.set_state(state);
+        let publisher = self.publisher.as_mut().filter(|c| c.key == transport);
+        let lived = if let Some(publisher) = publisher {
+            publisher.set_state(now, state);
             if publisher.was_connected() {
                 self.publications.show(micros, &mut self.out);
             }
+            publisher.lived(now)
         } else if let Some(subscriber) = self.subscriber.as_mut().filter(|c| c.key == transport) {
-            subscriber.set_state(state);
+            subscriber.set_state(now, state);
+            subscriber.lived(now)
         } else {
             return;
-        }
+        };
         if state == TransportState::Failed {
-            self.out.push(MediaOutput::TransportFailed);
+            self.out.push(MediaOutput::TransportFailed { lived });
         }
         self.reach_milestones();
     }

@@ -70,6 +70,8 @@ pub struct RoomsConfig {
     pub data_blobs: bool,
     /// Told to clients in Join- and ReconnectResponse.
     pub ice_servers: Vec<IceServer>,
+    /// `rtc.allow_tcp_fallback`: what failed over UDP is tried over TCP and TLS.
+    pub allow_tcp_fallback: bool,
 }
 
 impl Default for RoomsConfig {
@@ -110,6 +112,7 @@ impl Default for RoomsConfig {
             data_tracks: true,
             data_blobs: false,
             ice_servers: Vec::new(),
+            allow_tcp_fallback: true,
         }
     }
 }

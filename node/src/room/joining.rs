@@ -15,6 +15,7 @@ use rand::RngExt;
 
 use super::contract::{Attach, AttachError, AttachKind, RoomOutput, SessionId};
 use super::data::DataSubscriptions;
+use super::fallback::Failures;
 use super::ice_preference::IcePreference;
 use super::limits::{JOIN_TIMEOUT, REFRESHED_TOKEN_BYTES_MAX, TOKEN_REFRESH_INTERVAL};
 use super::member::{Member, MemberData};
@@ -84,30 +85,8 @@ impl Room {
         if !self.fits(&claims) {
             return Err(AttachError::ClosedByMedia);
         }
-        let config = &self.services.config;
-        let joined_ms = self.clock.unix_micros_at(self.now) / 1000;
         let sid = ParticipantSid::random(&mut self.rng);
-        let info = proto::ParticipantInfo {
-            sid: sid.0.clone(),
-            identity: claims.identity.clone(),
-            name: claims.name.clone(),
-            metadata: claims.metadata.clone(),
-            attributes: claims.attributes.clone().into_iter().collect(),
-            state: State::Joining.into(),
-            joined_at: joined_ms / 1000,
-            joined_at_ms: joined_ms,
-            permission: Some(permissions::from_claims(&claims)),
-            region: config.region.clone(),
-            kind: permissions::kind(&claims.kind).into(),
-            kind_details: claims
-                .kind_details
-                .iter()
-                .filter_map(|detail| permissions::kind_detail(detail))
-                .collect(),
-            client_protocol: attach.client.client_protocol,
-            capabilities: attach.client.capabilities.clone(),
-            ..Default::default()
-        };
+        let info = self.joining_info(&sid, &claims, &attach.client);
         let settings = self.participant_settings(&info, &attach);
         let environment = self.environment(number, &info.identity);
         let media = (self.services.media)(settings, environment);
@@ -130,6 +109,7 @@ impl Room {
             data,
             loss: Default::default(),
             transport_failed: false,
+            failures: Failures::default(),
             was_active: false,
             has_published: false,
             closing: false,
@@ -140,6 +120,37 @@ impl Room {
             close_at: None,
             absent_since: None,
         })
+    }
+
+    /// What others see of a participant that joins.
+    fn joining_info(
+        &self,
+        sid: &ParticipantSid,
+        claims: &Claims,
+        client: &proto::ClientInfo,
+    ) -> proto::ParticipantInfo {
+        let joined_ms = self.clock.unix_micros_at(self.now) / 1000;
+        proto::ParticipantInfo {
+            sid: sid.0.clone(),
+            identity: claims.identity.clone(),
+            name: claims.name.clone(),
+            metadata: claims.metadata.clone(),
+            attributes: claims.attributes.clone().into_iter().collect(),
+            state: State::Joining.into(),
+            joined_at: joined_ms / 1000,
+            joined_at_ms: joined_ms,
+            permission: Some(permissions::from_claims(claims)),
+            region: self.services.config.region.clone(),
+            kind: permissions::kind(&claims.kind).into(),
+            kind_details: claims
+                .kind_details
+                .iter()
+                .filter_map(|detail| permissions::kind_detail(detail))
+                .collect(),
+            client_protocol: client.client_protocol,
+            capabilities: client.capabilities.clone(),
+            ..Default::default()
+        }
     }
 
     /// A client that starts over with a token of ours brings back what that token had no room for.

@@ -1,11 +1,14 @@
 //! How participants and rooms end: who is told what, in which order.
 
+use std::time::Duration;
+
 use media::event::TransportState;
 use protocol::proto::DisconnectReason;
 use protocol::proto::leave_request::Action;
 use protocol::proto::participant_info::State;
 
 use super::contract::{RoomOutput, SessionId, SessionMessage};
+use super::ice_preference::IcePreference;
 use super::limits::{RECONNECT_GRACE, RESUME_CONNECT_TIMEOUT};
 use super::{Room, leave};
 use crate::participant::MediaInput;
@@ -103,7 +106,9 @@ impl Room {
 
     /// ICE or DTLS failed: the client is asked to resume, or restarts ICE with a request of its own
     /// (RFC 9725 §4.3), and has a moment to do so.
-    pub(super) fn transport_failed(&mut self, number: u16) {
+    /// Who is limited to TURN over TLS from now on learns that only by starting over.
+    pub(super) fn transport_failed(&mut self, number: u16, lived: Option<Duration>) {
+        let wanted = self.fall_back(number, lived);
         let Some(member) = self.roster.get_mut(number) else {
             return;
         };
@@ -116,7 +121,10 @@ impl Room {
         self.end_session(
             number,
             DisconnectReason::ConnectionTimeout,
-            Some(Action::Resume),
+            Some(match wanted {
+                Some(Some(IcePreference::Tls)) => Action::Reconnect,
+                _ => Action::Resume,
+            }),
         );
     }
 

@@ -23,6 +23,13 @@ pub(crate) const RESUME_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Reliable packets kept for those who resume.
 pub(crate) const REPLAY_AGE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const REPLAY_BYTES_MAX: usize = 100_000;
+/// Media that flowed for less than this and died was let through by mistake: the next kind of
+/// candidate is tried (LiveKit's `shortConnectionThreshold`).
+pub(crate) const SHORT_CONNECTION: Duration = Duration::from_secs(90);
+/// So many failures, each so soon after the one before, have the same effect (LiveKit's
+/// `failureCountThreshold`).
+pub(crate) const FALLBACK_FAILURES: u32 = 2;
+pub(crate) const FALLBACK_FAILURES_WITHIN: Duration = Duration::from_secs(60);
 /// Reliable packets kept for one participant that is still joining.
 pub(crate) const WAITING_BYTES_MAX: usize = 100_000;
 /// Lossy packets kept beside them: who joins wants the latest of a cursor, not its history.

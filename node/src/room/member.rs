@@ -15,6 +15,7 @@ use protocol::proto::participant_info::{Kind, State};
 use super::contract::SessionId;
 use super::data::{DataSubscriptions, LOSSY};
 use super::environment::MediaCore;
+use super::fallback::Failures;
 use super::limits::{WAITING_BYTES_MAX, WAITING_LOSSY_BYTES_MAX, WAITING_LOSSY_MAX};
 use super::permissions::Allowed;
 use crate::participant::{Published, quirks};
@@ -40,6 +41,8 @@ pub(super) struct Member {
     pub(super) loss: BTreeMap<TransportKey, f32>,
     /// ICE or DTLS of a transport failed and has not come back.
     pub(super) transport_failed: bool,
+    /// Failures that may mean that the network lets nothing of its kind through.
+    pub(super) failures: Failures,
     /// Its primary connection was up once.
     pub(super) was_active: bool,
     /// Agents for publishers were asked for.

@@ -58,9 +58,6 @@ impl Room {
 
     /// For this connection and, as the client may start over, for the next ones.
     fn switch_protocol(&mut self, number: u16, wanted: proto::CandidateProtocol) {
-        let Some(member) = self.roster.get(number) else {
-            return;
-        };
         let mut servers = self.services.config.ice_servers.iter();
         let preference = match wanted {
             proto::CandidateProtocol::Udp => None,
@@ -71,13 +68,7 @@ impl Room {
                 Some(IcePreference::Tcp)
             }
         };
-        self.ice_preferences
-            .set(self.now, member.identity(), preference);
-        if preference == Some(IcePreference::Tls) {
-            // Nothing here can move: the client learns of it when it starts over.
-            return;
-        }
-        self.feed(number, MediaInput::SwitchCandidateProtocol(wanted));
+        self.prefer(number, preference);
     }
 
     fn drop_on_resume(&mut self, number: u16, how: DropOnResume) {

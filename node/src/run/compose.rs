@@ -276,6 +276,7 @@ fn rooms_config(
         max_data_encoding_chars: limit.max_data_track_custom_encoding_length,
         data_tracks: config.enable_data_tracks,
         data_blobs: config.enable_participant_data_blob,
+        allow_tcp_fallback: config.rtc.allow_tcp_fallback.unwrap_or(true),
         ice_servers: ice_servers::told_to_clients(config, shards, authority),
     })
 }

@@ -209,7 +209,7 @@ fn a_failed_transport_is_reported_and_closing_tears_everything_down() {
     let transport = stage.transport(0);
     let state = TransportState::Failed;
     stage.feed(MediaInput::Shard(Event::Transport { transport, state }));
-    assert!(stage.has(|output| matches!(output, MediaOutput::TransportFailed)));
+    assert!(stage.has(|output| matches!(output, MediaOutput::TransportFailed { .. })));
     stage.clear();
     stage.feed(MediaInput::Close);
     let closed = |c: &&&Command| matches!(c, Command::CloseTransport { .. });

@@ -205,7 +205,7 @@ fn a_one_shot_session_lives_through_the_grace_after_its_transport_failed() {
     let mut house = House::new();
     let whip = house.attach("encoder", |a| a.kind = AttachKind::OneShot);
     house.media("encoder", MediaOutput::Connected);
-    house.media("encoder", MediaOutput::TransportFailed);
+    house.media("encoder", MediaOutput::TransportFailed { lived: None });
     assert!(!house.is_closed(whip));
     house.wait(6 * S);
     assert!(house.is_closed(whip));

@@ -20,7 +20,7 @@ fn the_deadline_of_a_crowd_is_that_of_its_most_impatient() {
         let present = house.room.roster.of_identity(&identity).is_some();
         match rng.random_range(0..6) {
             0 if present => house.media(&identity, MediaOutput::Connected),
-            1 if present => house.media(&identity, MediaOutput::TransportFailed),
+            1 if present => house.media(&identity, MediaOutput::TransportFailed { lived: None }),
             2 => house.input(RoomInput::SessionClosed(session)),
             3 => drop(house.resume(&identity)),
             4 => drop(house.join(&identity)),

@@ -102,7 +102,7 @@ fn a_participant_without_media_goes_with_its_signal_and_one_with_media_stays() {
 fn a_failed_transport_asks_for_a_resume_and_ends_the_session_after_five_seconds() {
     let mut house = House::new();
     let alice = house.enter("alice");
-    house.media("alice", MediaOutput::TransportFailed);
+    house.media("alice", MediaOutput::TransportFailed { lived: None });
     assert!(house.is_closed(alice));
     let leave = leave_of(&house.heard(alice));
     assert_eq!(leave.action(), Action::Resume);
@@ -118,11 +118,51 @@ fn a_failed_transport_asks_for_a_resume_and_ends_the_session_after_five_seconds(
 }
 
 #[test]
+fn media_that_died_while_signalling_lives_comes_back_over_tcp() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    let lived = Some(20 * S);
+    house.media("alice", MediaOutput::TransportFailed { lived });
+    let moves = |input: &MediaInput| {
+        matches!(
+            input,
+            MediaInput::SwitchCandidateProtocol(proto::CandidateProtocol::Tcp)
+        )
+    };
+    let script = house.script("alice");
+    assert!(
+        script.lock().unwrap().heard.iter().any(moves),
+        "its own connection moves"
+    );
+    assert_eq!(leave_of(&house.heard(alice)).action(), Action::Resume);
+    house.wait(10 * S);
+    house.enter("alice");
+    let offered = house.script("alice").lock().unwrap().candidates.clone();
+    assert!(
+        offered.iter().all(|one| one.protocol == Protocol::Tcp),
+        "as do later ones"
+    );
+}
+
+#[test]
+fn who_lost_signalling_too_is_offered_everything_again() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    house.input(RoomInput::SessionClosed(alice));
+    let lived = Some(20 * S);
+    house.media("alice", MediaOutput::TransportFailed { lived });
+    house.wait(10 * S);
+    house.enter("alice");
+    let offered = house.script("alice").lock().unwrap().candidates.clone();
+    assert_eq!(offered.len(), 2);
+}
+
+#[test]
 fn an_encoder_whose_transport_failed_may_restart_it_for_five_seconds() {
     let mut house = House::new();
     let encoder = house.attach("encoder", |attach| attach.kind = AttachKind::OneShot);
     house.media("encoder", MediaOutput::Connected);
-    house.media("encoder", MediaOutput::TransportFailed);
+    house.media("encoder", MediaOutput::TransportFailed { lived: None });
     assert!(!house.is_closed(encoder));
     house.wait(6 * S);
     assert!(house.is_closed(encoder));
@@ -133,7 +173,7 @@ fn an_encoder_whose_transport_failed_may_restart_it_for_five_seconds() {
 fn a_transport_that_comes_back_keeps_the_session() {
     let mut house = House::new();
     house.enter("alice");
-    house.media("alice", MediaOutput::TransportFailed);
+    house.media("alice", MediaOutput::TransportFailed { lived: None });
     house.resume("alice");
     let number = house.member("alice").number;
     let transport = KeySpace::new(3, number).allocator().transport();

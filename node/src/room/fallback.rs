@@ -1,0 +1,161 @@
+//! When media dies while signalling lives, the network may let something else through: the next
+//! kind of candidate is tried, UDP, then ICE over TCP, then TURN over TLS (LiveKit's
+//! `TransportManager.handleConnectionFailed`). Asked when a transport failed; sees no packet.
+
+use std::time::{Duration, Instant};
+
+use media::types::Protocol;
+use protocol::proto;
+use protocol::proto::client_info::Sdk;
+
+use super::Room;
+use super::ice_preference::IcePreference;
+use super::ice_servers::IceServer;
+use super::limits::{FALLBACK_FAILURES, FALLBACK_FAILURES_WITHIN, SHORT_CONNECTION};
+use crate::participant::MediaInput;
+use crate::participant::contract::KeySpace;
+
+/// Failures of one participant's connections that were too long to blame the network at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Failures {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Failures {
+    /// Whether something else is to be tried. `lived`: how long media flowed, `None` if never.
+    fn add(&mut self, now: Instant, lived: Option<Duration>) -> bool {
+        if lived.is_some_and(|lived| lived < SHORT_CONNECTION) {
+            return true;
+        }
+        let recent = self
+            .last
+            .is_none_or(|at| now.saturating_duration_since(at) <= FALLBACK_FAILURES_WITHIN);
+        self.count = if recent { self.count + 1 } else { 1 };
+        self.last = Some(now);
+        self.count >= FALLBACK_FAILURES
+    }
+}
+
+/// What comes after `current`; `None` when nothing is left, and everything is offered again.
+fn next(current: Option<IcePreference>, tcp: bool, tls: bool) -> Option<IcePreference> {
+    match current {
+        None if tcp => Some(IcePreference::Tcp),
+        None | Some(IcePreference::Tcp) if tls => Some(IcePreference::Tls),
+        _ => None,
+    }
+}
+
+/// pion has no active ICE over TCP, Swift's SDK has it since 1.0.5 (LiveKit's `SupportsICETCP`).
+fn speaks_tcp(client: &proto::ClientInfo) -> bool {
+    let parts: Vec<u32> = client
+        .version
+        .split('.')
+        .map_while(|part| part.parse().ok())
+        .collect();
+    match client.sdk() {
+        Sdk::Go => false,
+        Sdk::Swift => parts >= vec![1, 0, 5],
+        _ => true,
+    }
+}
+
+impl Room {
+    /// A transport failed after it carried media for `lived`. Returns what the participant is
+    /// limited to from now on, if that changed.
+    pub(super) fn fall_back(
+        &mut self,
+        number: u16,
+        lived: Option<Duration>,
+    ) -> Option<Option<IcePreference>> {
+        let config = &self.services.config;
+        let tls = config.ice_servers.iter().any(IceServer::has_tls);
+        let member = self.roster.get_mut(number)?;
+        // Without a word of the client the whole network may be gone: that says nothing of UDP.
+        if !config.allow_tcp_fallback || member.one_shot || member.session.is_none() {
+            member.failures = Failures::default();
+            return None;
+        }
+        if !member.failures.add(self.now, lived) {
+            return None;
+        }
+        let room = KeySpace::new(self.number, number).room;
+        let endpoint = (self.services.endpoint)(room);
+        let mut candidates = endpoint.candidates.iter();
+        let tcp = candidates.any(|one| one.protocol == Protocol::Tcp) && speaks_tcp(&member.client);
+        let identity = member.identity().to_owned();
+        let current = self.ice_preferences.peek(&identity);
+        let wanted = next(current, tcp, tls);
+        if wanted == current {
+            return None;
+        }
+        member.failures = Failures::default();
+        tracing::info!(
+            identity,
+            ?current,
+            ?wanted,
+            "media failed: trying another way"
+        );
+        self.prefer(number, wanted);
+        Some(wanted)
+    }
+
+    /// Limits a participant to one way for media, for this connection and the next ones.
+    pub(super) fn prefer(&mut self, number: u16, wanted: Option<IcePreference>) {
+        let Some(member) = self.roster.get(number) else {
+            return;
+        };
+        self.ice_preferences
+            .set(self.now, member.identity(), wanted);
+        let protocol = match wanted {
+            None => proto::CandidateProtocol::Udp,
+            Some(IcePreference::Tcp) => proto::CandidateProtocol::Tcp,
+            // Nothing here can move: the client learns of it when it starts over.
+            Some(IcePreference::Tls) => return,
+        };
+        self.feed(number, MediaInput::SwitchCandidateProtocol(protocol));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TCP: Option<IcePreference> = Some(IcePreference::Tcp);
+    const TLS: Option<IcePreference> = Some(IcePreference::Tls);
+
+    #[test]
+    fn ways_are_tried_in_order_as_far_as_there_are_any() {
+        assert_eq!(next(None, true, true), TCP);
+        assert_eq!(next(None, false, true), TLS);
+        assert_eq!(next(None, false, false), None);
+        assert_eq!(next(TCP, true, true), TLS);
+        assert_eq!(next(TCP, true, false), None);
+        assert_eq!(next(TLS, true, true), None);
+    }
+
+    #[test]
+    fn a_short_connection_counts_at_once_and_others_when_they_fail_again_soon() {
+        let now = Instant::now();
+        let mut failures = Failures::default();
+        assert!(failures.add(now, Some(Duration::from_secs(20))));
+        let long = Some(Duration::from_secs(600));
+        assert!(!failures.add(now, long));
+        let late = now + FALLBACK_FAILURES_WITHIN + Duration::from_secs(1);
+        assert!(!failures.add(late, long), "too long ago");
+        assert!(failures.add(late + Duration::from_secs(30), None));
+    }
+
+    #[test]
+    fn clients_without_ice_over_tcp_are_known() {
+        let client = |sdk: Sdk, version: &str| proto::ClientInfo {
+            sdk: sdk.into(),
+            version: version.into(),
+            ..Default::default()
+        };
+        assert!(speaks_tcp(&client(Sdk::Js, "2.1.0")));
+        assert!(!speaks_tcp(&client(Sdk::Go, "2.1.0")));
+        assert!(!speaks_tcp(&client(Sdk::Swift, "1.0.4")));
+        assert!(speaks_tcp(&client(Sdk::Swift, "2.0.0")));
+    }
+}
