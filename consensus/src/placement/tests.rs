@@ -87,7 +87,7 @@ fn nodes_over_the_limit_are_used_only_when_all_are() {
         sort_by: SortBy::Rooms,
         ..Selector::default()
     };
-    let mut busy = nodes.clone();
+    let mut busy = nodes;
     busy[1].load.rooms = 100;
     assert_eq!(home(&busy, &selector).home, NodeId(2), "rooms come second");
     selector.cpu_load_limit = 0.5;
