@@ -7,6 +7,7 @@ pub(crate) mod layer_selector;
 pub(crate) mod munger;
 pub(crate) mod offset_map;
 pub(crate) mod payload_map;
+pub(crate) mod redundancy;
 pub(crate) mod reports;
 pub(crate) mod sender;
 pub(crate) mod svc_selector;
@@ -20,14 +21,15 @@ use smallvec::SmallVec;
 use crate::downstream::history::{History, Sent};
 use crate::downstream::layer_selector::LayerSelector;
 use crate::downstream::munger::{Munger, clock_delta};
-use crate::downstream::payload_map::PayloadMap;
+use crate::downstream::payload_map::{PayloadMap, RedRule, Target};
 use crate::downstream::reports::Reports;
 use crate::downstream::svc_selector::Verdict;
 use crate::downstream::temporal::TemporalFilter;
 use crate::downstream::vp8_munger::{Vp8Munger, Vp8Values};
 use crate::ids::DownTrackKey;
 use crate::limits::{KEY_FRAME_RETRY_MAX, KEY_FRAME_RETRY_MIN, MID_PACKETS, PADDING_BYTES_MAX};
-use crate::rtp::red;
+use crate::quality::{Sample, Scorer, loss_weight};
+use crate::rtp::red::{Red, renumber};
 use crate::rtp::sequence::SequenceExtender;
 use crate::rtp::writer::{Element, Head, write_head};
 use crate::types::{Extensions, LayerLimit, SendSection};
@@ -64,6 +66,7 @@ pub(crate) struct DownTrack {
     pub(crate) rtx_ssrc: Option<u32>,
     pub(crate) selector: LayerSelector,
     pub(crate) reports: Reports,
+    pub(crate) scorer: Scorer,
     /// Since when it waits for bandwidth.
     pub(crate) paused_at: Option<Instant>,
     /// Given by the client; 0 = the default of its kind.
@@ -101,7 +104,7 @@ impl DownTrack {
         first_rtx_sequence: u16,
     ) -> DownTrack {
         let mut payload_map = PayloadMap::new(section.payload_types);
-        payload_map.bind(&track.payload_types);
+        payload_map.bind(&track.payload_types, &track.config);
         DownTrack {
             key,
             track: track_index,
@@ -111,6 +114,7 @@ impl DownTrack {
             rtx_ssrc: section.rtx_ssrc,
             selector: LayerSelector::new(&track.config, limit, paused),
             reports: Reports::default(),
+            scorer: Scorer::default(),
             paused_at: None,
             priority: 0,
             mid: section.mid.into_bytes().into_boxed_slice(),
@@ -129,7 +133,7 @@ impl DownTrack {
 
     /// The track's section changed: payload types may mean something else.
     pub(crate) fn rebind(&mut self, track: &UpTrack) {
-        self.payload_map.bind(&track.payload_types);
+        self.payload_map.bind(&track.payload_types, &track.config);
     }
 
     /// Goes on from another track with continuous numbers.
@@ -165,8 +169,11 @@ impl DownTrack {
         out: &mut [u8],
     ) -> Option<usize> {
         let info = cached.info;
-        let payload = info.payload.of(cached.packet);
+        if info.recovered && self.payload_map.takes_red() {
+            return None; // it is in the packet this was taken out of
+        }
         let target = self.payload_map.get(info.payload_type);
+        let payload = payload_for(target, info.payload.of(cached.packet));
         let verdict = match track.layer(cached.layer) {
             Some(layer) if !payload.is_empty() => {
                 self.selector.judge(&info.frame, &layer.structure)
@@ -189,11 +196,6 @@ impl DownTrack {
             Some(vp8) => self.vp8.map(vp8, mapped.anchored)?,
             None => Vp8Values::default(),
         };
-        let payload = if target.primary_only {
-            red::primary(payload)?.1.of(payload)
-        } else {
-            payload
-        };
         let sent = Sent {
             sequence: mapped.sequence,
             source_sequence: info.sequence,
@@ -213,8 +215,15 @@ impl DownTrack {
             ssrc: self.ssrc,
         };
         let at = self.write_head(out, &head, stamp, transport_cc, Some(cached))?;
-        let len = put_payload(out, at, payload, info, &vp8)?;
-        self.reports.sent(payload.len());
+        let len = match target.red {
+            RedRule::Wrap { opus_pt } => {
+                let first = self.munger.first_of_source();
+                let cache = &track.layer(cached.layer)?.cache;
+                redundancy::put(out, at, opus_pt, cache, cached, first)?
+            }
+            red => put_payload(out, at, payload, info, &vp8, red)?,
+        };
+        self.reports.sent(len - at);
         self.sequences.extend(mapped.sequence as u16);
         if self.rtx_ssrc.is_some() && target.rtx_pt.is_some() {
             self.history.push(sent);
@@ -272,11 +281,8 @@ impl DownTrack {
         let at = self.write_head(out, &head, stamp, transport_cc, Some(cached))?;
         out.get_mut(at..at + OSN_BYTES)?
             .copy_from_slice(&(sent.sequence as u16).to_be_bytes());
-        let mut payload = info.payload.of(cached.packet);
-        if target.primary_only {
-            payload = red::primary(payload)?.1.of(payload);
-        }
-        let len = put_payload(out, at + OSN_BYTES, payload, info, &sent.vp8)?;
+        let payload = payload_for(Some(target), info.payload.of(cached.packet));
+        let len = put_payload(out, at + OSN_BYTES, payload, info, &sent.vp8, target.red)?;
         self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
         Some(len)
     }
@@ -374,6 +380,30 @@ impl DownTrack {
         self.key_frame_due = None;
     }
 
+    /// Judges how well the subscriber gets the track; nothing to judge before its first report.
+    pub(crate) fn judge_quality(&mut self, now: Instant, track: &UpTrack, rtt: Duration) {
+        if self.reports.at.is_none() {
+            return;
+        }
+        let packets = self.reports.packets();
+        // What the publisher's path lost is not the subscriber's fault.
+        let holes = self.munger.numbers().saturating_sub(packets);
+        let first = self.payload_map.first();
+        let clock_hz = first.map_or(1, |first| first.codec.clock_rate_hz());
+        let jitter_us = u64::from(self.reports.jitter_units) * 1_000_000 / u64::from(clock_hz);
+        let sample = Sample {
+            flow: self.selector.flow(track.muted),
+            expected: packets,
+            lost: self.reports.lost.saturating_sub(holes),
+            rtt,
+            jitter: Duration::from_micros(jitter_us),
+            missing_layers: self.selector.missing_layers(),
+            reported: self.reports.at,
+            loss_weight: loss_weight(first),
+        };
+        self.scorer.sample(now, &sample, false);
+    }
+
     /// Clock of the source and what its timestamps are shifted by, for sender reports.
     pub(crate) fn source(&self) -> Option<(u8, u32)> {
         Some((self.munger.layer()?, self.munger.timestamp_offset()?))
@@ -385,6 +415,16 @@ fn delta_between(track: &UpTrack, old: Option<u8>, new: u8, info: &PacketInfo) -
     clock_delta(clock(old?), clock(new), info.codec.clock_rate_hz())
 }
 
+/// What of a payload the subscriber gets; nothing of RED that cannot be taken apart.
+fn payload_for(target: Option<Target>, payload: &[u8]) -> &[u8] {
+    match target {
+        Some(target) if target.red == RedRule::Unwrap => {
+            Red::parse(payload).map_or(&[][..], |red| red.primary.of(payload))
+        }
+        _ => payload,
+    }
+}
+
 /// Copies the payload to `at` and puts codec values in; returns the packet's length.
 fn put_payload(
     out: &mut [u8],
@@ -392,10 +432,14 @@ fn put_payload(
     payload: &[u8],
     info: &PacketInfo,
     vp8: &Vp8Values,
+    red: RedRule,
 ) -> Option<usize> {
     let end = at + payload.len();
     let target = out.get_mut(at..end)?;
     target.copy_from_slice(payload);
+    if let RedRule::Renumber { opus_pt } = red {
+        renumber(target, opus_pt);
+    }
     if let Some(descriptor) = &info.frame.vp8 {
         descriptor.rewrite(target, vp8.picture_id, vp8.tl0, vp8.key_index);
     }

@@ -107,6 +107,8 @@ pub struct TransportStats {
     pub loss_out: f32,
     pub jitter_in: Duration,
     pub rtt: Option<Duration>,
+    /// How good its worst stream is, 0.0..=100.0, as LiveKit scores it; `None`: it has none.
+    pub score: Option<f32>,
     /// What the client says it can receive (REMB) or we estimated, bits per second.
     pub estimate_bps: Option<u64>,
 }

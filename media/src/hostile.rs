@@ -62,7 +62,12 @@ pub fn rtp(data: &[u8]) {
         let described = StructureState::default().read(descriptor);
         FrameInfo::parse(codec, payload, descriptor, described);
     }
-    red::primary(payload);
+    if let Some(red) = red::Red::parse(payload) {
+        red.blocks().for_each(|block| {
+            block.payload.of(payload);
+        });
+    }
+    red::renumber(&mut payload.to_vec(), 96);
     vp9::Vp9Descriptor::parse(payload);
     if let Some(parsed) = vp8::Vp8Descriptor::parse(payload) {
         parsed.rewrite(&mut payload.to_vec(), 1, 2, 3);

@@ -17,6 +17,7 @@ pub mod hostile;
 pub mod ids;
 pub mod limits;
 pub mod negotiate;
+mod quality;
 mod router;
 pub mod rtcp;
 pub mod rtp;

@@ -378,3 +378,15 @@ pub const NOMINAL_LAYER_BPS: [u64; 3] = [150_000, 500_000, 1_700_000];
 /// Priorities of tracks whose subscriber says nothing (LiveKit: streamallocator/track.go).
 pub const PRIORITY_CAMERA: u8 = 1;
 pub const PRIORITY_SCREEN: u8 = 255;
+/// Redundant blocks a RED payload of ours carries (LiveKit: sfu/redreceiver.go).
+pub const RED_BLOCKS_MAX: usize = 2;
+/// Lengths in RED headers have ten bits (RFC 2198 §3).
+pub const RED_BLOCK_BYTES_MAX: usize = 1_023;
+/// A RED payload of ours: with its headers it stays below any MTU.
+pub const RED_PAYLOAD_BYTES_MAX: usize = 1_100;
+/// Packets before a RED packet that its redundant blocks may stand for.
+pub const RED_RECOVERED_MAX: usize = 7;
+/// One judgement of a stream's quality (LiveKit: connectionquality's update interval).
+pub const QUALITY_WINDOW: Duration = Duration::from_secs(5);
+/// Samples come about once a second: a window may be this much short.
+pub const QUALITY_WINDOW_SLACK: Duration = Duration::from_millis(500);

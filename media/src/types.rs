@@ -227,6 +227,8 @@ pub struct TrackConfig {
     /// Payloads are end-to-end encrypted: only unencrypted headers may be parsed.
     pub encrypted: bool,
     pub screen_share: bool,
+    /// Plain Opus is sent as RED to subscribers that take RED.
+    pub build_red: bool,
 }
 
 /// Quality bounds a subscriber or the room set for one down track.

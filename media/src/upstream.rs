@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::ids::{RoomKey, TrackKey};
 use crate::limits::{LAYER_SILENCE, LAYER_SILENCE_SCREEN, LAYER_TAKEOVER, LAYERS_MAX};
+use crate::quality::{Flow, Sample, Scorer, loss_weight};
 use crate::shard::{KeyFrameThrottle, PacketBuffers};
 use crate::speakers::AudioLevel;
 use crate::types::{Codec, LayerMode, MediaKind, PayloadType, TrackConfig};
@@ -45,6 +46,7 @@ pub(crate) struct UpTrack {
     pub(crate) layers: [Option<Box<Layer>>; LAYERS_MAX],
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) level: AudioLevel,
+    pub(crate) scorer: Scorer,
 }
 
 impl UpTrack {
@@ -59,6 +61,7 @@ impl UpTrack {
             layers: [const { None }; LAYERS_MAX],
             subscribers: Vec::new(),
             level: AudioLevel::default(),
+            scorer: Scorer::default(),
         }
     }
 
@@ -155,6 +158,41 @@ impl UpTrack {
             .filter_map(|(index, layer)| Some((index, layer.as_deref_mut()?)))
     }
 
+    /// Judges how well the track arrives; `wanted`: the highest spatial layer anybody wants.
+    pub(crate) fn judge_quality(&mut self, now: Instant, wanted: Option<u8>) {
+        let first = self.payload_types.first();
+        let mut sample = Sample {
+            flow: Flow::On,
+            loss_weight: loss_weight(first),
+            ..Sample::default()
+        };
+        let (mut seen, mut live) = (None, None);
+        for (index, layer) in (0u8..).zip(&self.layers) {
+            let Some(layer) = layer else { continue };
+            let (expected, lost) = layer.stats.totals();
+            sample.expected += expected;
+            sample.lost += lost;
+            let jitter = layer.stats.jitter(layer.codec.clock_rate_hz());
+            sample.jitter = sample.jitter.max(jitter);
+            let reported = layer.stats.clock().map(|clock| clock.arrival);
+            sample.reported = sample.reported.max(reported);
+            seen = Some(index);
+            live = if layer.active { Some(index) } else { live };
+        }
+        let Some(seen) = seen else {
+            return; // nothing arrived yet
+        };
+        if let (Some(wanted), Some(live)) = (wanted, live) {
+            sample.missing_layers = wanted.min(seen).saturating_sub(live);
+        }
+        // A picture nobody wants may stop.
+        let unwanted = self.config.kind == MediaKind::Video && wanted.is_none() && live.is_none();
+        if self.muted || unwanted {
+            sample.flow = Flow::Muted;
+        }
+        self.scorer.sample(now, &sample, true);
+    }
+
     /// Bit per layer that packets arrive on.
     pub(crate) fn live_layers(&self) -> u8 {
         self.layers
@@ -167,6 +205,15 @@ impl UpTrack {
     /// The payload type a packet was sent with.
     pub(crate) fn payload_type(&self, pt: u8) -> Option<&PayloadType> {
         self.payload_types.iter().find(|known| known.pt == pt)
+    }
+
+    /// What packets taken out of a RED packet's redundancy are sent as; `None`: nothing is.
+    pub(crate) fn recovered_payload_type(&self, codec: Codec) -> Option<u8> {
+        if codec != Codec::Red || self.config.encrypted {
+            return None;
+        }
+        let mut known = self.payload_types.iter();
+        Some(known.find(|known| known.codec == Codec::Opus)?.pt)
     }
 
     /// The payload type whose retransmissions use `rtx_pt`.

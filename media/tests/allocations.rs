@@ -10,7 +10,7 @@ use skein_media::ids::TrackKey;
 use skein_media::rtp::writer::Head;
 use skein_media::shard::{Input, Output};
 use skein_media::transport::SRTP_TAIL_BYTES;
-use skein_media::types::{MediaKind, Path, Protocol};
+use skein_media::types::{Codec, MediaKind, Path, Protocol};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[path = "forwarding/publisher.rs"]
@@ -18,8 +18,11 @@ mod publisher;
 #[path = "forwarding/world.rs"]
 mod world;
 
-use publisher::{Video, packet};
-use world::{MID, TRANSPORT_CC, World, config, send_section, server_address, video_section};
+use publisher::{Audio, Video, packet};
+use world::{
+    AUDIO_LEVEL, MID, TRANSPORT_CC, World, audio_section, config, payload_type, send_section,
+    server_address, video_section,
+};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -45,7 +48,50 @@ fn forwarding_allocates_nothing_per_packet() {
     video.packets_per_frame = 8;
     video.frames(&mut world, 200);
 
-    let mut batches = batches(&mut world, &video);
+    let batches = batches(&mut world, &video);
+    let (forwarded, allocations) = measure(&mut world, publisher, batches);
+    assert_eq!(forwarded, 10 * 8 * 8);
+    assert_eq!(allocations, 0, "for {forwarded} packets");
+    making_red_allocates_nothing();
+}
+
+/// The same for audio whose redundancy is made here.
+fn making_red_allocates_nothing() {
+    let track = TrackKey(1);
+    let mut world = World::new(2);
+    let publisher = world.connect();
+    let mut opus = config(MediaKind::Audio, &[]);
+    opus.build_red = true;
+    world.publish(publisher, track, audio_section(track), opus);
+    for _ in 0..8 {
+        let subscriber = world.connect();
+        let mut section = send_section(MediaKind::Audio, 7000);
+        section
+            .payload_types
+            .insert(0, payload_type(Codec::Red, 60, None));
+        world.subscribe(subscriber, track, section);
+    }
+    Audio::new(publisher).packets(&mut world, 200, 30, &[7; 120]);
+    let mut batches = Vec::new();
+    for number in 0..50u16 {
+        let head = Head {
+            marker: false,
+            payload_type: 111,
+            sequence: 65_530u16.wrapping_add(200 + number),
+            timestamp: u32::from(number) * 960,
+            ssrc: 500 + publisher as u32,
+        };
+        let packet = packet(&head, &[(MID, b"0"), (AUDIO_LEVEL, &[30])], &[7; 120]);
+        batches.push(vec![seal(&mut world, publisher, packet)]);
+    }
+    let (forwarded, allocations) = measure(&mut world, publisher, batches);
+    assert_eq!(forwarded, 10 * 8);
+    assert_eq!(allocations, 0, "for {forwarded} packets of RED");
+}
+
+/// Packets sent and allocations made for the last batches; the first ones may still grow a cache
+/// to this bit rate.
+fn measure(world: &mut World, publisher: usize, batches: Vec<Vec<Vec<u8>>>) -> (usize, usize) {
     let path = Path {
         protocol: Protocol::Udp,
         local: server_address(),
@@ -53,10 +99,10 @@ fn forwarding_allocates_nothing_per_packet() {
     };
     let (mut forwarded, mut allocations) = (0, 0);
     let mut now = world.now;
-    for (number, batch) in batches.iter_mut().enumerate() {
+    for (number, mut batch) in batches.into_iter().enumerate() {
         let region = Region::new(ALLOCATOR);
         now += Duration::from_millis(33);
-        for payload in batch {
+        for payload in &mut batch {
             world.shard.handle(now, Input::Datagram { path, payload });
         }
         world.shard.flush(now);
@@ -67,14 +113,21 @@ fn forwarding_allocates_nothing_per_packet() {
             }
         }
         let change = region.change();
-        // The first batches may still grow a cache to this bit rate.
         if number >= 40 {
             forwarded += segments;
             allocations += change.allocations + change.reallocations;
         }
     }
-    assert_eq!(forwarded, 10 * 8 * 8);
-    assert_eq!(allocations, 0, "for {forwarded} packets");
+    (forwarded, allocations)
+}
+
+fn seal(world: &mut World, client: usize, mut packet: Vec<u8>) -> Vec<u8> {
+    let len = packet.len();
+    packet.resize(len + SRTP_TAIL_BYTES, 0);
+    let transport = &mut world.clients[client].transport;
+    let len = transport.seal_rtp(&mut packet, len).unwrap();
+    packet.truncate(len);
+    packet
 }
 
 /// Batches as a worker hands them in, sealed beforehand; media timers are not part of it.
@@ -95,13 +148,8 @@ fn batches(world: &mut World, video: &Video) -> Vec<Vec<Vec<u8>>> {
             let number = sequence.to_be_bytes();
             let mut payload = vec![0x10, 0x01];
             payload.resize(1_150, 0x55);
-            let mut sealed = packet(&head, &[(MID, b"1"), (TRANSPORT_CC, &number)], &payload);
-            let len = sealed.len();
-            sealed.resize(len + SRTP_TAIL_BYTES, 0);
-            let transport = &mut world.clients[video.client].transport;
-            let len = transport.seal_rtp(&mut sealed, len).unwrap();
-            sealed.truncate(len);
-            batch.push(sealed);
+            let packet = packet(&head, &[(MID, b"1"), (TRANSPORT_CC, &number)], &payload);
+            batch.push(seal(world, video.client, packet));
             sequence = sequence.wrapping_add(1);
         }
         batches.push(batch);

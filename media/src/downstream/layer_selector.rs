@@ -3,6 +3,7 @@
 //! here and has `SvcSelector` choose inside it.
 
 use crate::downstream::svc_selector::{SvcSelector, Verdict};
+use crate::quality::Flow;
 use crate::rtp::FrameInfo;
 use crate::rtp::dependency_structure::StructureState;
 use crate::types::{LayerLimit, LayerMode, MediaKind, TrackConfig};
@@ -91,6 +92,35 @@ impl LayerSelector {
             // On the way down to a smaller picture every frame that can be left out is.
             true if self.allowance != Allowance::All => 0,
             _ => bounds.max_temporal,
+        }
+    }
+
+    /// Highest spatial layer the subscriber wants.
+    pub(crate) fn wanted_spatial(&self) -> Option<u8> {
+        (!self.paused).then_some(self.limit.max_spatial)
+    }
+
+    pub(crate) fn flow(&self, muted: bool) -> Flow {
+        match (self.paused || muted, self.allowance) {
+            (true, _) => Flow::Muted,
+            (false, Allowance::Paused) => Flow::Paused,
+            (false, _) => Flow::On,
+        }
+    }
+
+    /// Layers between what the subscriber wants of those there are and what it gets.
+    pub(crate) fn missing_layers(&self) -> u8 {
+        if let Some(svc) = &self.svc {
+            return svc.missing_layers(self.limit);
+        }
+        let within = self.live & mask_up_to(self.limit.max_spatial);
+        if !self.simulcast || self.is_paused() || within == 0 {
+            return 0;
+        }
+        let best = 7 - within.leading_zeros() as u8;
+        match self.current {
+            LAYER_NONE => best + 1,
+            current => best.saturating_sub(current),
         }
     }
 
@@ -195,6 +225,7 @@ mod tests {
             rids: ["q", "h", "f"].map(String::from).to_vec(),
             encrypted: false,
             screen_share: false,
+            build_red: false,
         };
         let limit = LayerLimit {
             max_spatial,

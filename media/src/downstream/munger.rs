@@ -118,6 +118,17 @@ impl Munger {
         })
     }
 
+    /// The first packet of the current source that was sent.
+    pub(crate) fn first_of_source(&self) -> u64 {
+        self.sequences.first()
+    }
+
+    /// Numbers up to the last one sent, whether or not there was a packet for them.
+    pub(crate) fn numbers(&self) -> u64 {
+        let last = self.last.map(|last| last.sequence + 1);
+        last.map_or(0, |next| next.saturating_sub(self.first_sequence))
+    }
+
     /// Timestamp of the last packet in the subscriber's numbers.
     pub(crate) fn last_timestamp(&self) -> Option<u32> {
         Some(self.last?.timestamp)

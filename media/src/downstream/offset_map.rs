@@ -34,6 +34,11 @@ impl OffsetMap {
         !self.ranges.is_empty()
     }
 
+    /// Inputs before this are unknown.
+    pub(crate) fn first(&self) -> u64 {
+        self.ranges.first().map_or(u64::MAX, |range| range.start)
+    }
+
     pub(crate) fn map(&mut self, input: u64) -> Option<u64> {
         let range = self
             .ranges

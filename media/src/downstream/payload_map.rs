@@ -2,15 +2,30 @@
 
 use smallvec::SmallVec;
 
-use crate::types::{Codec, PayloadType};
+use crate::types::{Codec, PayloadType, TrackConfig};
 
 /// How packets of one incoming payload type are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) pt: u8,
     pub(crate) rtx_pt: Option<u8>,
-    /// Take the primary block out of RED: the subscriber has no RED.
-    pub(crate) primary_only: bool,
+    pub(crate) red: RedRule,
+}
+
+/// What is done about RED on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RedRule {
+    AsItCame,
+    /// RED stays RED; the subscriber knows Opus by this number.
+    Renumber {
+        opus_pt: u8,
+    },
+    /// Take the primary block out: the subscriber has no RED.
+    Unwrap,
+    /// Add the frames before: the publisher has no RED. The blocks are of this payload type.
+    Wrap {
+        opus_pt: u8,
+    },
 }
 
 #[derive(Debug)]
@@ -28,23 +43,42 @@ impl PayloadMap {
         }
     }
 
-    pub(crate) fn bind(&mut self, incoming: &[PayloadType]) {
+    pub(crate) fn bind(&mut self, incoming: &[PayloadType], config: &TrackConfig) {
         self.pairs.clear();
         for from in incoming {
-            let direct = self.best(from.codec, &from.fmtp).map(|to| (to, false));
-            let found = direct.or_else(|| {
-                let opus = (from.codec == Codec::Red).then(|| self.best(Codec::Opus, ""))?;
-                opus.map(|to| (to, true))
-            });
-            if let Some((to, primary_only)) = found {
+            if let Some((to, red)) = self.target(from, config) {
                 let target = Target {
                     pt: to.pt,
                     rtx_pt: to.rtx_pt,
-                    primary_only,
+                    red,
                 };
                 self.pairs.push((from.pt, target));
             }
         }
+    }
+
+    /// What is end-to-end encrypted is nobody's to take apart or to repeat.
+    fn target(&self, from: &PayloadType, config: &TrackConfig) -> Option<(&PayloadType, RedRule)> {
+        let direct = self.best(from.codec, &from.fmtp);
+        let opus = self.best(Codec::Opus, "");
+        match (from.codec, direct) {
+            (_, direct) if config.encrypted => Some((direct?, RedRule::AsItCame)),
+            (Codec::Red, Some(red)) => Some(match opus {
+                Some(opus) => (red, RedRule::Renumber { opus_pt: opus.pt }),
+                None => (red, RedRule::AsItCame),
+            }),
+            (Codec::Red, None) => Some((opus?, RedRule::Unwrap)),
+            (Codec::Opus, Some(opus)) => Some(match self.best(Codec::Red, "") {
+                Some(red) if config.build_red => (red, RedRule::Wrap { opus_pt: opus.pt }),
+                _ => (opus, RedRule::AsItCame),
+            }),
+            (_, direct) => Some((direct?, RedRule::AsItCame)),
+        }
+    }
+
+    /// The subscriber finds lost frames in later packets by itself.
+    pub(crate) fn takes_red(&self) -> bool {
+        self.offered.iter().any(|to| to.codec == Codec::Red)
     }
 
     pub(crate) fn get(&self, incoming: u8) -> Option<Target> {
@@ -52,6 +86,12 @@ impl PayloadMap {
             .iter()
             .find(|(from, _)| *from == incoming)
             .map(|(_, target)| *target)
+    }
+
+    /// What the first of the incoming payload types is sent as.
+    pub(crate) fn first(&self) -> Option<&PayloadType> {
+        let (_, target) = self.pairs.first()?;
+        self.offered.iter().find(|to| to.pt == target.pt)
     }
 
     /// A payload type of retransmissions, for packets that are only padding.
@@ -93,6 +133,16 @@ fn likeness(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{LayerMode, MediaKind};
+
+    const PLAIN: TrackConfig = TrackConfig {
+        kind: MediaKind::Audio,
+        layer_mode: LayerMode::OneStreamPerLayer,
+        rids: Vec::new(),
+        encrypted: false,
+        screen_share: false,
+        build_red: false,
+    };
 
     fn pt(codec: Codec, pt: u8, fmtp: &str) -> PayloadType {
         PayloadType {
@@ -119,15 +169,18 @@ mod tests {
                 "profile-level-id=42e01f;packetization-mode=1",
             ),
         ]);
-        map.bind(&[
-            pt(Codec::Vp8, 120, ""),
-            pt(
-                Codec::H264,
-                126,
-                "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42E034",
-            ),
-            pt(Codec::Vp9, 98, "profile-id=0"),
-        ]);
+        map.bind(
+            &[
+                pt(Codec::Vp8, 120, ""),
+                pt(
+                    Codec::H264,
+                    126,
+                    "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42E034",
+                ),
+                pt(Codec::Vp9, 98, "profile-id=0"),
+            ],
+            &PLAIN,
+        );
         assert_eq!(map.get(120).map(|to| to.pt), Some(96));
         assert_eq!(map.get(126).map(|to| to.pt), Some(106));
         assert_eq!(map.get(98), None);
@@ -139,21 +192,40 @@ mod tests {
             pt(Codec::Red, 63, "111/111"),
             pt(Codec::Opus, 111, "minptime=10"),
         ];
+        let rule = |map: &PayloadMap, from| map.get(from).map(|to| (to.pt, to.red));
         let mut with = PayloadMap::new(vec![pt(Codec::Red, 50, ""), pt(Codec::Opus, 51, "")]);
-        with.bind(&incoming);
-        assert_eq!(
-            with.get(63).map(|to| (to.pt, to.primary_only)),
-            Some((50, false))
-        );
+        with.bind(&incoming, &PLAIN);
+        let renumber = RedRule::Renumber { opus_pt: 51 };
+        assert_eq!(rule(&with, 63), Some((50, renumber)));
+        assert_eq!(rule(&with, 111), Some((51, RedRule::AsItCame)));
         let mut without = PayloadMap::new(vec![pt(Codec::Opus, 51, "")]);
-        without.bind(&incoming);
-        assert_eq!(
-            without.get(63).map(|to| (to.pt, to.primary_only)),
-            Some((51, true))
-        );
-        assert_eq!(
-            without.get(111).map(|to| (to.pt, to.primary_only)),
-            Some((51, false))
-        );
+        without.bind(&incoming, &PLAIN);
+        assert_eq!(rule(&without, 63), Some((51, RedRule::Unwrap)));
+        assert_eq!(rule(&without, 111), Some((51, RedRule::AsItCame)));
+        assert!(with.takes_red() && !without.takes_red());
+    }
+
+    #[test]
+    fn opus_becomes_red_where_asked_for_and_encrypted_audio_stays_as_it_is() {
+        let incoming = [pt(Codec::Opus, 111, ""), pt(Codec::Red, 63, "")];
+        let offered = || vec![pt(Codec::Red, 50, ""), pt(Codec::Opus, 51, "")];
+        let rule = |map: &PayloadMap, from| map.get(from).map(|to| (to.pt, to.red));
+        let build = TrackConfig {
+            build_red: true,
+            ..PLAIN
+        };
+        let mut map = PayloadMap::new(offered());
+        map.bind(&incoming, &build);
+        assert_eq!(rule(&map, 111), Some((50, RedRule::Wrap { opus_pt: 51 })));
+        let encrypted = TrackConfig {
+            encrypted: true,
+            ..build
+        };
+        map.bind(&incoming, &encrypted);
+        assert_eq!(rule(&map, 111), Some((51, RedRule::AsItCame)));
+        assert_eq!(rule(&map, 63), Some((50, RedRule::AsItCame)));
+        let mut plain = PayloadMap::new(vec![pt(Codec::Opus, 51, "")]);
+        plain.bind(&incoming, &encrypted);
+        assert_eq!(rule(&plain, 63), None, "nobody can open it");
     }
 }

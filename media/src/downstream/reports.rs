@@ -19,6 +19,11 @@ pub(crate) struct Reports {
     next: usize,
     /// Lost share the subscriber reported last, 0.0..=1.0.
     pub(crate) loss: f32,
+    /// What it says it never got, and how uneven the rest came, in units of the media clock.
+    pub(crate) lost: u64,
+    pub(crate) jitter_units: u32,
+    /// When it last reported.
+    pub(crate) at: Option<Instant>,
 }
 
 impl Reports {
@@ -64,6 +69,9 @@ impl Reports {
     /// Takes a report block about this track; the round trip if it tells one.
     pub(crate) fn reported(&mut self, now: Instant, block: &ReportBlock) -> Option<Duration> {
         self.loss = f32::from(block.fraction_lost) / 256.0;
+        self.lost = u64::try_from(block.cumulative_lost).unwrap_or(0);
+        self.jitter_units = block.jitter;
+        self.at = Some(now);
         if block.last_sr == 0 {
             return None;
         }

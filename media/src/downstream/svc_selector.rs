@@ -41,6 +41,13 @@ impl SvcSelector {
             .is_some_and(|current| current.spatial.min(self.highest) != wanted)
     }
 
+    /// Spatial layers less than the subscriber wants of those there are.
+    pub(crate) fn missing_layers(&self, limit: LayerLimit) -> u8 {
+        let wanted = limit.max_spatial.min(self.highest);
+        self.current
+            .map_or(0, |current| wanted.saturating_sub(current.spatial))
+    }
+
     pub(crate) fn judge(
         &mut self,
         frame: &FrameInfo,

@@ -151,18 +151,9 @@ impl Shard {
         let Some(track) = self.tracks.get_mut(binding.track) else {
             return;
         };
-        let mut header = header;
-        let mut start = 0;
-        if binding.repair {
-            let restored = track.layer(binding.layer).and_then(|layer| {
-                let pt = track.repaired_payload_type(header.payload_type)?.pt;
-                rtx::restore(packet, &header, layer.ssrc, pt)
-            });
-            let Some(restored) = restored else {
-                return; // a probe, or a repair of nothing we know
-            };
-            (start, header) = restored;
-        }
+        let Some((start, header)) = original(track, binding, header, packet) else {
+            return; // a probe, or a repair of nothing we know
+        };
         let packet = packet.get(start..).unwrap_or_default();
         let payload_type = track.payload_type(header.payload_type);
         let Some((codec, nack)) = payload_type.map(|pt| (pt.codec, pt.nack)) else {
@@ -180,9 +171,11 @@ impl Shard {
             let settings = &self.config.audio_level;
             observe_level(now, track, settings, extensions, &header, codec);
         }
+        let opus_pt = track.recovered_payload_type(codec);
         let Some(layer) = track.layer_mut(binding.layer) else {
             return;
         };
+        let before = layer.highest();
         match layer.receive(now, &header, extensions, codec, nack, packet) {
             Accepted::Dropped => self.counters.rtp_dropped += 1,
             Accepted::Packet {
@@ -190,6 +183,10 @@ impl Shard {
                 key_frame,
             } => {
                 let woke = !std::mem::replace(&mut layer.active, true);
+                let recovered = match (before, opus_pt) {
+                    (Some(before), Some(pt)) => layer.recover(before, sequence, packet, pt),
+                    _ => 0,
+                };
                 if started {
                     self.events.push_back(Event::TrackStarted {
                         track: track.key,
@@ -201,6 +198,7 @@ impl Shard {
                 if woke {
                     self.layer_changed(binding.track, binding.layer, true);
                 }
+                self.route_recovered(binding, sequence, recovered);
                 let routed = Routed {
                     layer: binding.layer,
                     sequence,
@@ -208,6 +206,18 @@ impl Shard {
                 };
                 self.route(binding.track, routed);
             }
+        }
+    }
+
+    /// Bit k of `recovered`: the packet k before `sequence`. Oldest first.
+    fn route_recovered(&mut self, binding: Binding, sequence: u64, recovered: u8) {
+        for back in (1..8u64).rev().filter(|back| recovered & 1 << back != 0) {
+            let routed = Routed {
+                layer: binding.layer,
+                sequence: sequence - back,
+                key_frame: true, // one can begin anywhere in sound
+            };
+            self.route(binding.track, routed);
         }
     }
 
@@ -239,6 +249,21 @@ impl Shard {
         }
         self.retarget_track(track_index);
     }
+}
+
+/// Where a packet begins and its header, a repair turned back into what it repeats.
+fn original(
+    track: &UpTrack,
+    binding: Binding,
+    header: RtpHeader,
+    packet: &mut [u8],
+) -> Option<(usize, RtpHeader)> {
+    if !binding.repair {
+        return Some((0, header));
+    }
+    let ssrc = track.layer(binding.layer)?.ssrc;
+    let pt = track.repaired_payload_type(header.payload_type)?.pt;
+    rtx::restore(packet, &header, ssrc, pt)
 }
 
 /// Feeds the speaker detection; what a muted track sends is not heard.

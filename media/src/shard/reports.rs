@@ -16,6 +16,7 @@ impl Shard {
     pub(super) fn report(&mut self, now: Instant, index: u32) {
         self.send_sender_reports(now, index);
         self.send_receiver_reports(now, index);
+        self.judge_quality(now, index);
         self.tell_stats(index);
     }
 
@@ -86,6 +87,38 @@ impl Shard {
             }
             self.send_rtcp(index);
         }
+    }
+
+    /// The worst of a peer's streams, in either direction, is what it experiences.
+    fn judge_quality(&mut self, now: Instant, index: u32) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        let mut worst: Option<f32> = None;
+        let mut judged = |score: f32| worst = Some(worst.map_or(score, |least| least.min(score)));
+        for track in &slot.tracks {
+            let Some(track) = self.tracks.get_mut(*track) else {
+                continue;
+            };
+            let subscribers = track.subscribers.iter();
+            let downs = subscribers.filter_map(|one| self.down_tracks.get(one.down_track));
+            let wanted = downs
+                .filter_map(|down| down.selector.wanted_spatial())
+                .max();
+            track.judge_quality(now, wanted);
+            judged(track.scorer.score());
+        }
+        let rtt = slot.sender.rtt.unwrap_or_default();
+        for down in &slot.sender.down_tracks {
+            let Some(down) = self.down_tracks.get_mut(*down) else {
+                continue;
+            };
+            if let Some(track) = self.tracks.get(down.track) {
+                down.judge_quality(now, track, rtt);
+            }
+            judged(down.scorer.score());
+        }
+        slot.stats.score = worst;
     }
 
     fn tell_stats(&mut self, index: u32) {

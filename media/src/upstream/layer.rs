@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{FORWARDED_OVERHEAD_BYTES, SEQUENCE_JUMP_MAX};
+use crate::limits::{FORWARDED_OVERHEAD_BYTES, RED_RECOVERED_MAX, SEQUENCE_JUMP_MAX};
 use crate::rtp::dependency_structure::StructureState;
+use crate::rtp::red::{self, Red};
 use crate::rtp::sequence::SequenceExtender;
-use crate::rtp::{FrameInfo, HeaderExtensions, RtpHeader};
+use crate::rtp::{FrameInfo, HeaderExtensions, RtpHeader, Span};
 use crate::types::Codec;
 use crate::upstream::key_frame_throttle::RequestThrottle;
 use crate::upstream::layer_rates::LayerRates;
@@ -127,6 +128,7 @@ impl Layer {
             codec,
             marker: header.marker,
             generation: self.generation,
+            recovered: false,
             payload: header.payload,
             frame,
             abs_capture_time: extensions.abs_capture_time,
@@ -138,6 +140,53 @@ impl Layer {
             sequence,
             key_frame: frame.key_frame && !payload.is_empty(),
         }
+    }
+
+    /// Highest number so far.
+    pub(crate) fn highest(&self) -> Option<u64> {
+        self.extender.highest()
+    }
+
+    /// Puts what was lost between `before` and a RED packet into the cache, as far as the packet
+    /// repeats it (LiveKit: sfu/redprimaryreceiver.go). Bit k: the packet k before it is there now.
+    pub(crate) fn recover(&mut self, before: u64, sequence: u64, packet: &[u8], opus_pt: u8) -> u8 {
+        let Some(info) = self.cache.get(sequence).map(|(info, _)| *info) else {
+            return 0;
+        };
+        let payload = info.payload.of(packet);
+        let Some(red) = Red::parse(payload) else {
+            return 0;
+        };
+        let mut recovered = 0;
+        for (index, block) in red.blocks().enumerate() {
+            let back = red.redundant - index;
+            let lost = sequence.saturating_sub(back as u64);
+            let bytes = block.payload.of(payload);
+            let usable = back <= RED_RECOVERED_MAX && red::fits(bytes, block.timestamp_offset);
+            if !usable || lost <= before || self.cache.contains(lost) {
+                continue;
+            }
+            let Some(whole) = Span::new(0, bytes.len()) else {
+                continue;
+            };
+            let repaired = PacketInfo {
+                sequence: lost,
+                timestamp: info.timestamp.wrapping_sub(block.timestamp_offset),
+                payload_type: opus_pt,
+                codec: Codec::Opus,
+                marker: false,
+                recovered: true,
+                payload: whole,
+                abs_capture_time: Span::default(),
+                dependency_descriptor: Span::default(),
+                video_orientation: Span::default(),
+                ..info
+            };
+            self.cache.insert(repaired, bytes);
+            self.nack.found(lost);
+            recovered |= 1 << back;
+        }
+        recovered
     }
 
     /// Extends the sequence number; far jumps are believed when they go on (RFC 3550 A.1).
@@ -170,7 +219,6 @@ impl Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtp::Span;
 
     fn opus(sequence: u16) -> RtpHeader {
         RtpHeader {

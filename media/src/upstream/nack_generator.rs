@@ -31,10 +31,7 @@ impl NackGenerator {
         };
         if sequence <= highest {
             self.highest = Some(highest);
-            if let Ok(at) = self.missing.binary_search_by_key(&sequence, |m| m.sequence) {
-                self.missing.remove(at);
-            }
-            return;
+            return self.found(sequence);
         }
         // Of a longer gap only the newest are worth asking for.
         let first = (highest + 1).max(sequence.saturating_sub(NACK_QUEUE_MAX as u64));
@@ -47,6 +44,13 @@ impl NackGenerator {
                 due: now + NACK_REORDER_DELAY,
                 tries: 0,
             });
+        }
+    }
+
+    /// A missing packet is here after all.
+    pub(crate) fn found(&mut self, sequence: u64) {
+        if let Ok(at) = self.missing.binary_search_by_key(&sequence, |m| m.sequence) {
+            self.missing.remove(at);
         }
     }
 

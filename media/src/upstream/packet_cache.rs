@@ -20,6 +20,8 @@ pub(crate) struct PacketInfo {
     pub(crate) marker: bool,
     /// Changes when the layer's stream was replaced or restarted.
     pub(crate) generation: u8,
+    /// Lost, and taken out of the redundancy of a later packet.
+    pub(crate) recovered: bool,
     /// Empty: padding only, nothing to forward.
     pub(crate) payload: Span,
     pub(crate) frame: FrameInfo,
@@ -189,6 +191,7 @@ mod tests {
             codec: Codec::Vp8,
             marker: false,
             generation: 0,
+            recovered: false,
             payload: Span::default(),
             frame: FrameInfo::default(),
             abs_capture_time: Span::default(),

@@ -71,6 +71,12 @@ impl ReceiveStats {
         Duration::from_micros(units * 1_000_000 / u64::from(clock_hz.max(1)))
     }
 
+    /// Packets that were to arrive, and those of them that did not.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let expected = self.base.map_or(0, |base| self.highest - base + 1);
+        (expected, expected.saturating_sub(self.received))
+    }
+
     /// The block for the next report; `None` before the first packet.
     pub(crate) fn report(&mut self, now: Instant, ssrc: u32) -> Option<ReportBlock> {
         let expected = self.highest - self.base? + 1;

@@ -72,6 +72,9 @@ fn red_is_unwrapped_only_for_those_without_it() {
             .iter()
             .all(|s| s.header.payload_type == 109 && s.payload() == [9, 8])
     );
+    // The blocks are named by the subscriber's numbers.
+    let mut red = red;
+    (red[0], red[4]) = (0x80 | 109, 109);
     let whole = world.clients[with_red].of(SSRC);
     assert!(
         whole

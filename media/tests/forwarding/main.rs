@@ -7,5 +7,6 @@ mod hostile;
 mod layers;
 mod loss;
 mod publisher;
+mod red;
 mod subscriber;
 mod world;

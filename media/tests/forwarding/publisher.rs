@@ -112,6 +112,7 @@ impl Video {
 
     fn frame(&mut self, world: &mut World, index: usize) {
         let media_time = self.media_time(world.now);
+        let captured_us = (world.now - self.started).as_micros() as u64;
         let count = self.packets_per_frame;
         for part in 0..count {
             let temporal = self.temporal;
@@ -148,6 +149,7 @@ impl Video {
                 u8::from(!is_key),
             ];
             payload.extend([index as u8, part as u8]);
+            payload.extend(captured_us.to_be_bytes());
             payload.resize(200 + 100 * index, 0xaa);
             let transport = transport_sequence.to_be_bytes();
             let mut elements: Vec<Element<'_>> = vec![(MID, b"1"), (TRANSPORT_CC, &transport)];

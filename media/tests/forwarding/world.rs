@@ -449,6 +449,7 @@ pub(crate) fn config(kind: MediaKind, rids: &[&str]) -> TrackConfig {
         rids: rids.iter().map(|rid| rid.to_string()).collect(),
         encrypted: false,
         screen_share: false,
+        build_red: false,
     }
 }
 

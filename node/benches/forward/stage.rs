@@ -122,6 +122,7 @@ impl Stage {
                 rids: Vec::new(),
                 encrypted: false,
                 screen_share: false,
+                build_red: false,
             };
             self.command(Command::AddTrack {
                 track,

@@ -44,7 +44,6 @@ const INERT: &[(&str, &str)] = &[
         "agents.enable_user_data_redaction",
         "nothing is recorded here",
     ),
-    ("audio.active_red_encoding", "RED is forwarded, not made"),
     (
         "audio.enable_loss_proxying",
         "publishers hear of their own loss only",

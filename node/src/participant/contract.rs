@@ -35,6 +35,8 @@ pub struct ParticipantSettings {
     pub sync_streams: bool,
     /// How long a quality nobody wants goes on before the publisher may stop it.
     pub dynacast_pause_delay: Duration,
+    /// Opus published without RED is sent as RED to subscribers that take RED.
+    pub build_red: bool,
     /// 0 = no limit.
     pub subscription_limit_video: u32,
     pub subscription_limit_audio: u32,

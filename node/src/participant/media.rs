@@ -87,7 +87,7 @@ impl ParticipantMedia {
             subscriber: None,
             offers: OfferPacing::new(first_offer_id),
             sections: SectionRequests::default(),
-            publications: Publications::default(),
+            publications: Publications::new(settings.build_red),
             subscriptions: Subscriptions::new(rules),
             channels: DataChannels::default(),
             dynacast: Dynacast::new(

@@ -39,6 +39,8 @@ pub(crate) struct Matched {
 
 #[derive(Debug, Default)]
 pub(crate) struct Publications {
+    /// Opus is to be sent as RED to those who take RED.
+    build_red: bool,
     pub(crate) pending: PendingTracks,
     tracks: Vec<Publication>,
     /// Sections the client sends on that no AddTrack has claimed yet.
@@ -49,6 +51,13 @@ pub(crate) struct Publications {
 }
 
 impl Publications {
+    pub(crate) fn new(build_red: bool) -> Self {
+        Self {
+            build_red,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Publication> {
         self.tracks.iter()
     }
@@ -199,7 +208,7 @@ impl Publications {
             let new = track.codecs.iter().filter(|codec| !codec.added).count();
             for index in 0..track.codecs.len() {
                 settle_codec(track, index, sections);
-                add_to_packet_plane(track, index, transport, room, out);
+                add_to_packet_plane(track, index, transport, room, self.build_red, out);
             }
             if new > 0 && track.visible {
                 changed(track, unix_micros, out);

@@ -45,6 +45,8 @@ pub struct RoomsConfig {
     pub presets: BTreeMap<String, proto::RoomConfiguration>,
     /// `video.dynacast_pause_delay`
     pub dynacast_pause_delay: Duration,
+    /// `audio.active_red_encoding`
+    pub active_red_encoding: bool,
     /// `agents.enable_user_data_recording`
     pub record_agents: bool,
     /// `rtc.congestion_control.enabled`
@@ -97,6 +99,7 @@ impl Default for RoomsConfig {
             update_batch_target_bytes: 128 * 1024,
             presets: BTreeMap::new(),
             dynacast_pause_delay: Duration::from_secs(5),
+            active_red_encoding: false,
             record_agents: true,
             congestion_control: true,
             allow_pause: false,

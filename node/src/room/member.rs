@@ -37,8 +37,8 @@ pub(super) struct Member {
     /// Who may subscribe to its tracks; `None` = everybody.
     pub(super) allow: Option<Allowed>,
     pub(super) data: MemberData,
-    /// Loss of each of its transports during the last second.
-    pub(super) loss: BTreeMap<TransportKey, f32>,
+    /// Points of the worst stream of each of its connections.
+    pub(super) scores: BTreeMap<TransportKey, f32>,
     /// ICE or DTLS of a transport failed and has not come back.
     pub(super) transport_failed: bool,
     /// Failures that may mean that the network lets nothing of its kind through.

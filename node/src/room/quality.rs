@@ -1,5 +1,5 @@
-//! Connection quality as clients show it: a score of each participant from the loss on its
-//! transports, told every 5 s if it changed. The scale is LiveKit's
+//! Connection quality as clients show it: of each participant the score of its worst stream, told
+//! every 5 s if a grade changed. The packet plane scores streams; the scale is LiveKit's
 //! (`connectionquality/scorer.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use media::TransportKey;
 use media::event::TransportStats;
+use metrics::histogram;
 use protocol::proto;
 use protocol::proto::ConnectionQuality;
 use protocol::proto::participant_info::State;
@@ -20,9 +21,9 @@ use super::roster::Roster;
 /// First protocol with connection quality, and with the grade LOST.
 const PROTOCOL_WITH_QUALITY: i32 = 5;
 const PROTOCOL_WITH_LOST: i32 = 11;
-/// What one per cent of loss costs of 100 points.
-const POINTS_PER_LOSS_PERCENT: f32 = 4.0;
-/// Transports of one participant whose loss is remembered: two connections and their successors.
+/// Points of somebody who neither sends nor gets anything.
+const BEST: f32 = 100.0;
+/// Transports of one participant that are remembered: two connections and their successors.
 const TRANSPORTS_MAX: usize = 8;
 
 pub(super) struct Quality {
@@ -64,12 +65,10 @@ impl Room {
         stats: &TransportStats,
     ) {
         if let Some(member) = self.roster.get_mut(number) {
-            if member.loss.len() >= TRANSPORTS_MAX && !member.loss.contains_key(&transport) {
-                member.loss.pop_first();
+            if member.scores.len() >= TRANSPORTS_MAX && !member.scores.contains_key(&transport) {
+                member.scores.pop_first();
             }
-            member
-                .loss
-                .insert(transport, stats.loss_in.max(stats.loss_out));
+            member.scores.insert(transport, stats.score.unwrap_or(BEST));
         }
     }
 
@@ -88,6 +87,9 @@ impl Room {
             .iter()
             .map(|(number, score)| (*number, grade(*score)))
             .collect();
+        for (number, score) in &scores {
+            record(grades.get(number), *score);
+        }
         let news = grades
             .iter()
             .any(|(number, grade)| self.quality.told.get(number) != Some(grade));
@@ -140,12 +142,16 @@ fn score(member: &Member) -> f32 {
     if member.transport_failed {
         return 0.0;
     }
-    let loss_percent = member
-        .loss
-        .values()
-        .fold(0.0_f32, |worst, loss| worst.max(*loss))
-        * 100.0;
-    (100.0 - loss_percent * POINTS_PER_LOSS_PERCENT).clamp(20.1, 100.0)
+    let scores = member.scores.values();
+    scores.fold(BEST, |worst, score| worst.min(*score))
+}
+
+/// Names and values are LiveKit's (`telemetry/prometheus/quality.go`).
+fn record(grade: Option<&ConnectionQuality>, score: f32) {
+    if let Some(grade) = grade {
+        histogram!("livekit_quality_rating").record(f64::from(*grade as i32));
+    }
+    histogram!("livekit_quality_score").record(f64::from(mean_opinion(score)));
 }
 
 fn grade(score: f32) -> ConnectionQuality {

@@ -8,6 +8,7 @@ mod data;
 mod hostile;
 mod joining;
 mod lifetime;
+mod quality;
 mod resume;
 mod updates;
 

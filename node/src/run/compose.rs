@@ -262,6 +262,7 @@ fn rooms_config(
         update_batch_target_bytes: room.update_batch_target_size,
         presets,
         dynacast_pause_delay: config.video.dynacast_pause_delay,
+        active_red_encoding: config.audio.active_red_encoding,
         record_agents: config.agents.enable_user_data_recording,
         congestion_control: config.rtc.congestion_control.enabled,
         allow_pause: config.rtc.congestion_control.allow_pause,

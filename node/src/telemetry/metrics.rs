@@ -27,6 +27,9 @@ const LOSS_PERCENT: [f64; 10] = [0.0, 0.1, 0.3, 0.5, 0.7, 1.0, 5.0, 10.0, 40.0, 
 const RTT_MILLISECONDS: [f64; 10] = [
     50.0, 100.0, 150.0, 200.0, 250.0, 500.0, 750.0, 1e3, 5e3, 1e4,
 ];
+/// Boundaries of upstream's `quality.go`.
+const RATING: [f64; 3] = [0.0, 1.0, 2.0];
+const MEAN_OPINION: [f64; 10] = [1.0, 2.0, 2.5, 3.0, 3.25, 3.5, 3.75, 4.0, 4.25, 4.5];
 /// For durations of rooms, seconds.
 const SECONDS: [f64; 10] = [
     5.0, 10.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 86_400.0,
@@ -39,13 +42,15 @@ pub fn install(node_id: &str) -> Option<PrometheusHandle> {
         .add_global_label("node_type", "SERVER");
     let suffix = |suffix: &str| Matcher::Suffix(suffix.to_owned());
     let named = |name: &str| Matcher::Full(name.to_owned());
-    let buckets: [(Matcher, &[f64]); 6] = [
+    let buckets: [(Matcher, &[f64]); 8] = [
         (suffix("_ms"), &MILLISECONDS),
         (suffix("_seconds"), &SECONDS),
         (named("livekit_session_duration_ms"), &SESSION_MILLISECONDS),
         (named("livekit_rtt_ms"), &RTT_MILLISECONDS),
         (named("livekit_jitter_us"), &JITTER_MICROSECONDS),
         (named("livekit_packet_loss_percent"), &LOSS_PERCENT),
+        (named("livekit_quality_rating"), &RATING),
+        (named("livekit_quality_score"), &MEAN_OPINION),
     ];
     let builder = buckets
         .into_iter()

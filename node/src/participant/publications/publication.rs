@@ -129,12 +129,13 @@ pub(super) fn add_to_packet_plane(
     index: usize,
     transport: TransportKey,
     room: RoomKey,
+    build_red: bool,
     out: &mut Outputs,
 ) {
     let config = track
         .codecs
         .get(index)
-        .map(|codec| track_config(track, codec));
+        .map(|codec| track_config(track, codec, build_red));
     let Some(published) = track.codecs.get_mut(index).filter(|codec| !codec.added) else {
         return;
     };
@@ -155,7 +156,7 @@ pub(super) fn add_to_packet_plane(
     }
 }
 
-fn track_config(track: &Publication, published: &PublishedCodec) -> TrackConfig {
+fn track_config(track: &Publication, published: &PublishedCodec, build_red: bool) -> TrackConfig {
     let entry = track
         .info
         .codecs
@@ -173,6 +174,7 @@ fn track_config(track: &Publication, published: &PublishedCodec) -> TrackConfig 
         rids: lowest_first(&published.rids),
         encrypted: track.info.encryption != 0,
         screen_share: track.info.source == proto::TrackSource::ScreenShare as i32,
+        build_red: build_red && published.codec == Codec::Opus && !track.info.disable_red,
     }
 }
 

@@ -181,7 +181,8 @@ pub(super) fn release_moved(
     }
 }
 
-/// The first codec of the source the client takes. The forwarder unpacks RED for those without it.
+/// The first codec of the source the client takes. The forwarder unpacks RED for those without it,
+/// unless it is encrypted.
 fn choose(source: &Source, section: &SendSection) -> Option<(TrackKey, Codec)> {
     let takes = |codec: Codec| section.payload_types.iter().any(|p| p.codec == codec);
     source
@@ -189,7 +190,7 @@ fn choose(source: &Source, section: &SendSection) -> Option<(TrackKey, Codec)> {
         .iter()
         .copied()
         .find(|(_, codec)| match codec {
-            Codec::Red => takes(Codec::Red) || takes(Codec::Opus),
+            Codec::Red => takes(Codec::Red) || takes(Codec::Opus) && source.info.encryption == 0,
             codec => takes(*codec),
         })
 }

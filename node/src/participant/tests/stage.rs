@@ -59,6 +59,7 @@ pub(super) fn settings(single: bool) -> ParticipantSettings {
         sif_trailer: Vec::new(),
         sync_streams: false,
         dynacast_pause_delay: Duration::from_secs(5),
+        build_red: false,
         subscription_limit_video: 0,
         subscription_limit_audio: 0,
         seed: [1; 32],
