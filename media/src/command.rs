@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use crate::ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
 use crate::types::{
-    BandwidthPolicy, IceCredentials, LayerLimit, ReceiveSection, Reliability, RemoteCandidate,
-    RemoteTransport, SendSection, TrackConfig,
+    BandwidthPolicy, IceCredentials, LayerLimit, PlayoutDelay, ReceiveSection, Reliability,
+    RemoteCandidate, RemoteTransport, SendSection, TrackConfig,
 };
 
 #[derive(Debug)]
@@ -97,6 +97,11 @@ pub enum Command {
     SetBandwidthPolicy {
         transport: TransportKey,
         policy: BandwidthPolicy,
+    },
+    /// Bounds of the subscriber's playout delay, where its sections have the extension.
+    SetPlayoutDelay {
+        transport: TransportKey,
+        bounds: PlayoutDelay,
     },
     RemoveDownTrack {
         down_track: DownTrackKey,

@@ -2,11 +2,15 @@
 //! the subscriber's payload types and extension ids, and repeats what got lost. The shard gives it
 //! packets of the track's cache and a buffer; sealing and sending are not its business.
 
+pub(crate) mod frame_numbers;
 pub(crate) mod history;
 pub(crate) mod layer_selector;
 pub(crate) mod munger;
 pub(crate) mod offset_map;
+mod packet;
 pub(crate) mod payload_map;
+pub(crate) mod playout_delay;
+mod quality;
 pub(crate) mod redundancy;
 pub(crate) mod reports;
 pub(crate) mod sender;
@@ -16,26 +20,28 @@ pub(crate) mod vp8_munger;
 
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
+use crate::downstream::frame_numbers::FrameNumbers;
 use crate::downstream::history::{History, Sent};
 use crate::downstream::layer_selector::LayerSelector;
 use crate::downstream::munger::{Munger, clock_delta};
+use crate::downstream::packet::{Passed, payload_for, put_payload};
 use crate::downstream::payload_map::{PayloadMap, RedRule, Target};
+use crate::downstream::playout_delay::Told;
 use crate::downstream::reports::Reports;
 use crate::downstream::svc_selector::Verdict;
 use crate::downstream::temporal::TemporalFilter;
 use crate::downstream::vp8_munger::{Vp8Munger, Vp8Values};
 use crate::ids::DownTrackKey;
-use crate::limits::{KEY_FRAME_RETRY_MAX, KEY_FRAME_RETRY_MIN, MID_PACKETS, PADDING_BYTES_MAX};
-use crate::quality::{Sample, Scorer, loss_weight};
-use crate::rtp::red::{Red, renumber};
+use crate::limits::{
+    KEY_FRAME_RETRY_MAX, KEY_FRAME_RETRY_MIN, PADDING_BYTES_MAX, PLAYOUT_DELAY_PACKETS,
+};
+use crate::quality::Scorer;
 use crate::rtp::sequence::SequenceExtender;
-use crate::rtp::writer::{Element, Head, write_head};
+use crate::rtp::writer::Head;
 use crate::types::{Extensions, LayerLimit, SendSection};
-use crate::upstream::UpTrack;
 use crate::upstream::packet_cache::PacketInfo;
 use crate::upstream::rtx::OSN_BYTES;
+use crate::upstream::{TRACK_NONE, UpTrack};
 
 /// What is the same for all packets of one run.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +49,7 @@ pub(crate) struct Stamp {
     pub(crate) now: Instant,
     /// The abs-send-time element.
     pub(crate) abs_send_time: [u8; 3],
+    pub(crate) playout_delay: Option<Told>,
 }
 
 /// A packet the track's cache still holds.
@@ -76,11 +83,14 @@ pub(crate) struct DownTrack {
     payload_map: PayloadMap,
     munger: Munger,
     vp8: Vp8Munger,
+    frames: FrameNumbers,
     temporal: TemporalFilter,
     history: History,
     /// For the 64-bit view of numbers in NACKs.
     sequences: SequenceExtender,
     rtx_sequence: u16,
+    /// The playout delay told last, and on how many packets.
+    delay_told: (u32, u32),
     /// When the subscriber last asked for a key frame and got its way.
     asked_at: Option<Instant>,
     /// When to ask for the missing key frame again; `None` = none is missing.
@@ -122,10 +132,12 @@ impl DownTrack {
             payload_map,
             munger: Munger::new(first_sequence),
             vp8: Vp8Munger::default(),
+            frames: FrameNumbers::default(),
             temporal: TemporalFilter::default(),
             history: History::default(),
             sequences: SequenceExtender::default(),
             rtx_sequence: first_rtx_sequence,
+            delay_told: (0, 0),
             asked_at: None,
             key_frame_due: None,
         }
@@ -143,6 +155,23 @@ impl DownTrack {
         self.munger.forget_source();
         self.history.clear();
         self.rebind(track);
+    }
+
+    /// The playout delay, while the subscriber may not know it yet.
+    fn playout_delay(&mut self, stamp: &Stamp) -> Option<[u8; 3]> {
+        let told = stamp.playout_delay?;
+        if self.delay_told.0 != told.version {
+            self.delay_told = (told.version, 0);
+        }
+        self.delay_told.1 += 1;
+        (self.delay_told.1 <= PLAYOUT_DELAY_PACKETS).then_some(told.element)
+    }
+
+    /// Its track ended; the subscriber keeps its numbers for the next one.
+    pub(crate) fn lose_source(&mut self) {
+        self.track = TRACK_NONE;
+        self.munger.forget_source();
+        self.history.clear();
     }
 
     /// What was sent is of no use to the subscriber any more: nothing of it is repeated.
@@ -172,22 +201,7 @@ impl DownTrack {
         if info.recovered && self.payload_map.takes_red() {
             return None; // it is in the packet this was taken out of
         }
-        let target = self.payload_map.get(info.payload_type);
-        let payload = payload_for(target, info.payload.of(cached.packet));
-        let verdict = match track.layer(cached.layer) {
-            Some(layer) if !payload.is_empty() => {
-                self.selector.judge(&info.frame, &layer.structure)
-            }
-            _ => Verdict::Drop,
-        };
-        let wanted = target.is_some()
-            && self
-                .temporal
-                .passes(&info.frame, self.selector.max_temporal());
-        let (Some(target), true, Verdict::Keep { ends_picture }) = (target, wanted, verdict) else {
-            self.skip(cached.layer, info);
-            return None;
-        };
+        let (target, ends_picture, payload) = self.choose(track, cached)?;
         let old = self.munger.layer();
         let mapped = self.munger.map(cached.layer, info, || {
             delta_between(track, old, cached.layer, info)
@@ -196,6 +210,9 @@ impl DownTrack {
             Some(vp8) => self.vp8.map(vp8, mapped.anchored)?,
             None => Vp8Values::default(),
         };
+        let descriptor = info.dependency_descriptor.of(cached.packet);
+        let frame_offset = self.frames.offset(descriptor, mapped.anchored);
+        let playout_delay = self.playout_delay(stamp);
         let sent = Sent {
             sequence: mapped.sequence,
             source_sequence: info.sequence,
@@ -204,6 +221,7 @@ impl DownTrack {
             layer: cached.layer,
             generation: info.generation,
             repeats: 0,
+            frame_offset,
             vp8,
             at: stamp.now,
         };
@@ -214,7 +232,12 @@ impl DownTrack {
             timestamp: mapped.timestamp,
             ssrc: self.ssrc,
         };
-        let at = self.write_head(out, &head, stamp, transport_cc, Some(cached))?;
+        let passed = Passed {
+            cached,
+            frame_offset,
+            playout_delay,
+        };
+        let at = self.write_head(out, &head, stamp, transport_cc, Some(passed))?;
         let len = match target.red {
             RedRule::Wrap { opus_pt } => {
                 let first = self.munger.first_of_source();
@@ -229,6 +252,35 @@ impl DownTrack {
             self.history.push(sent);
         }
         Some(len)
+    }
+
+    /// Whether the packet is for the subscriber: as what, whether it ends the picture, and what of
+    /// its payload.
+    fn choose<'a>(
+        &mut self,
+        track: &UpTrack,
+        cached: Cached<'a>,
+    ) -> Option<(Target, bool, &'a [u8])> {
+        let info = cached.info;
+        let target = self.payload_map.get(info.payload_type);
+        let payload = payload_for(target, info.payload.of(cached.packet));
+        let verdict = match track.layer(cached.layer) {
+            Some(layer) if !payload.is_empty() => {
+                self.selector.judge(&info.frame, &layer.structure)
+            }
+            _ => Verdict::Drop,
+        };
+        let highest = self.selector.max_temporal();
+        let wanted = target.is_some() && self.temporal.passes(&info.frame, highest);
+        match (target, wanted, verdict) {
+            (Some(target), true, Verdict::Keep { ends_picture }) => {
+                Some((target, ends_picture, payload))
+            }
+            _ => {
+                self.skip(cached.layer, info);
+                None
+            }
+        }
     }
 
     /// A packet that is dropped on purpose leaves no gap in what the subscriber sees.
@@ -278,7 +330,12 @@ impl DownTrack {
             timestamp: sent.timestamp,
             ssrc: self.rtx_ssrc?,
         };
-        let at = self.write_head(out, &head, stamp, transport_cc, Some(cached))?;
+        let passed = Passed {
+            cached,
+            frame_offset: sent.frame_offset,
+            playout_delay: None,
+        };
+        let at = self.write_head(out, &head, stamp, transport_cc, Some(passed))?;
         out.get_mut(at..at + OSN_BYTES)?
             .copy_from_slice(&(sent.sequence as u16).to_be_bytes());
         let payload = payload_for(Some(target), info.payload.of(cached.packet));
@@ -312,44 +369,6 @@ impl DownTrack {
         Some(at + padding)
     }
 
-    fn write_head(
-        &self,
-        out: &mut [u8],
-        head: &Head,
-        stamp: &Stamp,
-        transport_cc: u16,
-        cached: Option<Cached<'_>>,
-    ) -> Option<usize> {
-        let ids = &self.extensions;
-        let transport_cc = transport_cc.to_be_bytes();
-        let mut elements: SmallVec<[Element<'_>; 6]> = SmallVec::new();
-        let mut add = |id: Option<u8>, bytes| {
-            if let Some(id) = id {
-                elements.push((id, bytes));
-            }
-        };
-        if self.reports.packets() < MID_PACKETS && !self.mid.is_empty() {
-            add(ids.mid, &*self.mid);
-        }
-        match ids.transport_cc {
-            Some(_) => add(ids.transport_cc, &transport_cc),
-            None => add(ids.abs_send_time, &stamp.abs_send_time),
-        }
-        if let Some(Cached { info, packet, .. }) = cached {
-            let passed = [
-                (ids.dependency_descriptor, info.dependency_descriptor),
-                (ids.abs_capture_time, info.abs_capture_time),
-                (ids.video_orientation, info.video_orientation),
-            ];
-            for (id, span) in passed {
-                if !span.is_empty() {
-                    add(id, span.of(packet));
-                }
-            }
-        }
-        write_head(out, head, &elements)
-    }
-
     /// The layer to ask a key frame of, when it is time to ask (again).
     pub(crate) fn key_frame_wish(&mut self, now: Instant, rtt: Duration) -> Option<u8> {
         let Some(layer) = self.selector.wanted_key_frame() else {
@@ -380,30 +399,6 @@ impl DownTrack {
         self.key_frame_due = None;
     }
 
-    /// Judges how well the subscriber gets the track; nothing to judge before its first report.
-    pub(crate) fn judge_quality(&mut self, now: Instant, track: &UpTrack, rtt: Duration) {
-        if self.reports.at.is_none() {
-            return;
-        }
-        let packets = self.reports.packets();
-        // What the publisher's path lost is not the subscriber's fault.
-        let holes = self.munger.numbers().saturating_sub(packets);
-        let first = self.payload_map.first();
-        let clock_hz = first.map_or(1, |first| first.codec.clock_rate_hz());
-        let jitter_us = u64::from(self.reports.jitter_units) * 1_000_000 / u64::from(clock_hz);
-        let sample = Sample {
-            flow: self.selector.flow(track.muted),
-            expected: packets,
-            lost: self.reports.lost.saturating_sub(holes),
-            rtt,
-            jitter: Duration::from_micros(jitter_us),
-            missing_layers: self.selector.missing_layers(),
-            reported: self.reports.at,
-            loss_weight: loss_weight(first),
-        };
-        self.scorer.sample(now, &sample, false);
-    }
-
     /// Clock of the source and what its timestamps are shifted by, for sender reports.
     pub(crate) fn source(&self) -> Option<(u8, u32)> {
         Some((self.munger.layer()?, self.munger.timestamp_offset()?))
@@ -413,35 +408,4 @@ impl DownTrack {
 fn delta_between(track: &UpTrack, old: Option<u8>, new: u8, info: &PacketInfo) -> Option<u32> {
     let clock = |layer: u8| track.layer(layer).and_then(|layer| layer.stats.clock());
     clock_delta(clock(old?), clock(new), info.codec.clock_rate_hz())
-}
-
-/// What of a payload the subscriber gets; nothing of RED that cannot be taken apart.
-fn payload_for(target: Option<Target>, payload: &[u8]) -> &[u8] {
-    match target {
-        Some(target) if target.red == RedRule::Unwrap => {
-            Red::parse(payload).map_or(&[][..], |red| red.primary.of(payload))
-        }
-        _ => payload,
-    }
-}
-
-/// Copies the payload to `at` and puts codec values in; returns the packet's length.
-fn put_payload(
-    out: &mut [u8],
-    at: usize,
-    payload: &[u8],
-    info: &PacketInfo,
-    vp8: &Vp8Values,
-    red: RedRule,
-) -> Option<usize> {
-    let end = at + payload.len();
-    let target = out.get_mut(at..end)?;
-    target.copy_from_slice(payload);
-    if let RedRule::Renumber { opus_pt } = red {
-        renumber(target, opus_pt);
-    }
-    if let Some(descriptor) = &info.frame.vp8 {
-        descriptor.rewrite(target, vp8.picture_id, vp8.tl0, vp8.key_index);
-    }
-    Some(end)
 }

@@ -390,3 +390,13 @@ pub const RED_RECOVERED_MAX: usize = 7;
 pub const QUALITY_WINDOW: Duration = Duration::from_secs(5);
 /// Samples come about once a second: a window may be this much short.
 pub const QUALITY_WINDOW_SLACK: Duration = Duration::from_millis(500);
+/// Packets behind a late start of a key frame that are sent after it.
+pub const KEY_FRAME_FOLLOWERS_MAX: u64 = 256;
+/// The playout-delay extension has 12 bits of 10 ms for each bound.
+pub const PLAYOUT_DELAY_MAX_MS: u32 = 40_950;
+/// Upper bound where a room sets only the lower one (LiveKit: sfu/playoutdelay.go).
+pub const PLAYOUT_DELAY_OPEN_MS: u32 = 10_000;
+/// Change of the delay per second: more would be heard.
+pub const PLAYOUT_DELAY_STEP_MS: u32 = 80;
+/// Packets of each track that carry a new playout delay: some get lost.
+pub const PLAYOUT_DELAY_PACKETS: u32 = 100;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use crate::downstream::DownTrack;
 use crate::downstream::sender::Pending;
 use crate::event::Event;
+use crate::limits::KEY_FRAME_FOLLOWERS_MAX;
 use crate::shard::slot::TransportSlot;
 use crate::slab::Slab;
 use crate::types::MediaKind;
@@ -35,8 +36,12 @@ pub(crate) fn route(track: &mut UpTrack, packet: Routed, ports: &mut Ports<'_>) 
         return;
     }
     let bit = 1u8 << packet.layer;
+    let layer = track.layers.get(usize::from(packet.layer));
+    let layer = layer.and_then(|layer| layer.as_deref());
+    let kind = track.config.kind;
     for subscriber in &mut track.subscribers {
-        if subscriber.current != packet.layer {
+        let begins = subscriber.current != packet.layer;
+        if begins {
             if !packet.key_frame || subscriber.accept & bit == 0 {
                 continue;
             }
@@ -59,10 +64,26 @@ pub(crate) fn route(track: &mut UpTrack, packet: Routed, ports: &mut Ports<'_>) 
             down_track: subscriber.down_track,
             layer: packet.layer,
             repeat: false,
-            urgent: track.config.kind == MediaKind::Audio,
+            urgent: kind == MediaKind::Audio,
             sequence: packet.sequence,
         };
         enqueue(slot, subscriber.transport, pending, ports.ready);
+        // The first packet of a key frame came late: what follows it was not for this subscriber
+        // when it passed, and is now.
+        let Some(layer) = layer.filter(|_| begins) else {
+            continue;
+        };
+        let highest = layer.highest().unwrap_or(packet.sequence);
+        let last = highest.min(packet.sequence + KEY_FRAME_FOLLOWERS_MAX);
+        for sequence in packet.sequence + 1..=last {
+            if layer.cache.contains(sequence) {
+                let follower = Pending {
+                    sequence,
+                    ..pending
+                };
+                enqueue(slot, subscriber.transport, follower, ports.ready);
+            }
+        }
     }
 }
 
@@ -97,6 +118,7 @@ pub(crate) fn retarget(
     events: &mut VecDeque<Event>,
 ) -> bool {
     let live = track.live_layers();
+    down.selector.set_simulcast(track.is_simulcast());
     let Some(subscriber) = track.subscribers.get_mut(down.slot) else {
         return false;
     };

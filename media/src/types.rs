@@ -287,3 +287,11 @@ pub enum Reliability {
     /// Unordered, never retransmitted (`_lossy`, `_data_track`).
     Lossy,
 }
+
+/// Bounds of how long receivers hold media back so that it plays evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlayoutDelay {
+    pub min_ms: u32,
+    /// 0 = the receiver's own.
+    pub max_ms: u32,
+}

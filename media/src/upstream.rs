@@ -33,6 +33,8 @@ pub(crate) struct Subscriber {
 }
 
 pub(crate) const LAYER_NONE: u8 = u8::MAX;
+/// The index of no track: a subscription whose source ended and which waits for another one.
+pub(crate) const TRACK_NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(crate) struct UpTrack {
@@ -41,6 +43,8 @@ pub(crate) struct UpTrack {
     pub(crate) transport: u32,
     pub(crate) config: TrackConfig,
     pub(crate) muted: bool,
+    /// Layers that SDP announces as SSRCs of one group (`ssrc-group:SIM`).
+    pub(crate) announced_layers: u8,
     /// Of the section the track is received on.
     pub(crate) payload_types: Vec<PayloadType>,
     pub(crate) layers: [Option<Box<Layer>>; LAYERS_MAX],
@@ -57,12 +61,19 @@ impl UpTrack {
             transport,
             config,
             muted: false,
+            announced_layers: 0,
             payload_types: Vec::new(),
             layers: [const { None }; LAYERS_MAX],
             subscribers: Vec::new(),
             level: AudioLevel::default(),
             scorer: Scorer::default(),
         }
+    }
+
+    /// Every layer is a stream of its own, and there are several.
+    pub(crate) fn is_simulcast(&self) -> bool {
+        self.config.layer_mode == LayerMode::OneStreamPerLayer
+            && (self.config.rids.len() > 1 || self.announced_layers > 1)
     }
 
     /// Layer of a RID; without configured RIDs, or when one stream has them all, everything is one.
@@ -127,7 +138,7 @@ impl UpTrack {
     }
 
     fn silence(&self) -> Duration {
-        if self.config.screen_share || self.config.rids.len() < 2 {
+        if self.config.screen_share || !self.is_simulcast() {
             LAYER_SILENCE_SCREEN
         } else {
             LAYER_SILENCE
@@ -160,15 +171,12 @@ impl UpTrack {
 
     /// Judges how well the track arrives; `wanted`: the highest spatial layer anybody wants.
     pub(crate) fn judge_quality(&mut self, now: Instant, wanted: Option<u8>) {
-        let first = self.payload_types.first();
-        let mut sample = Sample {
-            flow: Flow::On,
-            loss_weight: loss_weight(first),
-            ..Sample::default()
-        };
+        let mut sample = Sample::default();
         let (mut seen, mut live) = (None, None);
         for (index, layer) in (0u8..).zip(&self.layers) {
             let Some(layer) = layer else { continue };
+            let mut known = self.payload_types.iter();
+            sample.loss_weight = loss_weight(known.find(|known| known.codec == layer.codec));
             let (expected, lost) = layer.stats.totals();
             sample.expected += expected;
             sample.lost += lost;

@@ -19,6 +19,8 @@ pub(crate) struct Sent {
     pub(crate) layer: u8,
     pub(crate) generation: u8,
     pub(crate) repeats: u8,
+    /// Added to the frame number of its dependency descriptor.
+    pub(crate) frame_offset: u16,
     pub(crate) vp8: Vp8Values,
     /// First sending, or the last repeat.
     pub(crate) at: Instant,
@@ -100,6 +102,7 @@ mod tests {
             layer: 0,
             generation: 0,
             repeats: 0,
+            frame_offset: 0,
             vp8: Vp8Values::default(),
             at,
         }

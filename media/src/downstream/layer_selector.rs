@@ -143,6 +143,16 @@ impl LayerSelector {
             .find(|layer| *layer != LAYER_NONE)
     }
 
+    /// Whether layers are streams of their own may only show when they are negotiated.
+    pub(crate) fn set_simulcast(&mut self, simulcast: bool) {
+        self.simulcast = simulcast;
+    }
+
+    /// Several layers in one stream.
+    pub(crate) fn is_svc(&self) -> bool {
+        self.svc.is_some()
+    }
+
     /// Chooses the target anew. Call after anything changed.
     pub(crate) fn update(&mut self, live: u8, muted: bool) {
         self.live = live;

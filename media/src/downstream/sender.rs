@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::bandwidth::pacer::Pacer;
 use crate::bandwidth::send_side::SendSide;
+use crate::downstream::playout_delay::PlayoutDelayControl;
 use crate::fast_hash::FastMap;
 use crate::limits::{RETRANSMISSION_INTERVAL_MAX, RTT_DEFAULT, SEND_QUEUE_PACKETS_MAX};
 use crate::types::BandwidthPolicy;
@@ -41,6 +42,8 @@ pub(crate) struct Sender {
     /// The receiver's estimate of its bandwidth, bits per second.
     pub(crate) remb_bps: Option<u64>,
     pub(crate) policy: BandwidthPolicy,
+    /// `None`: the client chooses by itself.
+    pub(crate) playout_delay: Option<PlayoutDelayControl>,
 }
 
 impl Sender {

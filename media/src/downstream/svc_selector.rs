@@ -18,6 +18,9 @@ struct Current {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SvcSelector {
     current: Option<Current>,
+    /// Spatial layer a key frame would bring now, and what that was found out for: limits and
+    /// decode targets in use. Only where the stream describes itself.
+    reachable: Option<(u8, LayerLimit, u32)>,
     /// Highest spatial layer the stream has, as far as seen since its key frame.
     highest: u8,
 }
@@ -35,7 +38,10 @@ pub(crate) enum Verdict {
 impl SvcSelector {
     /// Whether a key frame would bring the subscriber closer to `limit`.
     pub(crate) fn wants_key_frame(&self, limit: LayerLimit) -> bool {
-        let wanted = limit.max_spatial.min(self.highest);
+        let wanted = match self.reachable {
+            Some((spatial, known, _)) if known == limit => spatial,
+            _ => limit.max_spatial.min(self.highest),
+        };
         // A choice above what the stream has is as good as its highest layer.
         self.current
             .is_some_and(|current| current.spatial.min(self.highest) != wanted)
@@ -63,6 +69,7 @@ impl SvcSelector {
             self.highest = 0;
             self.current = Some(choose(layered.used_by.is_some(), state, limit));
         }
+        self.look_around(layered.used_by.is_some(), frame.key_frame, state, limit);
         self.highest = match layered.used_by {
             Some(_) => state
                 .structure
@@ -84,6 +91,23 @@ impl SvcSelector {
         }
         Verdict::Keep {
             ends_picture: layered.ends_frame && layered.spatial == current.spatial,
+        }
+    }
+
+    /// Finds out anew what can be reached when anything it depends on changed.
+    fn look_around(
+        &mut self,
+        described: bool,
+        key_frame: bool,
+        state: &StructureState,
+        limit: LayerLimit,
+    ) {
+        let known = self.reachable.map(|(_, limit, active)| (limit, active));
+        if !described {
+            self.reachable = None;
+        } else if key_frame || known != Some((limit, state.active)) {
+            let spatial = choose(true, state, limit).spatial;
+            self.reachable = Some((spatial, limit, state.active));
         }
     }
 }

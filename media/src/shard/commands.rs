@@ -251,8 +251,9 @@ impl Shard {
         };
         let (key, room, transport) = (track.key, track.room, track.transport);
         let subscribers: Vec<u32> = track.subscribers.iter().map(|s| s.down_track).collect();
+        // They wait for another source, or for their own end.
         for down in subscribers {
-            self.remove_down_track_at(down);
+            self.orphan(down);
         }
         if let Some(slot) = self.transports.get_mut(transport) {
             slot.tracks.retain(|known| *known != index);

@@ -7,7 +7,7 @@ use crate::router::{Ports, Routed, route};
 use crate::rtp::{HeaderExtensions, RtpHeader};
 use crate::shard::{AudioLevelSettings, Shard};
 use crate::transport::{Received, TransportEvent, TransportOutput};
-use crate::types::{Codec, LayerMode, MediaKind, Path};
+use crate::types::{Codec, MediaKind, Path};
 use crate::upstream::UpTrack;
 use crate::upstream::layer::Accepted;
 use crate::upstream::receiver::Binding;
@@ -239,8 +239,7 @@ impl Shard {
         let Some(track) = self.tracks.get(track_index) else {
             return;
         };
-        let separate = track.config.layer_mode == LayerMode::OneStreamPerLayer;
-        if separate && track.config.rids.len() > 1 {
+        if track.is_simulcast() {
             self.events.push_back(Event::LayerActive {
                 track: track.key,
                 layer,

@@ -17,6 +17,7 @@ impl Shard {
         self.send_sender_reports(now, index);
         self.send_receiver_reports(now, index);
         self.judge_quality(now, index);
+        self.watch_inner_layers(index);
         self.tell_stats(index);
     }
 
@@ -109,6 +110,7 @@ impl Shard {
             judged(track.scorer.score());
         }
         let rtt = slot.sender.rtt.unwrap_or_default();
+        let mut jitter = Duration::ZERO;
         for down in &slot.sender.down_tracks {
             let Some(down) = self.down_tracks.get_mut(*down) else {
                 continue;
@@ -117,8 +119,12 @@ impl Shard {
                 down.judge_quality(now, track, rtt);
             }
             judged(down.scorer.score());
+            jitter = jitter.max(down.jitter());
         }
         slot.stats.score = worst;
+        if let Some(delay) = &mut slot.sender.playout_delay {
+            delay.observe(jitter);
+        }
     }
 
     fn tell_stats(&mut self, index: u32) {

@@ -38,6 +38,7 @@ impl Shard {
         let stamp = Stamp {
             now,
             abs_send_time: abs_send_time(now_us),
+            playout_delay: slot.sender.playout_delay.as_ref().map(|delay| delay.told()),
         };
         slot.sender.set_pace(now_us);
         self.arena.limit_runs(slot.sender.pacer.run_packets_max());

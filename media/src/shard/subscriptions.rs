@@ -6,6 +6,7 @@ use rand::RngExt;
 
 use crate::command::Command;
 use crate::downstream::DownTrack;
+use crate::downstream::playout_delay::PlayoutDelayControl;
 use crate::ids::{DownTrackKey, TrackKey, TransportKey};
 use crate::router::retarget;
 use crate::shard::Shard;
@@ -45,6 +46,12 @@ impl Shard {
             }
             Command::SetBandwidthPolicy { transport, policy } => {
                 self.set_bandwidth_policy(now, transport, policy)
+            }
+            Command::SetPlayoutDelay { transport, bounds } => {
+                let index = self.find(transport)?;
+                let slot = self.transports.get_mut(index)?;
+                slot.sender.playout_delay = Some(PlayoutDelayControl::new(bounds));
+                Some(())
             }
             Command::SwitchDownTrack { down_track, track } => {
                 self.switch_down_track(now, down_track, track)
@@ -113,7 +120,7 @@ impl Shard {
     fn switch_down_track(&mut self, now: Instant, key: DownTrackKey, to: TrackKey) -> Option<()> {
         let index = *self.down_track_index.get(&key)?;
         let to_index = *self.track_index.get(&to)?;
-        self.detach(index)?;
+        self.detach(index);
         let down = self.down_tracks.get_mut(index)?;
         let track = self.tracks.get_mut(to_index)?;
         down.switch_source(to_index, track);
@@ -146,6 +153,36 @@ impl Shard {
             moved.slot = slot;
         }
         Some(())
+    }
+
+    /// Takes its source away from a down track: nothing is sent until it gets another one.
+    pub(super) fn orphan(&mut self, index: u32) {
+        self.detach(index);
+        self.awaiting.retain(|known| *known != index);
+        let Some(down) = self.down_tracks.get_mut(index) else {
+            return;
+        };
+        down.lose_source();
+        if let Some(slot) = self.transports.get_mut(down.transport) {
+            slot.sender.drop_waiting(index);
+        }
+    }
+
+    /// Layers may appear inside a stream after its key frame, which no command tells of: who wants
+    /// them has to ask for another one.
+    pub(super) fn watch_inner_layers(&mut self, transport: u32) {
+        let Some(slot) = self.transports.get(transport) else {
+            return;
+        };
+        for index in &slot.sender.down_tracks {
+            let down = self.down_tracks.get(*index);
+            let wants = down.is_some_and(|down| {
+                down.selector.is_svc() && down.selector.wanted_key_frame().is_some()
+            });
+            if wants && !self.awaiting.contains(index) {
+                self.awaiting.push(*index);
+            }
+        }
     }
 
     pub(super) fn remove_down_track_at(&mut self, index: u32) {

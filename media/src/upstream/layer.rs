@@ -91,7 +91,12 @@ impl Layer {
         let Some(sequence) = self.place(header.sequence) else {
             return Accepted::Dropped;
         };
-        if self.cache.contains(sequence) {
+        if let Some((known, _)) = self.cache.get(sequence) {
+            if known.recovered {
+                // Late, not lost.
+                let hz = codec.clock_rate_hz();
+                self.stats.received(now, sequence, header.timestamp, hz);
+            }
             return Accepted::Dropped;
         }
         let payload = header.payload.of(packet);

@@ -78,6 +78,8 @@ impl Receiver {
                 continue;
             };
             track.payload_types.clone_from(&section.payload_types);
+            let numbers = section.ssrcs.iter().filter_map(|info| info.layer);
+            track.announced_layers = numbers.max().map_or(0, |highest| highest + 1);
             bind_announced(&mut self.bindings, section, index);
         }
     }

@@ -5,8 +5,12 @@
 mod audio;
 mod hostile;
 mod layers;
+mod lip_sync;
 mod loss;
+mod playout;
 mod publisher;
+mod quality;
 mod red;
 mod subscriber;
+mod switching;
 mod world;
