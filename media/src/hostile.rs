@@ -11,7 +11,7 @@ use crate::rtp::dependency_structure::StructureState;
 use crate::rtp::extensions::ExtensionMap;
 use crate::rtp::frame::FrameInfo;
 use crate::rtp::{red, vp8, vp9};
-use crate::transport::{stun, tcp_framing::FrameDecoder};
+use crate::transport::{self, stun, tcp_framing::FrameDecoder};
 use crate::turn;
 use crate::types::{Codec, Extensions, Fingerprint};
 
@@ -94,6 +94,16 @@ pub fn rtcp(data: &[u8]) {
             }
         }
     }
+}
+
+/// Packets of a peer inside the encryption, to a standing SCTP association.
+pub fn sctp(data: &[u8]) {
+    transport::fuzz_sctp(data);
+}
+
+/// Datagrams of a stranger, to the DTLS end of a transport.
+pub fn dtls(data: &[u8]) {
+    transport::fuzz_dtls(data);
 }
 
 /// Bytes of an ICE-TCP connection, in two reads.

@@ -17,6 +17,7 @@ use crate::types::{
 mod channels;
 mod client_hello;
 mod dtls;
+mod fuzzed;
 mod guard;
 mod ice;
 mod identity;
@@ -33,6 +34,7 @@ mod unproved;
 
 pub use channels::fuzz_dcep;
 pub use client_hello::fuzz_client_hello;
+pub use fuzzed::{fuzz_dtls, fuzz_sctp};
 pub use identity::{DtlsIdentity, IdentityError};
 pub use interface::{
     DropReason, Received, SRTCP_TAIL_BYTES, SRTP_TAIL_BYTES, SendOutcome, SnapshotError,

@@ -91,3 +91,13 @@ fn ice_tcp_framing() {
 fn session_descriptions() {
     check("sdp", hostile::sdp);
 }
+
+#[test]
+fn sctp_packets_of_a_peer() {
+    check("sctp", hostile::sctp);
+}
+
+#[test]
+fn dtls_datagrams_of_a_stranger() {
+    check("dtls", hostile::dtls);
+}
