@@ -228,7 +228,10 @@ impl Dtls {
         }
         if self.repeat_at().is_some_and(|at| at <= now) {
             self.repeats += 1;
-            self.out.extend(self.flight.iter().cloned());
+            // What could not go yet is not repeated.
+            if self.out.is_empty() {
+                self.out.extend(self.flight.iter().cloned());
+            }
         }
         if self.library_deadline().is_some_and(|at| at <= now) {
             let handled = self.library(|endpoint| endpoint.handle_timeout(PEER, now));

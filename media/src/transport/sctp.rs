@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rtc_sctp::{
@@ -39,6 +39,9 @@ pub(super) struct Sctp {
     current: Option<Running>,
     /// A fresh association of a peer that restarted, until its cookie comes back.
     pending: Option<Running>,
+    /// How far the library's clock is ahead of ours: its far timers are served early, and its
+    /// sense of time must not break over it. All instants in this file are the library's.
+    ahead: Duration,
     init_at: Option<Instant>,
     /// Streams go even for the DTLS client, odd for the server; known after the handshake.
     is_client: bool,
@@ -68,6 +71,7 @@ impl Sctp {
             transport: Arc::new(transport),
             current: None,
             pending: None,
+            ahead: Duration::ZERO,
             init_at: None,
             is_client: false,
             channels: Channels::default(),
@@ -89,6 +93,7 @@ impl Sctp {
 
     /// The DTLS handshake is done. The DTLS client sends INIT at once, a server when none comes.
     pub(super) fn start(&mut self, now: Instant, is_client: bool) {
+        let now = now + self.ahead;
         self.is_client = is_client;
         if is_client {
             let connected = guarded(|| self.connect(now));
@@ -100,6 +105,7 @@ impl Sctp {
 
     /// Begins anew after a thaw: a fresh association, the channels as they were.
     pub(super) fn restart(&mut self, now: Instant, is_client: bool, channels: Vec<Channel>) {
+        let now = now + self.ahead;
         self.is_client = is_client;
         for channel in channels {
             self.channels.add(channel);
@@ -109,6 +115,7 @@ impl Sctp {
     }
 
     pub(super) fn open_channel(&mut self, now: Instant, label: &str, delivery: Delivery) {
+        let now = now + self.ahead;
         let wanted = self.wanted.iter().any(|(known, _)| known == label);
         if wanted || self.wanted.len() >= SCTP_MAX_CHANNELS || self.channels.has_label(label) {
             return;
@@ -128,6 +135,7 @@ impl Sctp {
         payload: &Bytes,
         binary: bool,
     ) -> SendOutcome {
+        let now = now + self.ahead;
         let outcome = guarded(|| self.write(now, label, payload, binary));
         self.survive(outcome).unwrap_or(SendOutcome::NoChannel)
     }
@@ -170,6 +178,7 @@ impl Sctp {
 
     /// Takes one SCTP packet out of a DTLS record.
     pub(super) fn handle(&mut self, now: Instant, packet: Bytes) {
+        let now = now + self.ahead;
         let taken = guarded(|| {
             self.take(now, packet);
             self.flush(now);
@@ -199,6 +208,7 @@ impl Sctp {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let now = now + self.ahead;
         let handled = guarded(|| self.timers(now));
         self.survive(handled);
     }
@@ -210,6 +220,11 @@ impl Sctp {
                 self.connect(now);
             }
         }
+        let impatient = self.current.as_ref().and_then(|r| r.out_of_patience(now));
+        if let Some(at) = impatient {
+            self.ahead += at - now;
+        }
+        let now = impatient.unwrap_or(now);
         for running in [&mut self.current, &mut self.pending].into_iter().flatten() {
             running.serve_timers(now);
         }
@@ -221,7 +236,8 @@ impl Sctp {
             .into_iter()
             .flatten()
             .filter_map(Running::deadline);
-        timers.chain(self.init_at).min()
+        let next = timers.chain(self.init_at).min()?;
+        next.checked_sub(self.ahead)
     }
 
     pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
@@ -238,6 +254,7 @@ impl Sctp {
 
     /// Tells the peer that the association ends.
     pub(super) fn close(&mut self, now: Instant) {
+        let now = now + self.ahead;
         let closed = guarded(|| {
             if let Some(running) = &mut self.current {
                 let _ = running.association.abort();

@@ -11,20 +11,28 @@ use protocol::proto::client_info::Sdk;
 use super::Room;
 use super::ice_preference::IcePreference;
 use super::ice_servers::IceServer;
-use super::limits::{FALLBACK_FAILURES, FALLBACK_FAILURES_WITHIN, SHORT_CONNECTION};
+use super::limits::{FALLBACK_FAILURES, FALLBACK_FAILURES_WITHIN, FALLBACK_REST, SHORT_CONNECTION};
 use crate::participant::MediaInput;
 use crate::participant::contract::KeySpace;
 
-/// Failures of one participant's connections that were too long to blame the network at once.
+/// Failures of one participant's connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failures {
+    /// Of connections that stood too long to blame the network at once.
     count: u32,
     last: Option<Instant>,
+    /// What is to be tried once the client shows that the network is there.
+    pending: Option<Option<IcePreference>>,
+    /// Until then nothing else is tried: its other connection may fail late of the same cause.
+    rest_until: Option<Instant>,
 }
 
 impl Failures {
     /// Whether something else is to be tried. `lived`: how long media flowed, `None` if never.
     fn add(&mut self, now: Instant, lived: Option<Duration>) -> bool {
+        if self.rest_until.is_some_and(|until| now < until) {
+            return false;
+        }
         if lived.is_some_and(|lived| lived < SHORT_CONNECTION) {
             return true;
         }
@@ -34,6 +42,14 @@ impl Failures {
         self.count = if recent { self.count + 1 } else { 1 };
         self.last = Some(now);
         self.count >= FALLBACK_FAILURES
+    }
+
+    fn try_next(&mut self, now: Instant, wanted: Option<IcePreference>) {
+        *self = Self {
+            pending: Some(wanted),
+            rest_until: Some(now + FALLBACK_REST),
+            ..Self::default()
+        };
     }
 }
 
@@ -61,8 +77,9 @@ fn speaks_tcp(client: &proto::ClientInfo) -> bool {
 }
 
 impl Room {
-    /// A transport failed after it carried media for `lived`. Returns what the participant is
-    /// limited to from now on, if that changed.
+    /// A transport failed after it carried media for `lived`. Returns what is to be tried next, if
+    /// anything is; it counts when the client is back soon. Who stays away has lost the whole
+    /// network, which says nothing of UDP.
     pub(super) fn fall_back(
         &mut self,
         number: u16,
@@ -71,42 +88,54 @@ impl Room {
         let config = &self.services.config;
         let tls = config.ice_servers.iter().any(IceServer::has_tls);
         let member = self.roster.get_mut(number)?;
-        // Without a word of the client the whole network may be gone: that says nothing of UDP.
         if !config.allow_tcp_fallback || member.one_shot || member.session.is_none() {
             member.failures = Failures::default();
             return None;
         }
         if !member.failures.add(self.now, lived) {
-            return None;
+            return member.failures.pending;
         }
         let room = KeySpace::new(self.number, number).room;
         let endpoint = (self.services.endpoint)(room);
         let mut candidates = endpoint.candidates.iter();
         let tcp = candidates.any(|one| one.protocol == Protocol::Tcp) && speaks_tcp(&member.client);
-        let identity = member.identity().to_owned();
-        let current = self.ice_preferences.peek(&identity);
+        let identity = member.identity();
+        let current = self.ice_preferences.peek(self.now, identity);
         let wanted = next(current, tcp, tls);
         if wanted == current {
             return None;
         }
-        member.failures = Failures::default();
         tracing::info!(
             identity,
             ?current,
             ?wanted,
             "media failed: trying another way"
         );
-        self.prefer(number, wanted);
+        member.failures.try_next(self.now, wanted);
+        Some(wanted)
+    }
+
+    /// The client is back: the network is there, so what was to be tried is remembered. Returns it
+    /// for the connections that live on.
+    pub(super) fn fallback_wanted(&mut self, number: u16) -> Option<Option<IcePreference>> {
+        let member = self.roster.get_mut(number)?;
+        let wanted = member.failures.pending.take()?;
+        self.ice_preferences
+            .set(self.now, member.identity(), wanted);
         Some(wanted)
     }
 
     /// Limits a participant to one way for media, for this connection and the next ones.
     pub(super) fn prefer(&mut self, number: u16, wanted: Option<IcePreference>) {
-        let Some(member) = self.roster.get(number) else {
-            return;
-        };
-        self.ice_preferences
-            .set(self.now, member.identity(), wanted);
+        if let Some(member) = self.roster.get(number) {
+            self.ice_preferences
+                .set(self.now, member.identity(), wanted);
+            self.move_media(number, wanted);
+        }
+    }
+
+    /// Restarts a participant's connections on candidates of what it is limited to.
+    pub(super) fn move_media(&mut self, number: u16, wanted: Option<IcePreference>) {
         let protocol = match wanted {
             None => proto::CandidateProtocol::Udp,
             Some(IcePreference::Tcp) => proto::CandidateProtocol::Tcp,
@@ -144,6 +173,17 @@ mod tests {
         let late = now + FALLBACK_FAILURES_WITHIN + Duration::from_secs(1);
         assert!(!failures.add(late, long), "too long ago");
         assert!(failures.add(late + Duration::from_secs(30), None));
+    }
+
+    #[test]
+    fn after_a_change_failures_of_the_same_cause_change_nothing() {
+        let now = Instant::now();
+        let short = Some(Duration::from_secs(20));
+        let mut failures = Failures::default();
+        assert!(failures.add(now, short));
+        failures.try_next(now, TCP);
+        assert!(!failures.add(now + Duration::from_secs(5), short));
+        assert!(failures.add(now + FALLBACK_REST, short));
     }
 
     #[test]

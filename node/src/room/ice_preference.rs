@@ -30,7 +30,7 @@ impl IcePreferences {
             self.of_identity.remove(identity);
             return;
         };
-        if self.of_identity.len() < ICE_PREFERENCES_MAX {
+        if self.of_identity.contains_key(identity) || self.of_identity.len() < ICE_PREFERENCES_MAX {
             self.of_identity
                 .insert(identity.to_owned(), (preference, now));
         }
@@ -48,9 +48,9 @@ impl IcePreferences {
     }
 
     /// The same without keeping it for longer.
-    pub(super) fn peek(&self, identity: &str) -> Option<IcePreference> {
-        let (preference, _) = self.of_identity.get(identity)?;
-        Some(*preference)
+    pub(super) fn peek(&self, now: Instant, identity: &str) -> Option<IcePreference> {
+        let (preference, at) = self.of_identity.get(identity)?;
+        (now.saturating_duration_since(*at) < ICE_PREFERENCE_AGE_MAX).then_some(*preference)
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
 
         preferences.set(start, "ben", Some(IcePreference::Tls));
         preferences.set(start, "ben", None);
-        assert_eq!(preferences.peek("ben"), None);
+        assert_eq!(preferences.peek(start, "ben"), None);
     }
 
     #[test]
@@ -88,5 +88,11 @@ mod tests {
             preferences.set(now, &number.to_string(), Some(IcePreference::Tcp));
         }
         assert_eq!(preferences.of_identity.len(), ICE_PREFERENCES_MAX);
+        preferences.set(now, "3", Some(IcePreference::Tls));
+        assert_eq!(
+            preferences.peek(now, "3"),
+            Some(IcePreference::Tls),
+            "those known may change"
+        );
     }
 }

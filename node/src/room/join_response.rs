@@ -49,7 +49,10 @@ impl Room {
             ),
             // A client that publishes before it knows its protocol would start on the wrong one.
             fast_publish: member.permission().can_publish
-                && self.ice_preferences.peek(member.identity()).is_none(),
+                && self
+                    .ice_preferences
+                    .peek(self.now, member.identity())
+                    .is_none(),
             ..Default::default()
         }
     }
@@ -87,7 +90,7 @@ impl Room {
     }
 
     fn is_limited_to_tls(&self, member: &Member) -> bool {
-        self.ice_preferences.peek(member.identity()) == Some(IcePreference::Tls)
+        self.ice_preferences.peek(self.now, member.identity()) == Some(IcePreference::Tls)
     }
 }
 

@@ -47,6 +47,9 @@ impl Room {
 
     /// Checks and makes the participant; an older session of its identity ends.
     fn admit(&mut self, attach: Attach) -> Result<u16, AttachError> {
+        if let Some(older) = self.roster.of_identity(&attach.claims.identity) {
+            self.fallback_wanted(older);
+        }
         let member = {
             let number = self.roster.reserve().ok_or(AttachError::NodeFull)?;
             self.new_member(number, attach)?

@@ -30,6 +30,8 @@ pub(crate) const SHORT_CONNECTION: Duration = Duration::from_secs(90);
 /// `failureCountThreshold`).
 pub(crate) const FALLBACK_FAILURES: u32 = 2;
 pub(crate) const FALLBACK_FAILURES_WITHIN: Duration = Duration::from_secs(60);
+/// After a change of candidates, failures count again: ICE gives a silent connection up after 15 s.
+pub(crate) const FALLBACK_REST: Duration = Duration::from_secs(20);
 /// Reliable packets kept for one participant that is still joining.
 pub(crate) const WAITING_BYTES_MAX: usize = 100_000;
 /// Lossy packets kept beside them: who joins wants the latest of a cursor, not its history.

@@ -40,6 +40,7 @@ impl Room {
             .transport_failed
             .then_some(self.now + RESUME_CONNECT_TIMEOUT);
         let simulated = member.drop_on_resume.take();
+        let other_way = self.fallback_wanted(number);
         if simulated == Some(DropOnResume::BeforeAnything) {
             self.drop_again(number, attach.session);
             return;
@@ -66,6 +67,9 @@ impl Room {
         let room = Some(self.room_info());
         self.tell(number, Message::RoomUpdate(proto::RoomUpdate { room }));
         self.refresh_token(number);
+        if let Some(wanted) = other_way {
+            self.move_media(number, wanted);
+        }
         self.feed(number, MediaInput::Resumed);
         self.retell_data_handles(number);
     }

@@ -23,8 +23,8 @@ pub(super) struct Running {
     /// We initiated it and hold the peer's cookie: it will come up, whoever else calls.
     pub(super) cookie_echoed: bool,
     pub(super) screen: Screen,
-    /// The library's next timer, and when it is served at the latest.
-    timer: Option<(Instant, Instant)>,
+    /// A timer of the library that is far away, and when it is served at the latest.
+    far: Option<(Instant, Instant)>,
 }
 
 impl Running {
@@ -35,38 +35,43 @@ impl Running {
             established: false,
             cookie_echoed: false,
             screen: Screen::default(),
-            timer: None,
+            far: None,
         }
     }
 
-    /// When `serve_timers` is due.
+    /// When its timers are due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.timer.map(|(_, due)| due)
+        let next = self.association.poll_timeout()?;
+        let far = self.far.filter(|(at, _)| *at == next);
+        Some(far.map_or(next, |(at, due)| at.min(due)))
     }
 
     /// Looks at the library's timers anew. Its retransmissions back off to a minute, but a path
-    /// that was down must carry data soon after it is up again.
+    /// that was down must carry data soon after it is up again. Nearer timers come and go with
+    /// what the peer sends, which is no reason for more patience.
     pub(super) fn note_timers(&mut self, now: Instant) {
-        let next = self.association.poll_timeout();
-        if next != self.timer.map(|(at, _)| at) {
-            let patience = now + SCTP_RETRY_MAX;
-            let due = |at: Instant| {
-                if self.established {
-                    at.min(patience)
-                } else {
-                    at
+        let patience = now + SCTP_RETRY_MAX;
+        match self.association.poll_timeout() {
+            None => self.far = None,
+            Some(at) if self.established && at > patience => {
+                if self.far.is_none_or(|(known, _)| known != at) {
+                    self.far = Some((at, patience));
                 }
-            };
-            self.timer = next.map(|at| (at, due(at)));
+            }
+            Some(_) => {}
         }
     }
 
+    /// The time of its far timer, if that is not waited for any longer.
+    pub(super) fn out_of_patience(&self, now: Instant) -> Option<Instant> {
+        let (at, _) = self.far.filter(|(at, due)| *due <= now && now < *at)?;
+        (self.association.poll_timeout() == Some(at)).then_some(at)
+    }
+
     pub(super) fn serve_timers(&mut self, now: Instant) {
-        let Some((at, _)) = self.timer.filter(|(_, due)| *due <= now) else {
-            return;
-        };
-        self.timer = None;
-        self.association.handle_timeout(at.max(now));
+        if self.association.poll_timeout().is_some_and(|at| at <= now) {
+            self.association.handle_timeout(now);
+        }
     }
 
     /// What is to be done with a packet of the peer.

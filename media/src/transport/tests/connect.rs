@@ -248,6 +248,35 @@ fn data_goes_on_soon_after_a_long_outage() {
     assert_eq!(network.hosts[CLIENT].messages("_reliable"), [payload]);
 }
 
+/// What the peer sends meanwhile arms nearer timers, and is no reason for more patience.
+#[test]
+fn data_goes_on_soon_after_an_outage_though_the_peer_sends_all_the_time() {
+    let mut network = Network::new(20);
+    for host in [SERVER, CLIENT] {
+        let label = ["_reliable", "chatter"][host];
+        let transport = &mut network.hosts[host].transport;
+        transport.open_channel(network.now, label, Reliability::Lossy);
+    }
+    network.connect();
+    network.run(Duration::from_secs(1));
+    network.loss_percent = 100;
+    let payload = Bytes::from_static(b"patient");
+    let (now, server) = (network.now, &mut network.hosts[SERVER].transport);
+    for _ in 0..3 {
+        server.send_data(now, "chatter", &payload, true);
+    }
+    let reliable = Reliability::Reliable;
+    server.open_channel(now, "late", reliable);
+    network.run(Duration::from_secs(12));
+    network.loss_percent = 0;
+    for _ in 0..26 {
+        let (now, client) = (network.now, &mut network.hosts[CLIENT].transport);
+        client.send_data(now, "chatter", &payload, true);
+        network.run(Duration::from_millis(100));
+    }
+    assert!(network.hosts[CLIENT].is_open("late"));
+}
+
 #[test]
 fn strangers_and_garbage_are_dropped() {
     let mut network = Network::new(10);

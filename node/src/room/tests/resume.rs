@@ -117,44 +117,68 @@ fn a_failed_transport_asks_for_a_resume_and_ends_the_session_after_five_seconds(
     );
 }
 
+fn moves_to_tcp(input: &MediaInput) -> bool {
+    matches!(
+        input,
+        MediaInput::SwitchCandidateProtocol(proto::CandidateProtocol::Tcp)
+    )
+}
+
+fn candidates_of(house: &House, identity: &str) -> Vec<Protocol> {
+    let script = house.script(identity);
+    let script = script.lock().unwrap();
+    script.candidates.iter().map(|one| one.protocol).collect()
+}
+
 #[test]
 fn media_that_died_while_signalling_lives_comes_back_over_tcp() {
     let mut house = House::new();
     let alice = house.enter("alice");
     let lived = Some(20 * S);
     house.media("alice", MediaOutput::TransportFailed { lived });
-    let moves = |input: &MediaInput| {
-        matches!(
-            input,
-            MediaInput::SwitchCandidateProtocol(proto::CandidateProtocol::Tcp)
-        )
-    };
-    let script = house.script("alice");
-    assert!(
-        script.lock().unwrap().heard.iter().any(moves),
-        "its own connection moves"
-    );
     assert_eq!(leave_of(&house.heard(alice)).action(), Action::Resume);
-    house.wait(10 * S);
+    house.wait(S);
+    house.resume("alice");
+    // Its other connection fails a moment later of the same cause.
+    house.media("alice", MediaOutput::TransportFailed { lived });
+    let script = house.script("alice");
+    let moves = |script: &Script| script.heard.iter().filter(|one| moves_to_tcp(one)).count();
+    assert_eq!(
+        moves(&script.lock().unwrap()),
+        1,
+        "the connection moves once"
+    );
+    house.resume("alice");
+    assert_eq!(moves(&script.lock().unwrap()), 1);
     house.enter("alice");
-    let offered = house.script("alice").lock().unwrap().candidates.clone();
-    assert!(
-        offered.iter().all(|one| one.protocol == Protocol::Tcp),
-        "as do later ones"
+    assert_eq!(
+        candidates_of(&house, "alice"),
+        [Protocol::Tcp],
+        "and so do later ones"
     );
 }
 
 #[test]
-fn who_lost_signalling_too_is_offered_everything_again() {
+fn who_starts_over_at_once_starts_over_tcp() {
     let mut house = House::new();
-    let alice = house.enter("alice");
-    house.input(RoomInput::SessionClosed(alice));
+    house.enter("alice");
+    let lived = Some(20 * S);
+    house.media("alice", MediaOutput::TransportFailed { lived });
+    house.wait(S);
+    house.enter("alice");
+    assert_eq!(candidates_of(&house, "alice"), [Protocol::Tcp]);
+}
+
+#[test]
+fn who_lost_the_whole_network_is_offered_everything_again() {
+    let mut house = House::new();
+    house.enter("alice");
+    // Its WebSocket looks alive: nothing tells the server that nobody is there.
     let lived = Some(20 * S);
     house.media("alice", MediaOutput::TransportFailed { lived });
     house.wait(10 * S);
     house.enter("alice");
-    let offered = house.script("alice").lock().unwrap().candidates.clone();
-    assert_eq!(offered.len(), 2);
+    assert_eq!(candidates_of(&house, "alice").len(), 2);
 }
 
 #[test]
