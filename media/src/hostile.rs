@@ -1,6 +1,8 @@
 //! Every parser of foreign bytes as one function from bytes to nothing, for the fuzz targets in
 //! `fuzz/` and their stable twin `tests/hostile_bytes.rs`. A panic or a hang is the only failure.
 
+use std::time::Instant;
+
 use crate::demux;
 use crate::negotiate::{
     ClientQuirks, EnabledCodec, Negotiator, NegotiatorConfig, PeerRole, parse_candidate,
@@ -97,13 +99,13 @@ pub fn rtcp(data: &[u8]) {
 }
 
 /// Packets of a peer inside the encryption, to a standing SCTP association.
-pub fn sctp(data: &[u8]) {
-    transport::fuzz_sctp(data);
+pub fn sctp(now: Instant, data: &[u8]) {
+    transport::fuzz_sctp(now, data);
 }
 
 /// Datagrams of a stranger, to the DTLS end of a transport.
-pub fn dtls(data: &[u8]) {
-    transport::fuzz_dtls(data);
+pub fn dtls(now: Instant, data: &[u8]) {
+    transport::fuzz_dtls(now, data);
 }
 
 /// Bytes of an ICE-TCP connection, in two reads.

@@ -8,6 +8,7 @@
 )]
 
 use std::path::Path;
+use std::time::Instant;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -94,10 +95,10 @@ fn session_descriptions() {
 
 #[test]
 fn sctp_packets_of_a_peer() {
-    check("sctp", hostile::sctp);
+    check("sctp", |data| hostile::sctp(Instant::now(), data));
 }
 
 #[test]
 fn dtls_datagrams_of_a_stranger() {
-    check("dtls", hostile::dtls);
+    check("dtls", |data| hostile::dtls(Instant::now(), data));
 }

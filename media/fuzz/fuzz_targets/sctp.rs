@@ -1,4 +1,6 @@
 //! Fuzzes `skein_media::hostile::sctp`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| skein_media::hostile::sctp(data));
+use std::time::Instant;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| skein_media::hostile::sctp(Instant::now(), data));

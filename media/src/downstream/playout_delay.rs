@@ -60,7 +60,7 @@ impl PlayoutDelayControl {
     }
 
     pub(crate) fn told(&self) -> Told {
-        let word = (self.current_ms / UNIT_MS) << 12 | self.max_ms / UNIT_MS;
+        let word = ((self.current_ms / UNIT_MS) << 12) | (self.max_ms / UNIT_MS);
         let [_, a, b, c] = word.to_be_bytes();
         Told {
             version: self.version,

@@ -1,5 +1,5 @@
-//! Fuzz entries of the protocol libraries behind our filters: a standing SCTP association hears what
-//! a peer may say inside the encryption, a DTLS end what a stranger may. Called by `hostile` only.
+//! Fuzz entries of the protocol libraries behind our filters: a standing SCTP association hears
+//! what a peer may say inside the encryption, a DTLS end what a stranger may. Called by `hostile`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,8 +21,7 @@ const PACKETS_MAX: usize = 64;
 
 /// `data` is packets, each behind its length in two bytes; of SCTP without the common header. The
 /// TSN of a chunk of data counts from the peer's first one, or none would pass.
-pub fn fuzz_sctp(data: &[u8]) {
-    let mut now = Instant::now();
+pub fn fuzz_sctp(mut now: Instant, data: &[u8]) {
     let mut server = Sctp::new();
     let Some(peer) = establish(now, &mut server) else {
         return;
@@ -39,12 +38,11 @@ pub fn fuzz_sctp(data: &[u8]) {
 }
 
 /// `data` is datagrams, each behind its length in two bytes; a server hears them.
-pub fn fuzz_dtls(data: &[u8]) {
+pub fn fuzz_dtls(mut now: Instant, data: &[u8]) {
     static IDENTITY: OnceLock<Option<Arc<DtlsIdentity>>> = OnceLock::new();
     let Some(identity) = IDENTITY.get_or_init(|| DtlsIdentity::generate().ok()) else {
         return;
     };
-    let mut now = Instant::now();
     let mut dtls = Dtls::new(identity);
     for datagram in pieces(data) {
         dtls.read(now, datagram);
@@ -106,7 +104,9 @@ fn establish(now: Instant, server: &mut Sctp) -> Option<PeerNumbers> {
         while let Some(packet) = client.poll_transmit() {
             quiet = false;
             let initial = packet.get(INITIAL_TSN).and_then(|w| w.try_into().ok());
-            first_tsn = first_tsn.or(initial.map(u32::from_be_bytes));
+            if first_tsn.is_none() {
+                first_tsn = initial.map(u32::from_be_bytes);
+            }
             tag = packet.get(4..8).and_then(|w| <[u8; 4]>::try_from(w).ok());
             server.handle(now, packet);
         }
@@ -130,7 +130,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = crc >> 1 ^ POLYNOMIAL * (crc & 1);
+            crc = (crc >> 1) ^ (POLYNOMIAL * (crc & 1));
         }
     }
     !crc

@@ -132,7 +132,7 @@ impl Server {
                 rest.starts_with(['{', ' ']).then_some(())?;
                 rest.rsplit(' ').next()?.parse::<f64>().ok()
             });
-            (!metrics.is_empty()).then(|| values.sum())
+            values.reduce(|sum, value| sum + value)
         };
         Sample {
             at,

@@ -87,6 +87,7 @@ struct Participant {
     began: Instant,
     subscriber: Option<Connection>,
     publisher: Option<Connection>,
+    joined: bool,
     published: Vec<String>,
     offered: Vec<OfferedTrack>,
     video_sids: Vec<String>,
@@ -122,11 +123,14 @@ async fn session(
         began,
         subscriber: None,
         publisher: None,
+        joined: false,
         published: Vec::new(),
         offered: Vec::new(),
         video_sids: Vec::new(),
         offer_id: 0,
     };
+    let answered = tokio::time::sleep(PATIENCE);
+    tokio::pin!(answered);
     let mut pings = tokio::time::interval(Duration::from_secs(5));
     loop {
         tokio::select! {
@@ -152,6 +156,7 @@ async fn session(
                 None => return Ok(()),
             },
             _ = pings.tick() => participant.ping().await?,
+            () = &mut answered, if !participant.joined => return Err("no JoinResponse".into()),
         }
     }
 }
@@ -184,6 +189,7 @@ impl Participant {
                     version: info.version,
                 };
                 self.tell(fact);
+                self.joined = true;
                 self.learn_tracks(&join.other_participants);
             }
             Heard::Update(update) => self.learn_tracks(&update.participants),

@@ -29,12 +29,12 @@ const POPULATION: usize = 40;
 const EVENTS_PER_SECOND: f64 = 8.0;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 /// Killed clients stay until ICE and the session time out, empty rooms for their own time.
+const SETTLING: Duration = Duration::from_secs(2);
 const GONE_PATIENCE: Duration = Duration::from_secs(120);
 
 struct Guest {
     wishes: tokio_mpsc::UnboundedSender<Wish>,
     task: JoinHandle<()>,
-    number: u32,
     publishes: bool,
     muted: bool,
     subscribed: bool,
@@ -60,8 +60,6 @@ struct Soak<'a> {
     facts: mpsc::Receiver<Fact>,
     rng: ChaCha12Rng,
     guests: Vec<Guest>,
-    /// Whose end is no failure.
-    killed: Vec<u32>,
     deeds: Deeds,
     joined: usize,
     forwarded: u64,
@@ -95,7 +93,6 @@ pub(crate) fn run(setup: &Setup, length: Duration, seed: u64) -> io::Result<Verd
         facts,
         rng: ChaCha12Rng::seed_from_u64(seed),
         guests: Vec::new(),
-        killed: Vec::new(),
         deeds: Deeds::default(),
         joined: 0,
         forwarded: 0,
@@ -125,6 +122,7 @@ impl Soak<'_> {
                 self.sample(start.elapsed());
             }
         }
+        self.sample(start.elapsed());
         while let Some(guest) = self.guests.pop() {
             self.leave(&guest);
         }
@@ -201,7 +199,6 @@ impl Soak<'_> {
         self.guests.push(Guest {
             wishes,
             task: self.signalling.spawn(task),
-            number,
             publishes,
             muted: false,
             subscribed: true,
@@ -217,7 +214,6 @@ impl Soak<'_> {
     fn kill(&mut self, at: usize) {
         let guest = self.guests.swap_remove(at);
         self.deeds.kills += 1;
-        self.killed.push(guest.number);
         guest.task.abort();
     }
 
@@ -250,7 +246,9 @@ impl Soak<'_> {
             self.listen(Duration::from_millis(500));
             let sample = self.server.sample(start.elapsed());
             if sample.is_empty() || Instant::now() > until {
-                return sample;
+                // What is closing takes a moment more to be closed.
+                self.listen(SETTLING);
+                return self.server.sample(start.elapsed());
             }
         }
     }

@@ -9,7 +9,7 @@ use super::Deeds;
 const GROWTH_MAX: f64 = 1.15;
 const GROWTH_KIB: f64 = 4_096.0;
 /// The first share of a run fills caches and is not compared.
-const WARM_UP_SHARE: usize = 4;
+const QUARTERS: usize = 4;
 /// Descriptors that may come and go while we look: connections being closed, the webhook's, ours.
 const DESCRIPTORS_SPARE: usize = 4;
 
@@ -72,11 +72,26 @@ impl Verdict {
                 self.empty.descriptors, self.left.descriptors
             ));
         }
-        if self.left.threads > self.empty.threads {
+        // Some threads are made when they are first needed.
+        let early = self.samples.get(self.samples.len() / QUARTERS);
+        let threads = early.map_or(self.empty.threads, |early| early.threads);
+        if self.left.threads > threads {
             complaints.push(format!(
-                "threads: {} at the start, {} at the end",
-                self.empty.threads, self.left.threads
+                "threads: {threads} early on, {} at the end",
+                self.left.threads
             ));
+        }
+        if self.joined + self.deeds.kills < self.deeds.joins {
+            complaints.push(format!(
+                "{} joins, {} answered, {} killed",
+                self.deeds.joins, self.joined, self.deeds.kills
+            ));
+        }
+        for (at, (what, _)) in self.left.counts().iter().enumerate() {
+            let ever = self.samples.iter().any(|s| s.counts()[at].1 > Some(0.0));
+            if !ever {
+                complaints.push(format!("its metrics never counted any {what}"));
+            }
         }
         if let Some((early, late)) = self.memory_kib()
             && late > early * GROWTH_MAX + GROWTH_KIB
@@ -97,7 +112,7 @@ impl Verdict {
 
     /// Median memory of the second and of the last quarter.
     fn memory_kib(&self) -> Option<(f64, f64)> {
-        let quarter = self.samples.len() / WARM_UP_SHARE;
+        let quarter = self.samples.len() / QUARTERS;
         let median = |samples: &[Sample]| {
             let mut sizes: Vec<u64> = samples.iter().map(|sample| sample.rss_kib).collect();
             sizes.sort_unstable();
@@ -173,6 +188,16 @@ mod tests {
         }
     }
 
+    fn busy(rss_kib: u64) -> Sample {
+        Sample {
+            rooms: Some(1.0),
+            participants: Some(9.0),
+            published: Some(3.0),
+            subscribed: Some(9.0),
+            ..sample(rss_kib)
+        }
+    }
+
     fn verdict(sizes: impl Iterator<Item = u64>) -> Verdict {
         Verdict {
             deeds: Deeds::default(),
@@ -181,7 +206,7 @@ mod tests {
             wrong: 0,
             failures: Vec::new(),
             empty: sample(40_000),
-            samples: sizes.map(sample).collect(),
+            samples: sizes.map(busy).collect(),
             left: sample(50_000),
         }
     }
@@ -196,6 +221,14 @@ mod tests {
     fn memory_that_grows_is_told() {
         let complaints = verdict((0..100).map(|n| 60_000 + n * 1_000)).complaints();
         assert_eq!(complaints.len(), 1, "{complaints:?}");
+    }
+
+    #[test]
+    fn a_server_that_counts_nobody_and_answers_nobody_is_told() {
+        let mut verdict = verdict((0..100).map(|_| 60_000));
+        verdict.samples = vec![sample(60_000); 100];
+        verdict.deeds.joins = 9;
+        assert_eq!(verdict.complaints().len(), 5);
     }
 
     #[test]
