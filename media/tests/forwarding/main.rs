@@ -1,6 +1,11 @@
 //! Forwarding seen from outside a shard: real client transports publish and subscribe over an
 //! in-memory network in virtual time. Seeds are printed by the assertions that fail.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod audio;
 mod hostile;
