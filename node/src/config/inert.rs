@@ -31,10 +31,6 @@ const INERT: &[(&str, &str)] = &[
     ("redis", "Skein needs no Redis and does not connect to it"),
     ("room.create_room_attempts", ONE_NODE),
     ("room.create_room_timeout", ONE_NODE),
-    (
-        "room.playout_delay",
-        "clients choose their playout delay by themselves",
-    ),
     ("signal_relay", ONE_NODE),
     ("sip", "SIP is not available"),
     ("trace", "traces are not exported"),
@@ -47,10 +43,6 @@ const INERT: &[(&str, &str)] = &[
     (
         "audio.enable_loss_proxying",
         "publishers hear of their own loss only",
-    ),
-    (
-        "video.codec_regression_threshold",
-        "publishers choose their backup codec",
     ),
     (
         "video.stream_tracker_manager",

@@ -26,6 +26,10 @@ impl ParticipantMedia {
         };
         self.out
             .command(Command::SetBandwidthPolicy { transport, policy });
+        if let Some(bounds) = self.settings.playout_delay {
+            self.out
+                .command(Command::SetPlayoutDelay { transport, bounds });
+        }
     }
 
     /// A client's test of its own: from now on its path is taken to carry this much. `None` ends

@@ -32,7 +32,7 @@ pub(crate) fn negotiator_config(
         subscribe_codecs: codecs,
         retransmission,
         send_side_bandwidth: settings.congestion_control,
-        playout_delay: false,
+        playout_delay: settings.playout_delay.is_some(),
         fingerprint: environment.fingerprint.clone(),
         candidates: environment.candidates.to_vec(),
         quirks: quirks::of_descriptions(&settings.client),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use media::types::{Codec, Fingerprint, LocalCandidate};
+use media::types::{Codec, Fingerprint, LocalCandidate, PlayoutDelay};
 use media::{Command, DownTrackKey, Event, RoomKey, TrackKey, TransportKey};
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
@@ -33,10 +33,14 @@ pub struct ParticipantSettings {
     pub sif_trailer: Vec<u8>,
     /// Tracks of one source share a media stream.
     pub sync_streams: bool,
+    /// Bounds of what the client holds media back by; `None` = its own.
+    pub playout_delay: Option<PlayoutDelay>,
     /// How long a quality nobody wants goes on before the publisher may stop it.
     pub dynacast_pause_delay: Duration,
     /// Opus published without RED is sent as RED to subscribers that take RED.
     pub build_red: bool,
+    /// See [`MediaInput::PreferRegression`].
+    pub prefers_regression: bool,
     /// 0 = no limit.
     pub subscription_limit_video: u32,
     pub subscription_limit_audio: u32,
@@ -241,6 +245,9 @@ pub enum MediaInput {
         label: &'static str,
         payload: Bytes,
     },
+    /// The room is smaller than `video.codec_regression_threshold`, or no longer: whether all move
+    /// to a track's backup codec once somebody needs it (policy PREFER_REGRESSION).
+    PreferRegression(bool),
     /// Test scenarios of clients that concern the connections.
     SwitchCandidateProtocol(proto::CandidateProtocol),
     /// Another one: the bandwidth its connection is taken to have, bits per second.

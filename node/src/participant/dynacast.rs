@@ -81,9 +81,11 @@ impl Dynacast {
         out: &mut Outputs,
     ) {
         let track = self.tracks.entry(sid.clone()).or_default();
+        let mut moved = false;
         match wanted {
             Some(wanted) if track.subscribers.len() < SUBSCRIBERS_PER_TRACK_MAX => {
-                track.subscribers.insert(subscriber, wanted);
+                let before = track.subscribers.insert(subscriber, wanted);
+                moved = before.is_some_and(|(codec, _)| codec != wanted.0);
                 if !std::mem::replace(&mut track.told_subscribed, true) && self.tells_first {
                     let track_sid = sid.0.clone();
                     out.signal(Message::TrackSubscribed(proto::TrackSubscribed {
@@ -104,7 +106,8 @@ impl Dynacast {
         let more = |(codec, quality): (&Codec, &VideoQuality)| {
             told(codec).is_none_or(|told| rank(*quality) > rank(told))
         };
-        if wanted.iter().any(more) {
+        // Who moved to another codec does not come back in a moment, as who scrolled away may.
+        if wanted.iter().any(more) || moved && wanted != track.told {
             track.tell(sid, out);
         } else if wanted == track.told {
             track.lower_at = None;
@@ -263,6 +266,23 @@ mod tests {
         let later = scene.dynacast.deadline().unwrap();
         scene.dynacast.timeout(later, &mut scene.out);
         assert_eq!(scene.updates(), [[false, false, false]]);
+    }
+
+    #[test]
+    fn a_codec_that_everybody_left_for_another_is_switched_off_at_once() {
+        let (mut scene, now) = (Scene::new(), Instant::now());
+        scene.wants(now, "a", Some(High));
+        scene.wants(now, "b", Some(High));
+        scene.updates();
+        for who in ["a", "b"] {
+            let wanted = Some((Codec::H264, High));
+            let (who, video) = (ParticipantSid(who.into()), MediaKind::Video);
+            let (dynacast, sid) = (&mut scene.dynacast, &scene.sid);
+            dynacast.subscriber(now, sid, video, who, wanted, &mut scene.out);
+        }
+        let vp8 = scene.updates();
+        assert_eq!(vp8.last(), Some(&vec![false, false, false]));
+        assert_eq!(scene.dynacast.deadline(), None);
     }
 
     #[test]

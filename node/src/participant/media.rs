@@ -87,7 +87,7 @@ impl ParticipantMedia {
             subscriber: None,
             offers: OfferPacing::new(first_offer_id),
             sections: SectionRequests::default(),
-            publications: Publications::new(settings.build_red),
+            publications: Publications::new(settings.build_red, settings.prefers_regression),
             subscriptions: Subscriptions::new(rules),
             channels: DataChannels::default(),
             dynacast: Dynacast::new(
@@ -147,6 +147,11 @@ impl ParticipantMedia {
             MediaInput::SyncState(state) => self.sync_state(now, state),
             MediaInput::SendData { label, payload } => self.send_data(label, payload),
             MediaInput::SwitchCandidateProtocol(protocol) => self.switch_protocol(now, protocol),
+            MediaInput::PreferRegression(prefer) => {
+                let micros = self.micros(now);
+                self.publications
+                    .prefer_regression(prefer, micros, &mut self.out);
+            }
             MediaInput::LimitBandwidth(bps) => self.limit_bandwidth(bps),
             MediaInput::Shard(event) => self.shard_event(now, event),
             MediaInput::Close => self.close(),

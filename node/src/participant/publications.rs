@@ -41,6 +41,8 @@ pub(crate) struct Matched {
 pub(crate) struct Publications {
     /// Opus is to be sent as RED to those who take RED.
     build_red: bool,
+    /// One codec a track is preferred, where its publisher leaves that open.
+    prefers_regression: bool,
     pub(crate) pending: PendingTracks,
     tracks: Vec<Publication>,
     /// Sections the client sends on that no AddTrack has claimed yet.
@@ -51,9 +53,10 @@ pub(crate) struct Publications {
 }
 
 impl Publications {
-    pub(crate) fn new(build_red: bool) -> Self {
+    pub(crate) fn new(build_red: bool, prefers_regression: bool) -> Self {
         Self {
             build_red,
+            prefers_regression,
             ..Self::default()
         }
     }
@@ -239,11 +242,27 @@ impl Publications {
             .iter_mut()
             .find_map(|track| position(track).map(|i| (track, i)));
         let Some((track, index)) = found else { return };
-        if track.codecs[index].codec == codec {
+        let before = track.regressed_to();
+        let published = &mut track.codecs[index];
+        published.started = true;
+        if published.codec != codec {
+            set_codec(track, index, codec);
+        } else if track.regressed_to() == before {
             return;
         }
-        set_codec(track, index, codec);
         changed(track, unix_micros, out);
+    }
+
+    /// The room became small enough for one codec a track, or too large.
+    pub(crate) fn prefer_regression(&mut self, prefer: bool, unix_micros: i64, out: &mut Outputs) {
+        self.prefers_regression = prefer;
+        for track in &mut self.tracks {
+            let before = track.regressed_to();
+            track.prefers_regression = prefer;
+            if track.regressed_to() != before {
+                changed(track, unix_micros, out);
+            }
+        }
     }
 
     /// Ends tracks `ended` chooses. Returns the sections they leave and their sids.
@@ -338,6 +357,7 @@ impl Publications {
                     info: *info,
                     codecs: Vec::new(),
                     visible: false,
+                    prefers_regression: self.prefers_regression,
                 });
                 (self.tracks.len() - 1, first)
             }
@@ -359,6 +379,7 @@ impl Publications {
             mid: section.mid.clone(),
             sdp_cid: section.track_id.clone(),
             added: false,
+            started: false,
             rids: section.rids.clone(),
         });
         Some(Binding {

@@ -4,6 +4,7 @@
 
 mod bandwidth;
 mod publishing;
+mod regression;
 mod resuming;
 mod stage;
 mod subscribing;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media::types::{Fingerprint, LocalCandidate};
+use media::types::{Fingerprint, LocalCandidate, PlayoutDelay};
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
 use protocol::token::Keys;
@@ -38,6 +38,8 @@ pub struct RoomsConfig {
     pub enable_remote_unmute: bool,
     /// `room.sync_streams`
     pub sync_streams: bool,
+    /// `room.playout_delay`
+    pub playout_delay: Option<PlayoutDelay>,
     pub enable_full_room_in_webhooks: bool,
     /// `room.update_batch_target_size`, bytes.
     pub update_batch_target_bytes: usize,
@@ -45,6 +47,8 @@ pub struct RoomsConfig {
     pub presets: BTreeMap<String, proto::RoomConfiguration>,
     /// `video.dynacast_pause_delay`
     pub dynacast_pause_delay: Duration,
+    /// `video.codec_regression_threshold`; 0 = no bound.
+    pub codec_regression_threshold: u32,
     /// `audio.active_red_encoding`
     pub active_red_encoding: bool,
     /// `agents.enable_user_data_recording`
@@ -95,10 +99,12 @@ impl Default for RoomsConfig {
                 .collect(),
             enable_remote_unmute: false,
             sync_streams: false,
+            playout_delay: None,
             enable_full_room_in_webhooks: false,
             update_batch_target_bytes: 128 * 1024,
             presets: BTreeMap::new(),
             dynacast_pause_delay: Duration::from_secs(5),
+            codec_regression_threshold: 5,
             active_red_encoding: false,
             record_agents: true,
             congestion_control: true,

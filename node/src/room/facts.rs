@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use media::types::PlayoutDelay;
 use protocol::ids::RoomSid;
 use protocol::proto;
 use protocol::proto::signal_response::Message;
@@ -11,12 +12,15 @@ use rand::{Rng, RngExt};
 use super::Room;
 use super::limits::ROOM_UPDATE_INTERVAL;
 use super::options::RoomOptions;
-use crate::participant::WallClock;
+use crate::participant::{MediaInput, WallClock};
 
 pub(super) struct RoomFacts {
     /// Counts are filled when the message is made, see [`Room::room_info`].
     pub(super) room: proto::Room,
     pub(super) sync_streams: bool,
+    /// The room is below `video.codec_regression_threshold`.
+    pub(super) prefers_regression: bool,
+    pub(super) playout_delay: Option<PlayoutDelay>,
     /// Appended to frames the server injects into encrypted tracks.
     pub(super) sif_trailer: Vec<u8>,
     /// What the last `room_update` said.
@@ -58,6 +62,8 @@ impl RoomFacts {
             told: room.clone(),
             room,
             sync_streams: options.sync_streams,
+            prefers_regression: true,
+            playout_delay: options.playout_delay,
             sif_trailer,
             update_at: None,
         }
@@ -77,6 +83,19 @@ impl Room {
             num_publishers: count(self.roster.iter().filter(|m| m.info.is_publisher).count()),
             active_recording: self.roster.iter().any(|m| m.is_recorder()),
             ..self.facts.room.clone()
+        }
+    }
+
+    /// Somebody came or went: in a small room all move to a backup codec, in a large one only those
+    /// who need it.
+    pub(super) fn weigh_regression(&mut self) {
+        let threshold = self.services.config.codec_regression_threshold as usize;
+        let prefer = threshold == 0 || self.roster.independent() < threshold;
+        if std::mem::replace(&mut self.facts.prefers_regression, prefer) == prefer {
+            return;
+        }
+        for number in self.roster.numbers() {
+            self.feed(number, MediaInput::PreferRegression(prefer));
         }
     }
 

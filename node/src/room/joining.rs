@@ -72,6 +72,7 @@ impl Room {
         let number = member.number;
         self.roster.insert(member);
         self.lifecycle.observe(self.now, self.roster.independent());
+        self.weigh_regression();
         Ok(number)
     }
 
@@ -200,8 +201,10 @@ impl Room {
             enabled_codecs: self.facts.room.enabled_codecs.clone(),
             sif_trailer: self.facts.sif_trailer.clone(),
             sync_streams: self.facts.sync_streams,
+            playout_delay: self.facts.playout_delay,
             dynacast_pause_delay: config.dynacast_pause_delay,
             build_red: config.active_red_encoding,
+            prefers_regression: self.facts.prefers_regression,
             subscription_limit_video: config.subscription_limit_video,
             subscription_limit_audio: config.subscription_limit_audio,
             seed: self.rng.random(),

@@ -54,6 +54,7 @@ impl Room {
             self.end_jobs_about(member.identity());
         }
         self.lifecycle.observe(self.now, self.roster.independent());
+        self.weigh_regression();
         self.room_changed();
     }
 

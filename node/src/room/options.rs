@@ -1,6 +1,7 @@
 //! How a room shall be: merged from a CreateRoomRequest or a token's room configuration, a preset,
 //! and the defaults of the configuration. Validates; `rooms` calls it before a room exists.
 
+use media::types::PlayoutDelay;
 use protocol::grants::Claims;
 use protocol::proto;
 
@@ -17,6 +18,8 @@ pub struct RoomOptions {
     pub metadata: String,
     /// Tracks of one source share a media stream, so that clients play them in time.
     pub sync_streams: bool,
+    /// `None`: clients choose by themselves.
+    pub playout_delay: Option<PlayoutDelay>,
     pub agents: Vec<proto::RoomAgentDispatch>,
 }
 
@@ -34,6 +37,8 @@ impl RoomOptions {
             metadata: request.metadata.clone(),
             agents: request.agents.clone(),
             sync_streams: request.sync_streams,
+            min_playout_delay: request.min_playout_delay,
+            max_playout_delay: request.max_playout_delay,
             ..Default::default()
         };
         Self::merge(&request.name, &wanted, preset, config)
@@ -86,6 +91,9 @@ impl RoomOptions {
             }
             .clone(),
             sync_streams: wanted.sync_streams || preset.sync_streams || config.sync_streams,
+            playout_delay: delay_of(wanted)
+                .or_else(|| delay_of(preset))
+                .or(config.playout_delay),
             agents: if wanted.agents.is_empty() {
                 &preset.agents
             } else {
@@ -141,6 +149,15 @@ pub(crate) fn attributes_bytes<'a>(
     attributes.map(|(key, value)| key.len() + value.len()).sum()
 }
 
+/// What a configuration says of the playout delay, if anything.
+fn delay_of(configuration: &proto::RoomConfiguration) -> Option<PlayoutDelay> {
+    let (min_ms, max_ms) = (
+        configuration.min_playout_delay,
+        configuration.max_playout_delay,
+    );
+    (min_ms > 0 || max_ms > 0).then_some(PlayoutDelay { min_ms, max_ms })
+}
+
 fn preset<'a>(
     name: &str,
     config: &'a RoomsConfig,
@@ -155,4 +172,40 @@ fn preset<'a>(
 
 fn first_set(values: [u32; 3]) -> u32 {
     values.into_iter().find(|value| *value != 0).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_playout_delay_is_the_requests_else_the_presets_else_the_configurations() {
+        let bounds = |min_ms, max_ms| PlayoutDelay { min_ms, max_ms };
+        let mut config = RoomsConfig {
+            playout_delay: Some(bounds(1, 2)),
+            ..RoomsConfig::default()
+        };
+        let preset = proto::RoomConfiguration {
+            max_playout_delay: 500,
+            ..Default::default()
+        };
+        config.presets.insert("even".into(), preset);
+        let delay = |min_playout_delay, room_preset: &str, config: &RoomsConfig| {
+            let request = proto::CreateRoomRequest {
+                name: "r".into(),
+                min_playout_delay,
+                room_preset: room_preset.into(),
+                ..Default::default()
+            };
+            RoomOptions::from_request(&request, config)
+                .unwrap()
+                .playout_delay
+        };
+        assert_eq!(delay(300, "even", &config), Some(bounds(300, 0)));
+        assert_eq!(delay(0, "even", &config), Some(bounds(0, 500)));
+        assert_eq!(delay(0, "", &config), Some(bounds(1, 2)));
+        config.playout_delay = None;
+        assert_eq!(delay(0, "", &config), None);
+    }
 }

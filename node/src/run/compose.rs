@@ -7,6 +7,7 @@ use std::time::Duration;
 use media::transport::DtlsIdentity;
 use media::turn::credentials::Authority;
 use media::turn::peers::Network;
+use media::types::PlayoutDelay;
 use media::{ShardConfig, shard};
 use protocol::ids::NodeId;
 use protocol::proto;
@@ -258,10 +259,15 @@ fn rooms_config(
         enabled_codecs: codecs.collect(),
         enable_remote_unmute: room.enable_remote_unmute,
         sync_streams: room.sync_streams,
+        playout_delay: room.playout_delay.enabled.then_some(PlayoutDelay {
+            min_ms: room.playout_delay.min,
+            max_ms: room.playout_delay.max,
+        }),
         enable_full_room_in_webhooks: room.enable_full_room_in_webhooks,
         update_batch_target_bytes: room.update_batch_target_size,
         presets,
         dynacast_pause_delay: config.video.dynacast_pause_delay,
+        codec_regression_threshold: config.video.codec_regression_threshold,
         active_red_encoding: config.audio.active_red_encoding,
         record_agents: config.agents.enable_user_data_recording,
         congestion_control: config.rtc.congestion_control.enabled,

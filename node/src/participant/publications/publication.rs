@@ -8,8 +8,8 @@ use media::types::{Codec, LayerMode, MediaKind, ReceiveSection, TrackConfig};
 use media::{Command, RoomKey, TrackKey, TransportKey};
 use protocol::ids::TrackSid;
 use protocol::proto;
-use protocol::proto::AudioTrackFeature;
 use protocol::proto::video_layer::Mode;
+use protocol::proto::{AudioTrackFeature, BackupCodecPolicy};
 
 use super::super::contract::{MediaOutput, Published};
 use super::super::outputs::Outputs;
@@ -25,6 +25,8 @@ pub(crate) struct PublishedCodec {
     pub(super) sdp_cid: Option<String>,
     /// The packet plane was told of it.
     pub(super) added: bool,
+    /// Its packets have begun to arrive.
+    pub(super) started: bool,
     pub(super) rids: Vec<String>,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct Publication {
     pub(crate) codecs: Vec<PublishedCodec>,
     /// Others know of it.
     pub(super) visible: bool,
+    /// The room is small: where the client leaves it open, one codec for all is better than two.
+    pub(super) prefers_regression: bool,
 }
 
 impl Publication {
@@ -49,9 +53,23 @@ impl Publication {
             codecs: self
                 .codecs
                 .iter()
+                .filter(|codec| self.regressed_to().is_none_or(|only| only == codec.key))
                 .map(|codec| (codec.key, codec.codec))
                 .collect(),
         }
+    }
+
+    /// The backup codec everybody gets once its media is there, if the policy is to publish one
+    /// codec at a time (LiveKit: rtc/dynacast, codec regression).
+    pub(super) fn regressed_to(&self) -> Option<TrackKey> {
+        let policy = BackupCodecPolicy::try_from(self.info.backup_codec_policy);
+        let regresses = match policy {
+            Ok(BackupCodecPolicy::Regression) => true,
+            Ok(BackupCodecPolicy::PreferRegression) => self.prefers_regression,
+            _ => false,
+        };
+        let mut backups = self.codecs.iter().skip(1).filter(|codec| codec.started);
+        regresses.then(|| backups.next())?.map(|codec| codec.key)
     }
 }
 

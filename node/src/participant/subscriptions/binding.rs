@@ -242,10 +242,10 @@ pub(super) fn follow_source(sid: &TrackSid, subscription: &mut Subscription, out
         .iter()
         .copied()
         .find(|(_, other)| *other == codec);
-    let Some((key, codec)) = now
-        .or(same_codec)
-        .or_else(|| source.codecs.first().copied())
-    else {
+    // Whoever cannot decode what everybody moves to stays with what there was.
+    let section = subscription.section.as_ref();
+    let other = || choose(source, section?);
+    let Some((key, codec)) = now.or(same_codec).or_else(other) else {
         return;
     };
     if (key, Some(codec)) == (track, now.map(|(_, codec)| codec)) {

@@ -1,7 +1,7 @@
 //! What a participant's bandwidth means on the signal: streams that wait for it, a limit the client
 //! asked for itself, priorities.
 
-use media::types::{BandwidthPolicy, Codec};
+use media::types::{BandwidthPolicy, Codec, PlayoutDelay};
 use media::{Command, DownTrackKey, Event};
 use protocol::proto;
 use protocol::proto::signal_response::Message;
@@ -91,4 +91,33 @@ fn a_priority_set_before_the_subscription_counts() {
         _ => None,
     });
     assert_eq!(set.collect::<Vec<_>>(), [(down_track, 7)]);
+}
+
+#[test]
+fn the_rooms_playout_delay_is_negotiated_and_handed_to_the_packet_plane() {
+    for bounds in [
+        None,
+        Some(PlayoutDelay {
+            min_ms: 200,
+            max_ms: 900,
+        }),
+    ] {
+        let mut settings = settings(false);
+        settings.playout_delay = bounds;
+        let mut stage = Stage::joined(settings);
+        stage.client_answers();
+        let transport = stage.transport(0);
+        stage.connect(transport);
+        let camera = source("TR_cam", TrackType::Video, Codec::Vp8);
+        stage.feed(MediaInput::SourceChanged(camera));
+        stage.settle();
+        let offer = stage.offers().pop().unwrap();
+        assert_eq!(offer.sdp.contains("/playout-delay"), bounds.is_some());
+        let commands = stage.commands();
+        let told = commands.iter().find_map(|command| match command {
+            Command::SetPlayoutDelay { bounds, .. } => Some(*bounds),
+            _ => None,
+        });
+        assert_eq!(told, bounds);
+    }
 }

@@ -28,7 +28,7 @@ fn subscribe(sid: &str, subscribed: bool) -> MediaInput {
 }
 
 /// On `/rtc`, its first offer answered and connected.
-fn active() -> Stage {
+pub(super) fn active() -> Stage {
     let mut stage = Stage::dual();
     stage.client_answers();
     let transport = stage.transport(0);
@@ -37,7 +37,7 @@ fn active() -> Stage {
     stage
 }
 
-fn down_tracks(stage: &Stage) -> usize {
+pub(super) fn down_tracks(stage: &Stage) -> usize {
     let added = |c: &&&Command| matches!(c, Command::AddDownTrack { .. });
     stage.commands().iter().filter(added).count()
 }
