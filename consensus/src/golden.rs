@@ -4,6 +4,8 @@
 //! appended with `SKEIN_GOLDEN=write`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -269,8 +269,8 @@ fn damage_to_any_byte_of_a_sealed_log_is_found_or_harmless() {
             ));
         }
     }
-    println!("{flipped} bytes damaged, {found} found, the others held nothing");
-    assert!(found > 2_000, "{found}");
+    // The others held nothing.
+    assert!(found > 2_000, "{found} of {flipped}");
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! How a node takes part: its times and where its disk work runs.
+
+use std::time::Duration;
+
+use openraft::{Config, SnapshotPolicy};
+
+use super::Lanes;
+use crate::limits::{
+    LOG_ENTRIES_KEPT, PROPOSE_PATIENCE_MS, PROPOSE_RETRY_MS, SNAPSHOT_ENTRIES, SNAPSHOT_PATIENCE_MS,
+};
+
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    pub heartbeat: Duration,
+    /// A follower that hears nothing for a time drawn between these two campaigns. The greater one
+    /// is also the leader's lease: a failover takes it and one draw.
+    pub election_timeout_min: Duration,
+    pub election_timeout_max: Duration,
+    pub snapshot_entries: u64,
+    pub log_entries_kept: u64,
+    /// How long a proposal or a read is tried again while nobody leads.
+    pub patience: Duration,
+    /// Between two tries.
+    pub retry: Duration,
+    pub lanes: Lanes,
+}
+
+impl Default for ClusterOptions {
+    /// Failover in about half a second on a local network.
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(50),
+            election_timeout_min: Duration::from_millis(200),
+            election_timeout_max: Duration::from_millis(400),
+            snapshot_entries: SNAPSHOT_ENTRIES,
+            log_entries_kept: LOG_ENTRIES_KEPT,
+            patience: Duration::from_millis(PROPOSE_PATIENCE_MS),
+            retry: Duration::from_millis(PROPOSE_RETRY_MS),
+            lanes: Lanes::Threads,
+        }
+    }
+}
+
+impl ClusterOptions {
+    /// A full voter that leads only if nobody else will: it campaigns, later than the others.
+    pub fn witness(mut self) -> Self {
+        self.election_timeout_min *= 2;
+        self.election_timeout_max *= 2;
+        self
+    }
+
+    pub(super) fn raft_config(&self) -> Result<Config, String> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let config = Config {
+            cluster_name: "skein".into(),
+            heartbeat_interval: ms(self.heartbeat),
+            election_timeout_min: ms(self.election_timeout_min),
+            election_timeout_max: ms(self.election_timeout_max),
+            install_snapshot_timeout: SNAPSHOT_PATIENCE_MS,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            max_in_snapshot_log_to_keep: self.log_entries_kept,
+            replication_lag_threshold: self.log_entries_kept.max(1),
+            enable_pre_vote: Some(true),
+            ..Config::default()
+        };
+        config.validate().map_err(|error| error.to_string())
+    }
+}

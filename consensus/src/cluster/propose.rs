@@ -1,0 +1,165 @@
+//! Proposing: on any node, tried again until it is committed or time is up. A command keeps its
+//! request id over all tries, so that it is applied once whatever happened to the first.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::errors::{ClientWriteError, RaftError};
+
+use super::{Cluster, Inner};
+use crate::command::{Action, Command, Outcome, Refusal};
+use crate::encoding::{Content, VERSION, encode};
+use crate::ids::{LogIndex, NodeId, RequestId};
+use crate::limits::WAL_RECORD_BYTES_MAX;
+use crate::raft::network;
+use crate::raft::wire::{Reply, Request};
+use crate::raft::{CommandBytes, PeerAddress};
+
+/// A command in the log of a quorum, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub index: LogIndex,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was committed, and changed nothing.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nobody knows: it may still be committed. The same request id may be proposed again.
+    #[error("not committed within {patience:?}: {last}")]
+    Unavailable { patience: Duration, last: String },
+    #[error("a command of {bytes} bytes; at most {max}")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("some nodes only understand version {common} of the log; this needs {needed}")]
+    TooNew { common: u16, needed: u16 },
+    #[error("raft stopped: {0}")]
+    Stopped(String),
+}
+
+/// What one try came to.
+enum Try {
+    Done(u64, Result<Outcome, Refusal>),
+    /// Why it must be tried again.
+    Again(String),
+    Stopped(String),
+}
+
+impl Cluster {
+    /// Proposes once; retries inside are one request.
+    pub async fn propose(&self, action: Action) -> Result<Committed, ProposeError> {
+        let request = RequestId {
+            client: self.inner.client,
+            number: self.inner.requests.fetch_add(1, Ordering::Relaxed),
+        };
+        self.propose_as(request, action).await
+    }
+
+    /// Proposes under a request id the caller keeps, to try again after
+    /// [`ProposeError::Unavailable`].
+    pub async fn propose_as(
+        &self,
+        request: RequestId,
+        action: Action,
+    ) -> Result<Committed, ProposeError> {
+        let common = self.read(crate::state::State::common_version);
+        if common < VERSION {
+            let needed = VERSION;
+            return Err(ProposeError::TooNew { common, needed });
+        }
+        let bytes = encode(Content::Command, &Command { request, action })
+            .map_err(|error| ProposeError::Stopped(error.to_string()))?;
+        // Room for the entry's own envelope and log id.
+        let max = WAL_RECORD_BYTES_MAX - 1_024;
+        if bytes.len() > max {
+            let bytes = bytes.len();
+            return Err(ProposeError::TooLarge { bytes, max });
+        }
+        let patience = self.inner.options.patience;
+        let mut last = String::from("nobody leads");
+        let tries = async {
+            loop {
+                match self.inner.try_once(&bytes).await {
+                    Try::Done(index, answer) => {
+                        let index = LogIndex(index);
+                        return Ok(answer.map(|outcome| Committed { index, outcome })?);
+                    }
+                    Try::Stopped(reason) => return Err(ProposeError::Stopped(reason)),
+                    Try::Again(reason) => last = reason,
+                }
+                tokio::time::sleep(self.inner.options.retry).await;
+            }
+        };
+        match tokio::time::timeout(patience, tries).await {
+            Ok(result) => result,
+            Err(_) => Err(ProposeError::Unavailable { patience, last }),
+        }
+    }
+
+    /// For another node: one try here, no further forwarding.
+    pub(super) async fn propose_for(&self, command: Vec<u8>) -> Reply {
+        match self.inner.try_here(&command).await {
+            Some(Try::Done(index, answer)) => Reply::Proposed { index, answer },
+            Some(Try::Again(reason) | Try::Stopped(reason)) => Reply::Failed(reason),
+            None => Reply::NotLeader,
+        }
+    }
+}
+
+impl Inner {
+    async fn try_once(&self, bytes: &[u8]) -> Try {
+        if let Some(tried) = self.try_here(bytes).await {
+            return tried;
+        }
+        let Some((leader, address)) = self.leader_elsewhere() else {
+            return Try::Again("nobody leads".into());
+        };
+        let request = Request::Propose {
+            command: bytes.to_vec(),
+        };
+        // Long enough for its disk, short enough to notice that it is gone.
+        let within = self.options.election_timeout_max * 2;
+        match network::call(&*self.peers, leader, &address, &request, within).await {
+            Ok(Reply::Proposed { index, answer }) => Try::Done(index, answer),
+            Ok(_) => Try::Again(format!("{leader} no longer leads")),
+            Err(reason) => Try::Again(reason),
+        }
+    }
+
+    /// `None`: this node does not lead.
+    async fn try_here(&self, bytes: &[u8]) -> Option<Try> {
+        if !self.raft.is_leader() {
+            return self.stopped().map(Try::Stopped);
+        }
+        let command = CommandBytes(Arc::from(bytes));
+        match self.seeded(self.raft.client_write(command)).await {
+            Ok(response) => match response.data.0 {
+                Some(answer) => Some(Try::Done(response.log_id.index, answer)),
+                None => Some(Try::Again("the entry was no command".into())),
+            },
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => None,
+            Err(RaftError::APIError(error)) => Some(Try::Again(error.to_string())),
+            Err(RaftError::Fatal(error)) => Some(Try::Stopped(error.to_string())),
+        }
+    }
+
+    pub(super) fn leader_elsewhere(&self) -> Option<(NodeId, String)> {
+        use openraft::async_runtime::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics
+            .current_leader
+            .filter(|leader| *leader != self.node)?;
+        let address = metrics.membership_config.get_node(&leader);
+        Some((leader, address.map(|PeerAddress(a)| a.clone())?))
+    }
+
+    fn stopped(&self) -> Option<String> {
+        use openraft::async_runtime::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let state = metrics.borrow_watched().running_state.clone();
+        state.err().map(|error| error.to_string())
+    }
+}
