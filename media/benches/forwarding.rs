@@ -33,6 +33,8 @@ use world::{
     MID, TRANSPORT_CC, World, audio_section, config, send_section, server_address, video_section,
 };
 
+const SHARDS: usize = 1;
+
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 

@@ -3,10 +3,11 @@
 
 use bytes::Bytes;
 
-use crate::ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
+use crate::ids::{DownTrackKey, LinkKey, RoomKey, TrackKey, TransportKey};
+use crate::relay::frame::RelayId;
 use crate::types::{
-    BandwidthPolicy, IceCredentials, LayerLimit, PlayoutDelay, ReceiveSection, Reliability,
-    RemoteCandidate, RemoteTransport, SendSection, TrackConfig,
+    BandwidthPolicy, IceCredentials, LayerLimit, PayloadType, PlayoutDelay, ReceiveSection,
+    Reliability, RemoteCandidate, RemoteTransport, SendSection, TrackConfig,
 };
 
 #[derive(Debug)]
@@ -108,6 +109,32 @@ pub enum Command {
     },
     RequestKeyFrame {
         track: TrackKey,
+    },
+    /// Sends a track over `link` as far as it is wanted there; `relay` names it on that link.
+    RelayTrack {
+        track: TrackKey,
+        link: LinkKey,
+        relay: RelayId,
+    },
+    StopRelay {
+        track: TrackKey,
+        link: LinkKey,
+    },
+    /// A track that arrives over `link` instead of a transport. Ends with `RemoveTrack`; its
+    /// muting, layers and clocks come over the link.
+    AddRelayedTrack {
+        track: TrackKey,
+        room: RoomKey,
+        link: LinkKey,
+        relay: RelayId,
+        config: TrackConfig,
+        /// Of the section the publisher sends it on.
+        payload_types: Vec<PayloadType>,
+    },
+    /// That section changed.
+    SetRelayedPayloadTypes {
+        track: TrackKey,
+        payload_types: Vec<PayloadType>,
     },
     /// Answers with `Event::Frozen`; the transport is silent from then on.
     Freeze {

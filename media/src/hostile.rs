@@ -7,6 +7,7 @@ use crate::demux;
 use crate::negotiate::{
     ClientQuirks, EnabledCodec, Negotiator, NegotiatorConfig, PeerRole, parse_candidate,
 };
+use crate::relay::frame::Frame;
 use crate::rtcp::{self, Packet};
 use crate::rtp::RtpHeader;
 use crate::rtp::dependency_structure::StructureState;
@@ -106,6 +107,17 @@ pub fn sctp(now: Instant, data: &[u8]) {
 /// Datagrams of a stranger, to the DTLS end of a transport.
 pub fn dtls(now: Instant, data: &[u8]) {
     transport::fuzz_dtls(now, data);
+}
+
+/// A frame of another shard or node, and the RTP packet it may carry.
+pub fn relay(data: &[u8]) {
+    match Frame::parse(data) {
+        Some(Frame::Media(_, packet)) => rtp(packet),
+        Some(Frame::Nack { numbers, .. }) => {
+            numbers.iter().count();
+        }
+        _ => {}
+    }
 }
 
 /// Bytes of an ICE-TCP connection, in two reads.

@@ -22,6 +22,10 @@ key!(
     DownTrackKey
 );
 key!(
+    /// Where relayed tracks come from or go to: another shard, another node.
+    LinkKey
+);
+key!(
     /// One room; all its transports live on one shard until it outgrows it.
     RoomKey
 );

@@ -5,6 +5,7 @@
 //! Input::Datagram → demux → transport (ICE, DTLS, SRTP, SCTP) → upstream track → router
 //!                 → down track (select, munge, retransmit) → pacer → seal → Output::Transmit
 //! Input::Command  → control plane's wishes            Output::Event → facts for the control plane
+//! Input::Relay    → tracks of other shards            Output::Relay → our tracks for other shards
 //! ```
 
 mod bandwidth;
@@ -18,6 +19,7 @@ pub mod ids;
 pub mod limits;
 pub mod negotiate;
 mod quality;
+pub mod relay;
 mod router;
 pub mod rtcp;
 pub mod rtp;
@@ -32,6 +34,6 @@ mod upstream;
 
 pub use command::Command;
 pub use event::Event;
-pub use ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
+pub use ids::{DownTrackKey, LinkKey, RoomKey, TrackKey, TransportKey};
 pub use shard::{Input, Output, Shard, ShardConfig, Transmit};
 pub use stats::ShardCounters;

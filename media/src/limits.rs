@@ -400,3 +400,23 @@ pub const PLAYOUT_DELAY_OPEN_MS: u32 = 10_000;
 pub const PLAYOUT_DELAY_STEP_MS: u32 = 80;
 /// Packets of each track that carry a new playout delay: some get lost.
 pub const PLAYOUT_DELAY_PACKETS: u32 = 100;
+
+/// Links of one shard: the other shards of its process and as many nodes.
+pub const RELAY_LINKS_MAX: usize = 64;
+/// One block of frames between shards: a key frame; a few of them are under way at a time.
+pub const RELAY_BLOCK_BYTES: usize = 32 * 1024;
+/// Longest frame: the largest packet that is kept, with the head of the frame and extensions.
+pub const RELAY_FRAME_BYTES_MAX: usize = PACKET_BYTES_MAX + 128;
+/// Packets waiting for one link between two turns; a batch of the worker is far smaller.
+pub const RELAY_QUEUE_PACKETS_MAX: usize = 4_096;
+/// Numbers of one NACK on a link: all a layer can miss.
+pub const RELAY_NACKED_MAX: usize = NACK_QUEUE_MAX;
+/// States and wishes are told this often even without news: the frame before may be lost.
+pub const RELAY_REPEAT_INTERVAL: Duration = Duration::from_millis(1_000);
+/// The same for who does not know the track yet.
+pub const RELAY_ASK_INTERVAL: Duration = Duration::from_millis(50);
+/// Least time between two key-frame requests for one layer on a link: the publisher's throttle is
+/// at its other end.
+pub const RELAY_KEY_FRAME_INTERVAL: Duration = Duration::from_millis(100);
+/// Round trip of a link between two shards: two turns and a tick.
+pub const RELAY_RTT: Duration = Duration::from_millis(20);

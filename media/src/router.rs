@@ -8,6 +8,7 @@ use crate::downstream::DownTrack;
 use crate::downstream::sender::Pending;
 use crate::event::Event;
 use crate::limits::KEY_FRAME_FOLLOWERS_MAX;
+use crate::relay::link::{Relays, Waiting};
 use crate::shard::slot::TransportSlot;
 use crate::slab::Slab;
 use crate::types::MediaKind;
@@ -29,13 +30,24 @@ pub(crate) struct Ports<'a> {
     /// Transports with something to send, in the order they got it.
     pub(crate) ready: &'a mut VecDeque<u32>,
     pub(crate) events: &'a mut VecDeque<Event>,
+    pub(crate) relays: &'a mut Relays,
 }
 
-pub(crate) fn route(track: &mut UpTrack, packet: Routed, ports: &mut Ports<'_>) {
+pub(crate) fn route(index: u32, track: &mut UpTrack, packet: Routed, ports: &mut Ports<'_>) {
     if track.muted {
         return;
     }
     let bit = 1u8 << packet.layer;
+    for copy in track.copies.iter_mut().filter(|c| c.wants & bit != 0) {
+        let waiting = Waiting {
+            track: index,
+            relay: copy.relay,
+            layer: packet.layer,
+            fresh: copy.sends(packet.layer, packet.sequence),
+            sequence: packet.sequence,
+        };
+        ports.relays.push(copy.link, waiting);
+    }
     let layer = track.layers.get(usize::from(packet.layer));
     let layer = layer.and_then(|layer| layer.as_deref());
     let kind = track.config.kind;
@@ -51,6 +63,9 @@ pub(crate) fn route(track: &mut UpTrack, packet: Routed, ports: &mut Ports<'_>) 
             down.selector.switched(packet.layer);
             subscriber.current = packet.layer;
             subscriber.accept = down.selector.accept();
+            if let Some(source) = &mut track.source {
+                source.changed = true;
+            }
             ports.events.push_back(Event::LayerSelected {
                 down_track: down.key,
                 spatial: Some(packet.layer),
@@ -119,6 +134,9 @@ pub(crate) fn retarget(
 ) -> bool {
     let live = track.live_layers();
     down.selector.set_simulcast(track.is_simulcast());
+    if let Some(source) = &mut track.source {
+        source.changed = true;
+    }
     let Some(subscriber) = track.subscribers.get_mut(down.slot) else {
         return false;
     };

@@ -13,6 +13,7 @@ mod config;
 mod feedback;
 mod ingest;
 mod paths;
+mod relays;
 mod reports;
 mod send;
 pub(crate) mod slot;
@@ -34,7 +35,9 @@ use crate::command::Command;
 use crate::downstream::DownTrack;
 use crate::event::Event;
 use crate::fast_hash::FastMap;
-use crate::ids::{DownTrackKey, TrackKey, TransportKey};
+use crate::ids::{DownTrackKey, LinkKey, TrackKey, TransportKey};
+use crate::relay::Block;
+use crate::relay::link::Relays;
 use crate::shard::arena::Arena;
 use crate::shard::slot::TransportSlot;
 use crate::shard::ticks::Ticker;
@@ -54,6 +57,11 @@ pub enum Input<'a> {
         payload: &'a mut [u8],
     },
     Command(Command),
+    /// One frame of another shard or node.
+    Relay {
+        link: LinkKey,
+        frame: &'a [u8],
+    },
     Timeout,
 }
 
@@ -62,6 +70,11 @@ pub enum Input<'a> {
 pub enum Output<'a> {
     Transmit(Transmit<'a>),
     Event(Event),
+    /// Frames for another shard or node. The block may be swapped for an empty one.
+    Relay {
+        link: LinkKey,
+        block: &'a mut Block,
+    },
 }
 
 /// Datagrams for one destination, laid end to end: every one has `segment_size` bytes, only the
@@ -101,6 +114,7 @@ pub struct Shard {
     /// Transports that were heard at an address of `paths` another one holds.
     claims: FastMap<Path, u32>,
     rooms: Rooms,
+    relays: Relays,
 
     /// Transports with packets to forward, in the order they got them.
     ready: VecDeque<u32>,
@@ -137,6 +151,7 @@ impl Shard {
             paths: FastMap::default(),
             claims: FastMap::default(),
             rooms: Rooms::default(),
+            relays: Relays::default(),
             ready: VecDeque::new(),
             paced: Vec::new(),
             arena: Arena::new(),
@@ -155,6 +170,7 @@ impl Shard {
         match input {
             Input::Datagram { path, payload } => self.receive(now, path, payload),
             Input::Command(command) => self.command(now, command),
+            Input::Relay { link, frame } => self.receive_relay(now, link, frame),
             Input::Timeout => self.timeout(now),
         }
     }
@@ -171,6 +187,11 @@ impl Shard {
 
     /// Drain until `None` after `flush` and after `handle(Timeout)`.
     pub fn poll(&mut self) -> Option<Output<'_>> {
+        // The other shard works while this one serves its own subscribers.
+        if self.fill_block() {
+            let (link, block) = (self.relays.handed_to, &mut self.relays.handed);
+            return Some(Output::Relay { link, block });
+        }
         while self.events.is_empty() && self.control.is_empty() && self.arena.is_drained() {
             if !self.build_turn() {
                 return None;
@@ -203,7 +224,10 @@ impl Shard {
 
     /// Figures of the whole shard.
     pub fn counters(&self) -> ShardCounters {
-        self.counters
+        ShardCounters {
+            relay_dropped: self.relays.dropped,
+            ..self.counters
+        }
     }
 
     /// Microseconds since the first instant seen.

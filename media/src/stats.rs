@@ -20,6 +20,14 @@ pub struct ShardCounters {
     /// Packets that had left the cache, or could not be written or sealed, when their turn came.
     pub forward_failed: u64,
     pub retransmitted: u64,
+    /// Frames of other shards and nodes.
+    pub relay_in: u64,
+    /// Those among them that were not understood, or name a track that is gone.
+    pub relay_refused: u64,
+    /// Packets handed to other shards and nodes.
+    pub relay_out: u64,
+    /// Packets and small frames that found no room; the other end asks again.
+    pub relay_dropped: u64,
     /// Commands for keys that are gone, or that exist already.
     pub commands_ignored: u64,
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::ids::{RoomKey, TrackKey};
 use crate::limits::{LAYER_SILENCE, LAYER_SILENCE_SCREEN, LAYER_TAKEOVER, LAYERS_MAX};
 use crate::quality::{Flow, Sample, Scorer, loss_weight};
+use crate::relay::track::{RelayCopy, RelaySource};
 use crate::shard::{KeyFrameThrottle, PacketBuffers};
 use crate::speakers::AudioLevel;
 use crate::types::{Codec, LayerMode, MediaKind, PayloadType, TrackConfig};
@@ -35,6 +36,8 @@ pub(crate) struct Subscriber {
 pub(crate) const LAYER_NONE: u8 = u8::MAX;
 /// The index of no track: a subscription whose source ended and which waits for another one.
 pub(crate) const TRACK_NONE: u32 = u32::MAX;
+/// In place of the transport of a track that arrives over a link.
+pub(crate) const TRANSPORT_NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(crate) struct UpTrack {
@@ -51,6 +54,10 @@ pub(crate) struct UpTrack {
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) level: AudioLevel,
     pub(crate) scorer: Scorer,
+    /// Links it is sent over.
+    pub(crate) copies: Vec<RelayCopy>,
+    /// The link it arrives over instead of a transport.
+    pub(crate) source: Option<RelaySource>,
 }
 
 impl UpTrack {
@@ -67,6 +74,8 @@ impl UpTrack {
             subscribers: Vec::new(),
             level: AudioLevel::default(),
             scorer: Scorer::default(),
+            copies: Vec::new(),
+            source: None,
         }
     }
 
@@ -111,17 +120,29 @@ impl UpTrack {
         buffers: &PacketBuffers,
         throttle: &KeyFrameThrottle,
     ) -> bool {
+        let old = self.layer(layer);
+        if old.is_some_and(|old| old.ssrc == ssrc) {
+            return false;
+        }
+        let generation = old.map_or(0, |old| old.generation.wrapping_add(1));
+        self.place_layer(now, layer, ssrc, generation, buffers, throttle)
+    }
+
+    /// The same for a layer of another shard: it says which generation this is.
+    pub(crate) fn place_layer(
+        &mut self,
+        now: Instant,
+        layer: u8,
+        ssrc: u32,
+        generation: u8,
+        buffers: &PacketBuffers,
+        throttle: &KeyFrameThrottle,
+    ) -> bool {
         let codec = self.payload_types.first().map_or(Codec::Vp8, |pt| pt.codec);
         let silence = self.silence();
         let Some(slot) = self.layers.get_mut(usize::from(layer)) else {
             return false;
         };
-        if slot.as_ref().is_some_and(|old| old.ssrc == ssrc) {
-            return false;
-        }
-        let generation = slot
-            .as_ref()
-            .map_or(0, |old| old.generation.wrapping_add(1));
         let packets = match self.config.kind {
             MediaKind::Audio => buffers.audio_packets,
             MediaKind::Video => buffers.video_packets,

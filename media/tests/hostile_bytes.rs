@@ -84,6 +84,11 @@ fn rtcp_compounds() {
 }
 
 #[test]
+fn relay_frames() {
+    check("relay", hostile::relay);
+}
+
+#[test]
 fn ice_tcp_framing() {
     check("tcp_framing", hostile::tcp_framing);
 }

@@ -46,6 +46,11 @@ pub const DATA_BURST: Duration = Duration::from_secs(2);
 pub const HANDED_BATCHES_MAX: usize = 256;
 /// Handed batches taken per turn.
 pub const HANDED_BATCHES_PER_TURN: usize = 64;
+/// Blocks of relay frames on their way to one worker and not yet taken: some milliseconds of a busy
+/// shard, 8 MiB.
+pub const RELAY_BLOCKS_MAX: usize = 256;
+/// Such blocks taken per turn: about as much as a turn receives from sockets.
+pub const RELAY_BLOCKS_PER_TURN: usize = 32;
 /// Remote addresses remembered to belong to another shard, per generation.
 pub const LEARNED_ADDRESSES_MAX: usize = 16_384;
 /// A remembered address not seen for one to two of these is forgotten.

@@ -27,6 +27,7 @@ pub(crate) mod room_actor;
 mod roster;
 mod rpc;
 mod simulate;
+mod span;
 mod speakers;
 #[cfg(test)]
 mod tests;
@@ -43,8 +44,8 @@ pub use contract::{
     SessionId, SessionMessage, ToSession,
 };
 pub use environment::{
-    Endpoint, EndpointOf, JobSink, MediaCore, MediaFactory, RoomsConfig, Services, ShardSink,
-    Sinks, WebhookSink,
+    Endpoint, JobSink, MediaCore, MediaFactory, RoomsConfig, Services, ShardSink, Shards, Sinks,
+    WebhookSink,
 };
 pub(crate) use join_response::server_info;
 pub use options::RoomOptions;
@@ -75,6 +76,8 @@ pub struct Room {
     rpcs: rpc::Rpcs,
     speakers: speakers::Speakers,
     quality: quality::Quality,
+    /// On which shards its participants are.
+    span: span::Span,
     dispatch: dispatch::Dispatches,
     ice_preferences: ice_preference::IcePreferences,
     /// Participants whose media core was fed and may have something to say.
@@ -99,6 +102,10 @@ impl Room {
         // A number comes back after 2^24 rooms; its sids must not.
         rng.set_word_pos(since_epoch.as_nanos() % (1 << 60));
         let codecs = services.config.enabled_codecs.clone();
+        // Rooms are numbered in the order of their making: this deals them out evenly.
+        let home = number as usize % services.shards.count().max(1);
+        let key = KeySpace::new(number, 0).room;
+        let span = span::Span::new(key, home, services.relay_ids.clone());
         let facts = facts::RoomFacts::new(now, &clock, &options, codecs, &mut rng);
         let mut room = Self {
             services,
@@ -113,6 +120,7 @@ impl Room {
             rpcs: rpc::Rpcs::new(&mut rng),
             speakers: speakers::Speakers::default(),
             quality: quality::Quality::new(now),
+            span,
             dispatch: dispatch::Dispatches::default(),
             ice_preferences: Default::default(),
             rng,
@@ -215,9 +223,9 @@ impl Room {
     fn shard_event(&mut self, event: media::Event) {
         let number = KeySpace::participant_of(crate::rooms::key_of(&event));
         match &event {
-            media::Event::Speakers { levels, .. } => {
-                let levels = levels.clone();
-                self.speakers_heard(&levels);
+            media::Event::Speakers { room, levels } => {
+                let shard = KeySpace::shard_of(*room);
+                self.speakers_heard(shard, levels.clone());
                 return;
             }
             media::Event::Stats { transport, stats } => {
@@ -249,7 +257,12 @@ impl Room {
     fn media_output(&mut self, number: u16, output: MediaOutput) {
         match output {
             MediaOutput::Signal(message) => self.tell(number, message),
-            MediaOutput::Shard(command) => self.outputs.push_back(RoomOutput::Shard(command)),
+            MediaOutput::Shard(command) => {
+                let outputs = &mut self.outputs;
+                self.span.route(command, &mut |shard, command| {
+                    outputs.push_back(RoomOutput::Shard { shard, command });
+                });
+            }
             MediaOutput::Published(track) => self.track_published(number, track),
             MediaOutput::TrackChanged(track) => self.track_changed(number, track),
             MediaOutput::Unpublished(track) => self.track_unpublished(number, &track),

@@ -1,5 +1,5 @@
-//! All packet workers of the node: opens their sockets, starts their threads, and says which shard
-//! a room lives on. Rooms send commands through it; `run` starts and stops it.
+//! All packet workers of the node: opens their sockets, starts their threads, and says where each
+//! is reached and how busy it is. Rooms send commands through it; `run` starts and stops it.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use media::turn::peers::OwnPort;
 use media::types::LocalCandidate;
-use media::{Command, RoomKey, Shard, ShardConfig};
+use media::{Command, Shard, ShardConfig};
 use tokio::sync::Notify;
 
 use crate::config::Config;
@@ -17,7 +17,6 @@ use crate::limits::{EVENTS_WAITING_MAX, SHARDS_MAX};
 use crate::net::gather::{self, Reach};
 use crate::net::stun::StunPorts;
 use crate::net::{interfaces, tcp, udp};
-use crate::participant::contract::KeySpace;
 use crate::worker::lanes::{self, EventSender, Events, Order, WorkerHandle};
 use crate::worker::steering::ufrag_prefix;
 use crate::worker::{Parts, Worker};
@@ -97,29 +96,29 @@ impl Shards {
         Ok((shards, receiver))
     }
 
-    fn index_of(&self, room: RoomKey) -> usize {
-        // Rooms are numbered in the order of their making: this deals them out evenly.
-        KeySpace::room_of(room.0) as usize % self.workers.len().max(1)
-    }
-
     /// Never blocks.
-    pub fn send(&self, room: RoomKey, command: Command) {
-        if let Some(worker) = self.workers.get(self.index_of(room)) {
+    pub fn send(&self, shard: usize, command: Command) {
+        if let Some(worker) = self.workers.get(shard) {
             worker.handle.order(Order::Command(command));
         }
     }
 
-    /// Candidates of the shard a room lives on, and the first character of its ufrags.
-    pub fn endpoint(&self, room: RoomKey) -> (Arc<[LocalCandidate]>, char) {
-        let index = self.index_of(room);
+    /// Candidates of a shard, and the first character of its ufrags.
+    pub fn endpoint(&self, shard: usize) -> (Arc<[LocalCandidate]>, char) {
         let candidates = self
             .workers
-            .get(index)
+            .get(shard)
             .map(|worker| Arc::clone(&worker.candidates));
         (
             candidates.unwrap_or_else(|| Arc::from([])),
-            ufrag_prefix(index),
+            ufrag_prefix(shard),
         )
+    }
+
+    /// Share of its core each worker used lately, in thousandths.
+    pub fn busy_permille(&self) -> Vec<u16> {
+        let workers = self.workers.iter();
+        workers.map(|one| one.handle.busy_permille()).collect()
     }
 
     pub fn candidates(&self) -> impl Iterator<Item = &LocalCandidate> {

@@ -15,18 +15,18 @@ use std::time::{Duration, Instant};
 
 use media::transport::stun;
 use media::types::{Path, Protocol};
-use media::{Input, Output, Shard};
+use media::{Input, LinkKey, Output, Shard};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::limits::{
     COMMANDS_PER_TURN, COUNTERS_INTERVAL, HANDED_BATCHES_PER_TURN, LOCAL_ADDRESSES_MAX,
-    OUTPUTS_PER_TURN, RECEIVE_CALLS_PER_TURN, WORKER_WAIT_MAX,
+    OUTPUTS_PER_TURN, RECEIVE_CALLS_PER_TURN, RELAY_BLOCKS_PER_TURN, WORKER_WAIT_MAX,
 };
 use crate::net::tcp::{Incoming, TcpSide};
 use crate::net::udp::{ReceiveSlots, UdpPort};
 
 use allowances::Allowances;
-use counters::Counters;
+use counters::{Busy, Counters};
 use lanes::{EventLane, EventSender, Handed, Inbox, Measured, Order, WorkerHandle};
 use steering::{Owner, Steering};
 
@@ -64,9 +64,12 @@ pub struct Worker {
     events: EventLane,
     allowances: Allowances,
     counters: Counters,
+    busy: Busy,
     next_report: Instant,
     /// The last turn ended before the shard had said everything.
     more_output: bool,
+    /// The last turn left blocks of other workers for this one.
+    more_relayed: bool,
 }
 
 #[derive(Debug)]
@@ -107,8 +110,10 @@ impl Worker {
             events: EventLane::new(parts.events),
             allowances: Allowances::default(),
             counters: Counters::new(parts.index),
+            busy: Busy::new(now),
             next_report: now + COUNTERS_INTERVAL,
             more_output: false,
+            more_relayed: false,
         };
         Ok((handle, worker))
     }
@@ -143,6 +148,7 @@ impl Worker {
     /// Zero while work is left over from the last turn.
     fn wait(&self, now: Instant) -> Duration {
         let busy = self.more_output
+            || self.more_relayed
             || self.tcp.has_work()
             || self.inbox.has_orders()
             || self.udp.iter().any(|port| port.unread);
@@ -185,6 +191,7 @@ impl Worker {
         self.receive(now);
         self.receive_tcp(now);
         self.hand_over();
+        self.take_relayed(now);
         if self
             .shard
             .deadline()
@@ -199,7 +206,7 @@ impl Worker {
             self.next_report = now + COUNTERS_INTERVAL;
             self.tcp.expire(now);
             self.allowances.expire(now);
-            self.report();
+            self.report(now);
         }
         running
     }
@@ -301,6 +308,24 @@ impl Worker {
         }
     }
 
+    /// Frames of the other workers' shards; each is a link of its worker's number.
+    fn take_relayed(&mut self, now: Instant) {
+        self.more_relayed = false;
+        for _ in 0..RELAY_BLOCKS_PER_TURN {
+            let Some((from, block)) = self.inbox.next_block() else {
+                return;
+            };
+            let link = LinkKey(from as u64);
+            for frame in block.frames() {
+                self.shard.handle(now, Input::Relay { link, frame });
+            }
+            if let Some(peer) = self.peers.get(from) {
+                peer.give_back(block);
+            }
+        }
+        self.more_relayed = true;
+    }
+
     fn receive_tcp(&mut self, now: Instant) {
         if !self.tcp.has_work() {
             return;
@@ -343,6 +368,9 @@ impl Worker {
             events,
             allowances,
             counters,
+            inbox,
+            peers,
+            index,
             ..
         } = self;
         for _ in 0..OUTPUTS_PER_TURN {
@@ -350,6 +378,14 @@ impl Worker {
                 None => return,
                 Some(Output::Event(event)) if allowances.admit(now, &event) => events.push(event),
                 Some(Output::Event(_)) => counters.data_refused += 1,
+                Some(Output::Relay { link, block }) => {
+                    let full = std::mem::replace(block, inbox.spare_block());
+                    let peer = peers.get(link.0 as usize);
+                    if let Some(Err(refused)) = peer.map(|peer| peer.relay(*index, full)) {
+                        *block = refused;
+                        counters.relay_blocks_dropped += 1;
+                    }
+                }
                 Some(Output::Transmit(transmit)) => {
                     let Path {
                         protocol,
@@ -373,13 +409,18 @@ impl Worker {
         self.more_output = true;
     }
 
-    fn report(&mut self) {
+    fn report(&mut self, now: Instant) {
         self.counters.udp = self.udp.iter().map(|port| port.port.counters).collect();
         self.counters.tcp = self.tcp.counters;
+        self.counters.shard = self.shard.counters();
         self.counters.tcp_connections = self.tcp.connections();
         self.counters.events_lost = self.events.lost;
         let own = self.peers.get(self.index);
         self.counters.orders_lost = own.map_or(0, WorkerHandle::lost_orders);
+        let busy = self.busy.permille(now, counters::thread_cpu());
+        if let Some(own) = own {
+            own.set_busy_permille(busy);
+        }
         self.counters.publish();
     }
 }

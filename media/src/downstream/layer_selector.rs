@@ -204,6 +204,20 @@ impl LayerSelector {
         (self.target != LAYER_NONE && missing).then_some(self.target)
     }
 
+    /// Layers a relay must bring for this subscriber, bit per layer.
+    pub(crate) fn needs(&self) -> u8 {
+        // What a stream of several layers costs is known only while it arrives.
+        let waits = u8::from(self.svc.is_some() && !self.paused);
+        let begins = match self.current {
+            LAYER_NONE => self.accept(),
+            _ => 0,
+        };
+        [self.current, self.target]
+            .into_iter()
+            .filter(|layer| *layer != LAYER_NONE)
+            .fold(waits | begins, |mask, layer| mask | 1 << layer)
+    }
+
     /// Whether a packet of the current layer is for this subscriber.
     pub(crate) fn judge(&mut self, frame: &FrameInfo, structure: &StructureState) -> Verdict {
         let bounds = self.bounds();

@@ -42,6 +42,23 @@ impl<const BITS: u32> Extender<BITS> {
         extended
     }
 
+    /// Takes a number that was extended elsewhere and cut to 32 bits.
+    pub fn follow(&mut self, value: u32) -> u64 {
+        const CYCLE: u64 = 1 << 32;
+        let extended = match self.highest {
+            // One cycle up, so that older values stay positive.
+            None => CYCLE + u64::from(value),
+            Some(highest) => {
+                let ahead = value.wrapping_sub(highest as u32) as i32;
+                highest.saturating_add_signed(i64::from(ahead))
+            }
+        };
+        if self.highest.is_none_or(|highest| extended > highest) {
+            self.highest = Some(extended);
+        }
+        extended
+    }
+
     pub fn highest(&self) -> Option<u64> {
         self.highest
     }

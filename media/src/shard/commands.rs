@@ -9,6 +9,7 @@ use rand::RngExt;
 use crate::command::Command;
 use crate::event::{Event, TransportState};
 use crate::ids::{RoomKey, TrackKey, TransportKey};
+use crate::relay::track::RelayCopy;
 use crate::shard::Shard;
 use crate::shard::slot::TransportSlot;
 use crate::transport::{Transport, TransportOptions};
@@ -235,6 +236,7 @@ impl Shard {
         if muted {
             track.level.reset();
         }
+        track.copies.iter_mut().for_each(RelayCopy::changed);
         self.retarget_track(index);
         Some(())
     }
@@ -246,6 +248,7 @@ impl Shard {
     }
 
     fn remove_track_at(&mut self, index: u32) {
+        self.unlink_track(index);
         let Some(track) = self.tracks.get(index) else {
             return;
         };

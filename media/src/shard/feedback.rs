@@ -45,12 +45,11 @@ impl Shard {
             .get(index)
             .and_then(|slot| slot.receiver.binding(ssrc))
             .filter(|binding| !binding.repair);
-        let layer = binding.and_then(|binding| {
-            let track = self.tracks.get_mut(binding.track)?;
-            track.layer_mut(binding.layer)
-        });
-        if let Some(layer) = layer {
+        let Some(binding) = binding else { return };
+        let track = self.tracks.get_mut(binding.track);
+        if let Some(layer) = track.and_then(|track| track.layer_mut(binding.layer)) {
             layer.stats.sender_report(now, info);
+            self.relay_clock(now, binding.track, binding.layer);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::event::Event;
+use crate::relay::track::RelayCopy;
 use crate::router::{Ports, Routed, route};
 use crate::rtp::{HeaderExtensions, RtpHeader};
 use crate::shard::{AudioLevelSettings, Shard};
@@ -210,7 +211,7 @@ impl Shard {
     }
 
     /// Bit k of `recovered`: the packet k before `sequence`. Oldest first.
-    fn route_recovered(&mut self, binding: Binding, sequence: u64, recovered: u8) {
+    pub(super) fn route_recovered(&mut self, binding: Binding, sequence: u64, recovered: u8) {
         for back in (1..8u64).rev().filter(|back| recovered & 1 << back != 0) {
             let routed = Routed {
                 layer: binding.layer,
@@ -221,7 +222,7 @@ impl Shard {
         }
     }
 
-    fn route(&mut self, track_index: u32, routed: Routed) {
+    pub(super) fn route(&mut self, track_index: u32, routed: Routed) {
         let Some(track) = self.tracks.get_mut(track_index) else {
             return;
         };
@@ -230,15 +231,17 @@ impl Shard {
             transports: &mut self.transports,
             ready: &mut self.ready,
             events: &mut self.events,
+            relays: &mut self.relays,
         };
-        route(track, routed, &mut ports);
+        route(track_index, track, routed, &mut ports);
     }
 
     /// A layer came alive or fell silent.
     pub(super) fn layer_changed(&mut self, track_index: u32, layer: u8, active: bool) {
-        let Some(track) = self.tracks.get(track_index) else {
+        let Some(track) = self.tracks.get_mut(track_index) else {
             return;
         };
+        track.copies.iter_mut().for_each(RelayCopy::tell);
         if track.is_simulcast() {
             self.events.push_back(Event::LayerActive {
                 track: track.key,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use crate::event::Event;
+use crate::relay::track::RelayCopy;
 use crate::rtcp::{ReportBlock, write};
 use crate::shard::Shard;
 
@@ -105,6 +106,7 @@ impl Shard {
             let downs = subscribers.filter_map(|one| self.down_tracks.get(one.down_track));
             let wanted = downs
                 .filter_map(|down| down.selector.wanted_spatial())
+                .chain(track.copies.iter().filter_map(RelayCopy::wanted_spatial))
                 .max();
             track.judge_quality(now, wanted);
             judged(track.scorer.score());

@@ -34,6 +34,7 @@ impl Shard {
                 down.selector.set_limit(limit, paused);
                 self.ticker.media(now);
                 self.retarget_down_track(index);
+                self.ask_source_of(now, index);
                 Some(())
             }
             Command::SetPriority {
@@ -61,7 +62,7 @@ impl Shard {
                 self.remove_down_track_at(index);
                 Some(())
             }
-            _ => None,
+            other => self.carry_out_relay(now, other),
         }
     }
 
@@ -113,6 +114,7 @@ impl Shard {
         self.down_track_index.insert(key, index);
         self.ticker.media(now);
         self.retarget_down_track(index);
+        self.ask_source_of(now, index);
         self.greet_path(index);
         Some(())
     }
@@ -137,6 +139,7 @@ impl Shard {
         }
         self.ticker.media(now);
         self.retarget_down_track(index);
+        self.ask_source_of(now, index);
         Some(())
     }
 
@@ -146,6 +149,9 @@ impl Shard {
         let (slot, track) = (down.slot, self.tracks.get_mut(down.track)?);
         if slot < track.subscribers.len() {
             track.subscribers.swap_remove(slot);
+        }
+        if let Some(source) = &mut track.source {
+            source.changed = true;
         }
         if let Some(moved) = track.subscribers.get(slot)
             && let Some(moved) = self.down_tracks.get_mut(moved.down_track)

@@ -107,6 +107,7 @@ impl Shard {
         let ticks = self.ticker.advance(now, busy);
         self.ask_for_key_frames(now);
         self.ask_publishers(now);
+        self.tell_links(now);
         for tick in ticks {
             let feedback = (tick % FEEDBACK_TICKS) as u32;
             for index in (feedback..self.transports.end()).step_by(FEEDBACK_TICKS as usize) {
@@ -201,10 +202,12 @@ impl Shard {
             let Some(track) = self.tracks.get_mut(index) else {
                 continue;
             };
+            // The other end of a link says which layers are live, relayed or not.
+            let relayed = track.source.is_some();
             let mut silent = 0u8;
             for (number, layer) in track.layers_mut() {
                 layer.rates.roll(now);
-                if layer.active && !layer.is_live(now) {
+                if layer.active && !relayed && !layer.is_live(now) {
                     layer.active = false;
                     layer.rates.clear();
                     silent |= 1 << number;

@@ -88,9 +88,41 @@ impl Layer {
         nack: bool,
         packet: &[u8],
     ) -> Accepted {
-        let Some(sequence) = self.place(header.sequence) else {
-            return Accepted::Dropped;
-        };
+        match self.place(header.sequence) {
+            Some(sequence) => self.accept(now, sequence, header, extensions, codec, nack, packet),
+            None => Accepted::Dropped,
+        }
+    }
+
+    /// The same for a packet that another shard or node has numbered; `sequence`: the lower half
+    /// of that number.
+    pub(crate) fn receive_relayed(
+        &mut self,
+        now: Instant,
+        sequence: u32,
+        header: &RtpHeader,
+        extensions: &HeaderExtensions,
+        codec: Codec,
+        packet: &[u8],
+    ) -> Accepted {
+        let sequence = self.extender.follow(sequence);
+        self.accept(now, sequence, header, extensions, codec, true, packet)
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "two call sites, all of them facts of a packet"
+    )]
+    fn accept(
+        &mut self,
+        now: Instant,
+        sequence: u64,
+        header: &RtpHeader,
+        extensions: &HeaderExtensions,
+        codec: Codec,
+        nack: bool,
+        packet: &[u8],
+    ) -> Accepted {
         if let Some((known, _)) = self.cache.get(sequence) {
             if known.recovered {
                 // Late, not lost.
@@ -192,6 +224,16 @@ impl Layer {
             recovered |= 1 << back;
         }
         recovered
+    }
+
+    /// Nothing came for a while by intention: what is missing before the next packet is not lost.
+    pub(crate) fn forget_missing(&mut self) {
+        self.nack = NackGenerator::default();
+    }
+
+    /// The extended number somebody means.
+    pub(crate) fn extended(&self, sequence: u16) -> u64 {
+        self.extender.peek(sequence)
     }
 
     /// Extends the sequence number; far jumps are believed when they go on (RFC 3550 A.1).

@@ -18,6 +18,8 @@ pub(crate) struct LayerRates {
     rolled: Option<Instant>,
     /// Seconds measured so far, up to the span.
     known_s: f64,
+    /// What another shard measured, for each temporal layer; counts instead of all this.
+    told: Option<[u64; RATE_LAYERS]>,
 }
 
 impl LayerRates {
@@ -48,11 +50,19 @@ impl LayerRates {
 
     /// Everything up to these layers, bits per second; `None` while too little was seen.
     pub(crate) fn bps(&self, spatial: u8, temporal: u8) -> Option<u64> {
+        if let Some(told) = &self.told {
+            return told.get(usize::from(temporal)).or(told.last()).copied();
+        }
         let rows = self.bps.iter().take(usize::from(spatial) + 1);
         let sum: f32 = rows
             .flat_map(|row| row.iter().take(usize::from(temporal) + 1))
             .sum();
         (self.known_s >= FIRST_S).then_some(sum as u64)
+    }
+
+    /// The track is relayed: who receives it knows what its layers cost.
+    pub(crate) fn tell(&mut self, bps: Option<[u64; RATE_LAYERS]>) {
+        self.told = bps;
     }
 
     /// The stream stopped: what it cost says nothing about when it comes back.

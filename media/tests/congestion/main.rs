@@ -17,3 +17,6 @@ mod stage;
 mod viewer;
 #[path = "../forwarding/world.rs"]
 mod world;
+
+/// Shards the clients of a world are dealt out to.
+const SHARDS: usize = 1;

@@ -19,3 +19,6 @@ mod red;
 mod subscriber;
 mod switching;
 mod world;
+
+/// Shards the clients of a world are dealt out to.
+const SHARDS: usize = 1;

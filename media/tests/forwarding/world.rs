@@ -1,5 +1,6 @@
-//! A shard and its clients on an in-memory network in virtual time: every client is a real
-//! transport of this crate (ICE, DTLS, SRTP), every run follows from its seed.
+//! Shards and their clients on an in-memory network in virtual time: every client is a real
+//! transport of this crate (ICE, DTLS, SRTP), every run follows from its seed. Clients are dealt
+//! out to `crate::SHARDS` shards, whose links are `spans`' business.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,9 +11,10 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use skein_media::command::Command;
 use skein_media::event::Event;
-use skein_media::ids::{DownTrackKey, RoomKey, TrackKey, TransportKey};
+use skein_media::ids::{DownTrackKey, LinkKey, RoomKey, TrackKey, TransportKey};
 use skein_media::rtp::RtpHeader;
 use skein_media::shard::{Input, Output, Shard, ShardConfig};
+
 use skein_media::transport::{
     DtlsIdentity, Received, SRTCP_TAIL_BYTES, SRTP_TAIL_BYTES, Transport, TransportOptions,
     TransportOutput,
@@ -22,6 +24,11 @@ use skein_media::types::{
     PayloadType, Protocol, ReceiveSection, RemoteCandidate, RemoteTransport, SendSection,
     TrackConfig,
 };
+
+#[path = "spans.rs"]
+mod spans;
+
+use spans::{Spans, shard_of};
 
 pub(crate) const ROOM: RoomKey = RoomKey(1);
 pub(crate) const MID: u8 = 4;
@@ -89,12 +96,27 @@ impl Client {
     }
 }
 
-/// A datagram under way: `None` = to the shard, else to that client.
-type Flying = (Option<usize>, Path, Vec<u8>);
+/// Where a datagram under way goes.
+#[derive(Clone, Copy)]
+enum To {
+    Shard(usize),
+    Client(usize),
+    /// A frame of a relay, from a shard to another.
+    Link(usize, usize),
+}
+
+type Flying = (To, Option<Path>, Vec<u8>);
 
 pub(crate) struct World {
     pub(crate) now: Instant,
+    /// The first shard; most tests have no other.
     pub(crate) shard: Shard,
+    others: Vec<Shard>,
+    spans: Spans,
+    /// Loss between shards, percent.
+    pub(crate) link_loss: u32,
+    /// Frames between shards that arrive with a byte changed, percent.
+    pub(crate) link_noise: u32,
     pub(crate) clients: Vec<Client>,
     pub(crate) events: Vec<Event>,
     pub(crate) jitter_ms: u32,
@@ -110,11 +132,21 @@ impl World {
     pub(crate) fn new(seed: u64) -> World {
         let now = Instant::now();
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
-        let mut key = [0u8; 32];
-        rng.fill_bytes(&mut key);
+        let mut shards: Vec<Shard> = (0..crate::SHARDS)
+            .map(|_| {
+                let mut key = [0u8; 32];
+                rng.fill_bytes(&mut key);
+                Shard::new(ShardConfig::new(key, Arc::clone(identity(0))))
+            })
+            .collect();
+        let others = shards.split_off(1);
         World {
             now,
-            shard: Shard::new(ShardConfig::new(key, Arc::clone(identity(0)))),
+            shard: shards.remove(0),
+            others,
+            spans: Spans::default(),
+            link_loss: 0,
+            link_noise: 0,
             clients: Vec::new(),
             events: Vec::new(),
             jitter_ms: 0,
@@ -127,8 +159,22 @@ impl World {
     }
 
     pub(crate) fn command(&mut self, command: Command) {
-        self.shard.handle(self.now, Input::Command(command));
-        self.drain_shard();
+        for (shard, command) in self.spans.route(command) {
+            let now = self.now;
+            self.shard_at(shard).handle(now, Input::Command(command));
+        }
+        self.drain_shards();
+    }
+
+    pub(crate) fn shard_at(&mut self, index: usize) -> &mut Shard {
+        match index {
+            0 => &mut self.shard,
+            _ => &mut self.others[index - 1],
+        }
+    }
+
+    fn shards(&mut self) -> impl Iterator<Item = &mut Shard> {
+        std::iter::once(&mut self.shard).chain(&mut self.others)
     }
 
     /// Adds a client and connects it.
@@ -234,10 +280,11 @@ impl World {
             remote: self.clients[client].address,
         };
         let loss = self.clients[client].loss;
-        self.fly(loss, None, path, datagram);
+        let shard = shard_of(self.clients[client].key.0);
+        self.fly(loss, To::Shard(shard), Some(path), datagram);
     }
 
-    fn fly(&mut self, loss: u32, to: Option<usize>, path: Path, datagram: &[u8]) {
+    fn fly(&mut self, loss: u32, to: To, path: Option<Path>, datagram: &[u8]) {
         if self.rng.next_u32() % 100 < loss {
             return;
         }
@@ -255,20 +302,25 @@ impl World {
         let end = self.now + duration;
         loop {
             self.drain_clients();
-            self.drain_shard();
+            self.drain_shards();
             let arrival = self.flying.first_key_value().map(|(key, _)| key.0);
             let timers = self
                 .clients
                 .iter()
                 .filter_map(|client| client.transport.deadline());
-            let next = timers.chain(arrival).chain(self.shard.deadline()).min();
+            let shards = std::iter::once(&self.shard).chain(&self.others);
+            let due = shards.filter_map(Shard::deadline);
+            let next = timers.chain(arrival).chain(due).min();
             match next {
                 Some(at) if at <= end => self.now = self.now.max(at),
                 _ => break,
             }
             self.deliver();
-            if self.shard.deadline().is_some_and(|at| at <= self.now) {
-                self.shard.handle(self.now, Input::Timeout);
+            let now = self.now;
+            for shard in self.shards() {
+                if shard.deadline().is_some_and(|at| at <= now) {
+                    shard.handle(now, Input::Timeout);
+                }
             }
             for client in &mut self.clients {
                 if client.transport.deadline().is_some_and(|at| at <= self.now) {
@@ -285,13 +337,24 @@ impl World {
                 break;
             }
             let (to, path, mut datagram) = entry.remove();
-            let Some(to) = to else {
-                let payload = &mut datagram;
-                self.shard
-                    .handle(self.now, Input::Datagram { path, payload });
-                continue;
+            let now = self.now;
+            let to = match (to, path) {
+                (To::Link(from, to), _) => {
+                    let (link, frame) = (LinkKey(from as u64), datagram.as_slice());
+                    self.shard_at(to).handle(now, Input::Relay { link, frame });
+                    continue;
+                }
+                (To::Shard(shard), Some(path)) => {
+                    let payload = &mut datagram;
+                    self.shard_at(shard)
+                        .handle(now, Input::Datagram { path, payload });
+                    continue;
+                }
+                (To::Client(to), Some(path)) => (to, path),
+                _ => unreachable!(),
             };
-            let (now, client) = (self.now, &mut self.clients[to]);
+            let (to, path) = to;
+            let client = &mut self.clients[to];
             match client.transport.handle_datagram(now, path, &mut datagram) {
                 Received::Rtp { packet, .. } => {
                     let header = RtpHeader::parse(packet).expect("what we send is RTP");
@@ -305,19 +368,43 @@ impl World {
                 Received::Consumed | Received::Dropped(_) => {}
             }
         }
-        self.shard.flush(self.now);
+        let now = self.now;
+        self.shards().for_each(|shard| shard.flush(now));
     }
 
-    fn drain_shard(&mut self) {
-        let mut sent = Vec::new();
-        while let Some(output) = self.shard.poll() {
+    fn drain_shards(&mut self) {
+        (0..crate::SHARDS).for_each(|shard| self.drain_shard(shard));
+    }
+
+    fn drain_shard(&mut self, index: usize) {
+        let (mut sent, mut frames) = (Vec::new(), Vec::new());
+        let shard = match index {
+            0 => &mut self.shard,
+            _ => &mut self.others[index - 1],
+        };
+        while let Some(output) = shard.poll() {
             match output {
                 Output::Event(event) => self.events.push(event),
+                Output::Relay { link, block } => {
+                    let to = link.0 as usize;
+                    frames.extend(block.frames().map(|frame| (to, frame.to_vec())));
+                }
                 Output::Transmit(transmit) => {
                     let before = sent.len();
                     sent.extend(transmit.segments().map(|s| (transmit.path, s.to_vec())));
                     self.runs.push(sent.len() - before);
                 }
+            }
+        }
+        for (to, mut frame) in frames {
+            if self.rng.next_u32() % 100 < self.link_noise {
+                let at = self.rng.next_u32() as usize % frame.len();
+                frame[at] = self.rng.next_u32() as u8;
+            }
+            if self.rng.next_u32() % 100 >= self.link_loss {
+                self.count += 1;
+                let entry = (To::Link(index, to), None, frame);
+                self.flying.insert((self.now, self.count), entry);
             }
         }
         for (path, datagram) in sent {
@@ -335,12 +422,12 @@ impl World {
                 if let Some(at) = wire.carry(self.now, datagram.len() + 28) {
                     self.count += 1;
                     self.flying
-                        .insert((at, self.count), (Some(to), reverse, datagram));
+                        .insert((at, self.count), (To::Client(to), Some(reverse), datagram));
                 }
                 continue;
             }
             let loss = self.clients[to].loss;
-            self.fly(loss, Some(to), reverse, &datagram);
+            self.fly(loss, To::Client(to), Some(reverse), &datagram);
         }
     }
 

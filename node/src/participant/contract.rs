@@ -127,6 +127,16 @@ impl KeySpace {
         KeyAllocator(Arc::new(AtomicU64::new(self.first)))
     }
 
+    /// The part of a room that is on one shard: shards tell facts about it by this key.
+    pub fn room_on(room: RoomKey, shard: usize) -> RoomKey {
+        RoomKey(room.0 | shard as u64)
+    }
+
+    /// The shard that a key of [`Self::room_on`] names.
+    pub fn shard_of(room: RoomKey) -> usize {
+        (room.0 & 0xffff) as usize
+    }
+
     /// The number of the room a key was issued in.
     pub fn room_of(key: u64) -> u32 {
         (key >> Self::ROOM_SHIFT) as u32
@@ -168,7 +178,7 @@ impl WallClock {
 #[derive(Clone, Debug)]
 pub struct Environment {
     pub room: RoomKey,
-    /// Host candidates of the shard that carries the room.
+    /// Host candidates of the shard that carries the participant.
     pub candidates: Arc<[LocalCandidate]>,
     /// Of the certificate that shard's DTLS uses.
     pub fingerprint: Fingerprint,

@@ -198,15 +198,16 @@ pub enum RoomOutput {
         call: CallId,
         result: Result<RoomReply, RoomError>,
     },
-    Shard(media::Command),
+    Shard {
+        shard: usize,
+        command: media::Command,
+    },
     /// `id` and `created_at` are filled; delivery order is the order of these.
     Webhook(Box<proto::WebhookEvent>),
     /// A job wants a worker.
     LaunchJob(Box<JobRequest>),
     /// The room or its participant is gone, or the dispatch was deleted: end its jobs.
-    TerminateJob {
-        job_id: String,
-    },
+    TerminateJob { job_id: String },
     /// The room is over; its actor stops and its name is free.
     Ended,
 }

@@ -12,6 +12,7 @@ use protocol::token::Keys;
 
 use super::contract::JobRequest;
 use super::ice_servers::IceServer;
+pub use super::span::RelayIds;
 use crate::config::room::DEFAULT_CODECS;
 use crate::participant::contract::Kinds;
 use crate::participant::{
@@ -74,6 +75,8 @@ pub struct RoomsConfig {
     pub data_tracks: bool,
     /// `enable_participant_data_blob`
     pub data_blobs: bool,
+    /// `rtc.shard_participants`; 0 = a room stays on its shard.
+    pub shard_participants: u32,
     /// Told to clients in Join- and ReconnectResponse.
     pub ice_servers: Vec<IceServer>,
     /// `rtc.allow_tcp_fallback`: what failed over UDP is tried over TCP and TLS.
@@ -120,6 +123,7 @@ impl Default for RoomsConfig {
             max_data_encoding_chars: 32,
             data_tracks: true,
             data_blobs: false,
+            shard_participants: 0,
             ice_servers: Vec::new(),
             allow_tcp_fallback: true,
         }
@@ -174,7 +178,7 @@ impl MediaCore for ParticipantMedia {
 pub type MediaFactory =
     Arc<dyn Fn(ParticipantSettings, Environment) -> Box<dyn MediaCore> + Send + Sync>;
 
-/// What the connections of a room say about the shard that carries it.
+/// What connections say about the shard that carries them.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub candidates: Arc<[LocalCandidate]>,
@@ -184,11 +188,32 @@ pub struct Endpoint {
     pub ufrag_prefix: char,
 }
 
-pub type EndpointOf = Arc<dyn Fn(media::RoomKey) -> Endpoint + Send + Sync>;
+/// The shards of this node as rooms see them.
+pub trait Shards: Send + Sync {
+    fn count(&self) -> usize;
+    fn endpoint(&self, shard: usize) -> Endpoint;
+    /// Share of its core each shard used lately, in thousandths.
+    fn busy_permille(&self) -> Vec<u16>;
+}
 
-/// Takes commands to the shard a room lives on. Never blocks.
+/// A node of one shard.
+impl Shards for Endpoint {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn endpoint(&self, _shard: usize) -> Endpoint {
+        self.clone()
+    }
+
+    fn busy_permille(&self) -> Vec<u16> {
+        vec![0]
+    }
+}
+
+/// Takes commands to a shard. Never blocks.
 pub trait ShardSink: Send + Sync {
-    fn send(&self, room: media::RoomKey, command: media::Command);
+    fn send(&self, shard: usize, command: media::Command);
 }
 
 /// Takes webhook events for delivery. Never blocks.
@@ -205,7 +230,8 @@ pub trait JobSink: Send + Sync {
 /// What the cores need.
 pub struct Services {
     pub config: RoomsConfig,
-    pub endpoint: EndpointOf,
+    pub shards: Arc<dyn Shards>,
+    pub relay_ids: RelayIds,
     pub media: MediaFactory,
     /// Signs the tokens clients come back with.
     pub keys: Keys,
@@ -213,13 +239,14 @@ pub struct Services {
 
 impl Services {
     /// Services whose participants have real media cores.
-    pub fn new(config: RoomsConfig, endpoint: EndpointOf, keys: Keys) -> Self {
+    pub fn new(config: RoomsConfig, shards: Arc<dyn Shards>, keys: Keys) -> Self {
         let media: MediaFactory = Arc::new(|settings, environment| {
             Box::new(ParticipantMedia::new(settings, environment))
         });
         Self {
             config,
-            endpoint,
+            shards,
+            relay_ids: RelayIds::default(),
             media,
             keys,
         }

@@ -13,7 +13,6 @@ use super::ice_preference::IcePreference;
 use super::ice_servers::IceServer;
 use super::limits::{FALLBACK_FAILURES, FALLBACK_FAILURES_WITHIN, FALLBACK_REST, SHORT_CONNECTION};
 use crate::participant::MediaInput;
-use crate::participant::contract::KeySpace;
 
 /// Failures of one participant's connections.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,8 +94,7 @@ impl Room {
         if !member.failures.add(self.now, lived) {
             return member.failures.pending;
         }
-        let room = KeySpace::new(self.number, number).room;
-        let endpoint = (self.services.endpoint)(room);
+        let endpoint = self.services.shards.endpoint(self.span.shard(number));
         let mut candidates = endpoint.candidates.iter();
         let tcp = candidates.any(|one| one.protocol == Protocol::Tcp) && speaks_tcp(&member.client);
         let identity = member.identity();

@@ -50,10 +50,16 @@ impl Room {
         if let Some(older) = self.roster.of_identity(&attach.claims.identity) {
             self.fallback_wanted(older);
         }
-        let member = {
-            let number = self.roster.reserve().ok_or(AttachError::NodeFull)?;
-            self.new_member(number, attach)?
-        };
+        let number = self.roster.reserve().ok_or(AttachError::NodeFull)?;
+        let admitted = self.admit_as(number, attach);
+        if admitted.is_err() {
+            self.span.forget(number);
+        }
+        admitted
+    }
+
+    fn admit_as(&mut self, number: u16, attach: Attach) -> Result<u16, AttachError> {
+        let member = self.new_member(number, attach)?;
         let same = self.roster.of_identity(member.identity());
         let replaces = same.and_then(|number| self.roster.get(number));
         let max = self.facts.room.max_participants as usize;
@@ -213,7 +219,13 @@ impl Room {
 
     fn environment(&mut self, number: u16, identity: &str) -> Environment {
         let keys = KeySpace::new(self.number, number);
-        let endpoint = (self.services.endpoint)(keys.room);
+        let shards = &self.services.shards;
+        let full = match self.services.config.shard_participants {
+            0 => None,
+            full => Some(full as usize),
+        };
+        let shard = self.span.place(number, full, &shards.busy_permille());
+        let endpoint = shards.endpoint(shard);
         let candidates = match self.ice_preferences.get(self.now, identity) {
             Some(IcePreference::Tcp) => {
                 let all = endpoint.candidates.iter();

@@ -35,6 +35,7 @@ impl Room {
         let Some(mut member) = self.roster.remove(number) else {
             return;
         };
+        self.span.forget(number);
         member.info.set_state(State::Disconnected);
         member.info.set_disconnect_reason(reason);
         member.info.data_tracks.clear();

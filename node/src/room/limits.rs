@@ -80,3 +80,6 @@ pub(crate) const ICE_PREFERENCE_AGE_MAX: Duration = Duration::from_secs(300);
 pub(crate) const ICE_PREFERENCES_MAX: usize = 1_000;
 /// Longest `speaker_update` scenario.
 pub(crate) const SIMULATED_SPEECH_MAX: Duration = Duration::from_secs(60);
+/// Share of a core in thousandths from which a shard takes nobody new while others have room: above
+/// it bursts begin to queue.
+pub(crate) const SHARD_BUSY_PERMILLE: u16 = 600;

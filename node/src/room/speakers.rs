@@ -19,6 +19,8 @@ const SIMULATED_STEPS: u8 = 7;
 pub(super) struct Speakers {
     /// Loudness last told, in steps; silent participants are absent.
     told: BTreeMap<u16, u8>,
+    /// What each shard heard last.
+    heard: BTreeMap<usize, Vec<(TrackKey, f32)>>,
     /// Simulated speech and its end.
     simulated: BTreeMap<u16, Instant>,
 }
@@ -31,16 +33,19 @@ impl Speakers {
     pub(super) fn forget(&mut self, number: u16) {
         self.told.remove(&number);
         self.simulated.remove(&number);
+        for levels in self.heard.values_mut() {
+            levels.retain(|(track, _)| KeySpace::participant_of(track.0) != number);
+        }
     }
 
     /// Takes over what is heard now; returns what changed, as `(who, steps)`, loudest first.
-    fn hear(&mut self, levels: &[(TrackKey, f32)]) -> Vec<(u16, u8)> {
+    fn hear(&mut self) -> Vec<(u16, u8)> {
         let mut now: BTreeMap<u16, u8> = self
             .simulated
             .keys()
             .map(|number| (*number, SIMULATED_STEPS))
             .collect();
-        for (track, level) in levels {
+        for (track, level) in self.heard.values().flatten() {
             let steps = (level.clamp(0.0, 1.0) * STEPS).ceil() as u8;
             if steps > 0 {
                 let loudest = now.entry(KeySpace::participant_of(track.0)).or_insert(0);
@@ -61,8 +66,14 @@ impl Speakers {
 }
 
 impl Room {
-    pub(super) fn speakers_heard(&mut self, levels: &[(TrackKey, f32)]) {
-        let changes = self.speakers.hear(levels);
+    /// The levels of everybody one shard hears.
+    pub(super) fn speakers_heard(&mut self, shard: usize, levels: Vec<(TrackKey, f32)>) {
+        self.speakers.heard.insert(shard, levels);
+        self.tell_speakers();
+    }
+
+    fn tell_speakers(&mut self) {
+        let changes = self.speakers.hear();
         if changes.is_empty() {
             return;
         }
@@ -124,7 +135,7 @@ impl Room {
 
     pub(super) fn simulate_speech(&mut self, number: u16, speech: Duration) {
         self.speakers.simulated.insert(number, self.now + speech);
-        self.speakers_heard(&[]);
+        self.tell_speakers();
     }
 
     pub(super) fn speaker_timers(&mut self) {
@@ -132,7 +143,7 @@ impl Room {
         let before = self.speakers.simulated.len();
         self.speakers.simulated.retain(|_, until| *until > now);
         if self.speakers.simulated.len() != before {
-            self.speakers_heard(&[]);
+            self.tell_speakers();
         }
     }
 }

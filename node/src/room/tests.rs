@@ -141,7 +141,7 @@ impl House {
         });
         let services = Services {
             config: values,
-            endpoint: Arc::new(|_| Endpoint {
+            shards: Arc::new(Endpoint {
                 candidates: both_protocols(),
                 fingerprint: Fingerprint {
                     algorithm: "sha-256".into(),
@@ -149,6 +149,7 @@ impl House {
                 },
                 ufrag_prefix: 'a',
             }),
+            relay_ids: Default::default(),
             media,
             keys: Keys::new([(
                 "key".to_owned(),
@@ -197,7 +198,7 @@ impl House {
                 }
                 RoomOutput::Refused { error, .. } => self.refused.push(error),
                 RoomOutput::Reply { result, .. } => self.replies.push(result),
-                RoomOutput::Shard(_) => {}
+                RoomOutput::Shard { .. } => {}
                 RoomOutput::Webhook(event) => self.webhooks.push(*event),
                 RoomOutput::LaunchJob(request) => self.launched.push(request.job),
                 RoomOutput::TerminateJob { job_id } => self.terminated.push(job_id),

@@ -1,5 +1,5 @@
-//! From the configuration to the settings of each part, and the parts tied together: which room
-//! lives on which shard, who hears its webhooks, what is mounted on the HTTP server.
+//! From the configuration to the settings of each part, and the parts tied together: what rooms
+//! know of the shards, who hears their webhooks, what is mounted on the HTTP server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use media::transport::DtlsIdentity;
 use media::turn::credentials::Authority;
 use media::turn::peers::Network;
-use media::types::PlayoutDelay;
+use media::types::{Fingerprint, PlayoutDelay};
 use media::{ShardConfig, shard};
 use protocol::ids::NodeId;
 use protocol::proto;
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::config::server::Storage;
 use crate::net::gate::{Gate, Terms};
 use crate::net::http::{HttpSettings, Routes};
-use crate::room::environment::{Endpoint, EndpointOf, RoomsConfig, Services, ShardSink, Sinks};
+use crate::room::environment::{self, Endpoint, RoomsConfig, Services, ShardSink, Sinks};
 use crate::room::server_info;
 use crate::rooms::Rooms;
 use crate::shards::Shards;
@@ -73,16 +73,9 @@ pub fn node(
     authority: Authority,
 ) -> Result<Node, RunError> {
     let keys = keys(config);
-    let endpoint: EndpointOf = {
-        let (shards, fingerprint) = (Arc::clone(shards), identity.fingerprint().clone());
-        Arc::new(move |room| {
-            let (candidates, ufrag_prefix) = shards.endpoint(room);
-            Endpoint {
-                candidates,
-                fingerprint: fingerprint.clone(),
-                ufrag_prefix,
-            }
-        })
+    let described = Described {
+        shards: Arc::clone(shards),
+        fingerprint: identity.fingerprint().clone(),
     };
     let settings = rooms_config(config, node_id, shards, authority)?;
     let agents = Agents::start(agent::Settings {
@@ -98,7 +91,7 @@ pub fn node(
         webhooks: Arc::new(webhooks.clone()),
         jobs: Arc::new(agents.clone()),
     };
-    let services = Services::new(settings, endpoint, keys.clone());
+    let services = Services::new(settings, Arc::new(described), keys.clone());
     let capacity = Capacity::new(&config.limit);
     let full = Arc::clone(&capacity);
     let rooms = Rooms::start(Arc::new(services), sinks, Arc::new(move || full.is_full()));
@@ -141,8 +134,34 @@ fn webhook_settings(config: &Config, keys: &Keys) -> Result<webhook::Settings, R
 }
 
 impl ShardSink for Shards {
-    fn send(&self, room: media::RoomKey, command: media::Command) {
-        Shards::send(self, room, command);
+    fn send(&self, shard: usize, command: media::Command) {
+        Shards::send(self, shard, command);
+    }
+}
+
+/// The shards as rooms see them.
+struct Described {
+    shards: Arc<Shards>,
+    /// Of the certificate they share.
+    fingerprint: Fingerprint,
+}
+
+impl environment::Shards for Described {
+    fn count(&self) -> usize {
+        self.shards.count()
+    }
+
+    fn endpoint(&self, shard: usize) -> Endpoint {
+        let (candidates, ufrag_prefix) = self.shards.endpoint(shard);
+        Endpoint {
+            candidates,
+            fingerprint: self.fingerprint.clone(),
+            ufrag_prefix,
+        }
+    }
+
+    fn busy_permille(&self) -> Vec<u16> {
+        self.shards.busy_permille()
     }
 }
 
@@ -284,6 +303,7 @@ fn rooms_config(
         data_tracks: config.enable_data_tracks,
         data_blobs: config.enable_participant_data_blob,
         allow_tcp_fallback: config.rtc.allow_tcp_fallback.unwrap_or(true),
+        shard_participants: config.rtc.shard_participants,
         ice_servers: ice_servers::told_to_clients(config, shards, authority),
     })
 }

@@ -107,7 +107,7 @@ impl House {
             name: "house".to_owned(),
             ..RoomOptions::default()
         };
-        let services = Services::new(config, Arc::new(|_| endpoint()), Keys::new([]));
+        let services = Services::new(config, Arc::new(endpoint()), Keys::new([]));
         let room = Room::new(now, SystemTime::UNIX_EPOCH, 3, options, Arc::new(services));
         let mut house = House {
             room,

@@ -17,10 +17,13 @@ pub(crate) fn observe(output: &RoomOutput, now_ms: i64) {
             message: SessionMessage::Signal(signal),
             ..
         } => told(signal.message.as_ref()),
-        RoomOutput::Shard(media::Command::AddDownTrack { .. }) => subscribed("success", ""),
-        RoomOutput::Shard(media::Command::AddTransport { .. }) => {
-            counter!("livekit_peer_connection_state", "state" => "started").increment(1);
-        }
+        RoomOutput::Shard { command, .. } => match command {
+            media::Command::AddDownTrack { .. } => subscribed("success", ""),
+            media::Command::AddTransport { .. } => {
+                counter!("livekit_peer_connection_state", "state" => "started").increment(1);
+            }
+            _ => {}
+        },
         RoomOutput::Refused { .. } => operation("participant_join", "error", "refused"),
         _ => {}
     }

@@ -1,8 +1,9 @@
 //! What one worker counts by itself, and how it is published once a second. Nothing per packet
 //! touches the metric registry.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use media::ShardCounters;
 use metrics::{counter, gauge};
 
 use crate::net::tcp::TcpCounters;
@@ -17,6 +18,30 @@ pub fn thread_cpu() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
+/// How much of its core a thread used between two looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Busy {
+    at: Instant,
+    cpu: Duration,
+}
+
+impl Busy {
+    pub fn new(now: Instant) -> Busy {
+        Busy {
+            at: now,
+            cpu: Duration::ZERO,
+        }
+    }
+
+    /// In thousandths, since the last look; `cpu` = CPU time of the thread so far.
+    pub fn permille(&mut self, now: Instant, cpu: Duration) -> u16 {
+        let wall = now.saturating_duration_since(self.at).as_secs_f64();
+        let used = cpu.saturating_sub(self.cpu).as_secs_f64();
+        *self = Busy { at: now, cpu };
+        (used * 1_000.0 / wall.max(f64::EPSILON)).min(1_000.0) as u16
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Counters {
     worker: String,
@@ -25,6 +50,8 @@ pub struct Counters {
     pub output_budget_hit: u64,
     pub receive_errors: u64,
     pub handed_dropped: u64,
+    /// Blocks of relay frames a busy worker could not take.
+    pub relay_blocks_dropped: u64,
     /// Runs for a local address without a socket.
     pub no_socket: u64,
     pub events_lost: u64,
@@ -34,6 +61,7 @@ pub struct Counters {
     pub udp: Vec<UdpCounters>,
     pub tcp: TcpCounters,
     pub tcp_connections: usize,
+    pub shard: ShardCounters,
 }
 
 impl Counters {
@@ -57,6 +85,10 @@ impl Counters {
                 self.output_budget_hit,
             ),
             ("skein_worker_handed_dropped_total", self.handed_dropped),
+            (
+                "skein_worker_relay_blocks_dropped_total",
+                self.relay_blocks_dropped,
+            ),
             ("skein_worker_no_socket_total", self.no_socket),
             ("skein_worker_events_lost_total", self.events_lost),
             ("skein_worker_data_refused_total", self.data_refused),
@@ -75,6 +107,10 @@ impl Counters {
                 "skein_udp_dropped_refused_total",
                 sum(|udp| udp.dropped_refused),
             ),
+            ("skein_relay_frames_in_total", self.shard.relay_in),
+            ("skein_relay_packets_out_total", self.shard.relay_out),
+            ("skein_relay_refused_total", self.shard.relay_refused),
+            ("skein_relay_dropped_total", self.shard.relay_dropped),
             ("skein_tcp_accepted_total", self.tcp.accepted),
             ("skein_tcp_refused_total", self.tcp.refused),
             ("skein_tcp_bytes_in_total", self.tcp.bytes_in),

@@ -1,19 +1,21 @@
-//! What reaches a worker and what leaves it: orders in (must arrive), handed datagrams in (may be
-//! dropped), events out (facts; kept for a while when nobody takes them). Nobody is ever blocked.
+//! What reaches a worker and what leaves it: orders in (must arrive), handed datagrams and blocks
+//! of relay frames in (may be dropped), events out (facts; kept for a while when nobody takes
+//! them). Nobody is ever blocked.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use media::relay::Block;
 use media::types::{Path, Protocol};
 
 use crate::limits::{
     COMMANDS_WAITING_MAX, EVENT_DATA_BYTES_MAX, EVENTS_KEPT_DROPPABLE_MAX, EVENTS_KEPT_MAX,
-    HANDED_BATCHES_MAX,
+    HANDED_BATCHES_MAX, RELAY_BLOCKS_MAX,
 };
 use crate::net::tcp::Introduced;
 use crate::net::udp::UdpCounters;
@@ -102,8 +104,14 @@ impl Handed {
 struct Shared {
     orders: mpsc::Sender<Order>,
     handed: mpsc::SyncSender<Handed>,
+    /// Relay frames, and the number of the worker they come from.
+    relayed: mpsc::SyncSender<(usize, Block)>,
+    /// Blocks that come back empty.
+    spares: mpsc::SyncSender<Block>,
     waiting: AtomicUsize,
     lost: AtomicU64,
+    /// Share of its core the worker used in the last second, in thousandths.
+    busy_permille: AtomicU16,
     /// A wake-up is on its way: no need for another system call.
     woken: AtomicBool,
     waker: mio::Waker,
@@ -137,6 +145,34 @@ impl WorkerHandle {
         taken
     }
 
+    /// Gives a block of relay frames over. overflow: DROPS, and the block comes back; the shard
+    /// asks again for what it misses.
+    pub fn relay(&self, from: usize, block: Block) -> Result<(), Block> {
+        let refused = self.0.relayed.try_send((from, block)).err();
+        self.wake();
+        match refused {
+            None => Ok(()),
+            Some(mpsc::TrySendError::Full((_, block)))
+            | Some(mpsc::TrySendError::Disconnected((_, block))) => Err(block),
+        }
+    }
+
+    /// Gives back a block that was taken, to be filled again; nobody is woken for it.
+    pub fn give_back(&self, mut block: Block) {
+        block.clear();
+        // overflow: DROPS, there are spare blocks enough
+        let _ = self.0.spares.try_send(block);
+    }
+
+    /// Share of its core the worker used lately, in thousandths.
+    pub fn busy_permille(&self) -> u16 {
+        self.0.busy_permille.load(Ordering::Relaxed)
+    }
+
+    pub fn set_busy_permille(&self, busy: u16) {
+        self.0.busy_permille.store(busy, Ordering::Relaxed);
+    }
+
     pub fn lost_orders(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }
@@ -156,17 +192,24 @@ pub struct Inbox {
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
     handed: mpsc::Receiver<Handed>,
+    relayed: mpsc::Receiver<(usize, Block)>,
+    spares: mpsc::Receiver<Block>,
 }
 
 impl Inbox {
     pub fn new(poll: &mio::Poll, token: mio::Token) -> io::Result<(WorkerHandle, Inbox)> {
         let (order_sender, orders) = mpsc::channel();
         let (handed_sender, handed) = mpsc::sync_channel(HANDED_BATCHES_MAX);
+        let (relayed_sender, relayed) = mpsc::sync_channel(RELAY_BLOCKS_MAX);
+        let (spares_sender, spares) = mpsc::sync_channel(RELAY_BLOCKS_MAX);
         let shared = Arc::new(Shared {
             orders: order_sender,
             handed: handed_sender,
+            relayed: relayed_sender,
+            spares: spares_sender,
             waiting: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
+            busy_permille: AtomicU16::new(0),
             woken: AtomicBool::new(false),
             waker: mio::Waker::new(poll.registry(), token)?,
         });
@@ -174,6 +217,8 @@ impl Inbox {
             shared: Arc::clone(&shared),
             orders,
             handed,
+            relayed,
+            spares,
         };
         Ok((WorkerHandle(shared), inbox))
     }
@@ -191,6 +236,16 @@ impl Inbox {
 
     pub fn next_handed(&self) -> Option<Handed> {
         self.handed.try_recv().ok()
+    }
+
+    /// Relay frames and the number of the worker they come from.
+    pub fn next_block(&self) -> Option<(usize, Block)> {
+        self.relayed.try_recv().ok()
+    }
+
+    /// An empty block, used before if there is one.
+    pub fn spare_block(&self) -> Block {
+        self.spares.try_recv().unwrap_or_default()
     }
 
     pub fn has_orders(&self) -> bool {

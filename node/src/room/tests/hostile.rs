@@ -266,7 +266,7 @@ fn whoever_may_use_tcp_only_gets_something_where_there_is_no_tcp() {
     let only_udp = udp.clone();
     let services = Services {
         config: house.room.services.config.clone(),
-        endpoint: Arc::new(move |_| Endpoint {
+        shards: Arc::new(Endpoint {
             candidates: only_udp.clone(),
             fingerprint: Fingerprint {
                 algorithm: "sha-256".into(),
@@ -274,6 +274,7 @@ fn whoever_may_use_tcp_only_gets_something_where_there_is_no_tcp() {
             },
             ufrag_prefix: 'a',
         }),
+        relay_ids: Default::default(),
         media: house.room.services.media.clone(),
         keys: house.room.services.keys.clone(),
     };

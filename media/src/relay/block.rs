@@ -1,0 +1,97 @@
+//! Frames of one link laid end to end: what one turn of a shard has to say to another. A worker
+//! passes whole blocks on and gives them back empty, so that no packet costs an allocation.
+
+use crate::limits::{RELAY_BLOCK_BYTES, RELAY_FRAME_BYTES_MAX};
+
+/// Bytes before each frame: its length.
+const LENGTH_BYTES: usize = 2;
+
+/// See the file header.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// Empty until the first frame: most links never carry one.
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Block {
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    pub fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    /// The frames in the order they were written.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.get(..self.used).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (length, tail) = rest.split_first_chunk::<LENGTH_BYTES>()?;
+            let (frame, tail) = tail.split_at_checked(u16::from_be_bytes(*length).into())?;
+            rest = tail;
+            Some(frame)
+        })
+    }
+
+    /// Whether a frame of any size fits.
+    pub(crate) fn has_room(&self) -> bool {
+        self.used + LENGTH_BYTES + RELAY_FRAME_BYTES_MAX <= RELAY_BLOCK_BYTES
+    }
+
+    /// Adds what `write` lays into the buffer it is given and says the length of; false when that
+    /// did not fit, or nothing was written.
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        if self.bytes.is_empty() {
+            self.bytes.resize(RELAY_BLOCK_BYTES, 0);
+        }
+        let start = self.used + LENGTH_BYTES;
+        let Some(room) = self.bytes.get_mut(start..) else {
+            return false;
+        };
+        let end = room.len().min(RELAY_FRAME_BYTES_MAX);
+        let written = room.get_mut(..end).and_then(write);
+        let Some((len, short)) = written.and_then(|len| Some((len, u16::try_from(len).ok()?)))
+        else {
+            return false;
+        };
+        if let Some(length) = self.bytes.get_mut(self.used..start) {
+            length.copy_from_slice(&short.to_be_bytes());
+        }
+        self.used = start + len;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_as_they_went_in_until_the_block_is_full() {
+        let mut block = Block::default();
+        assert_eq!(block.frames().count(), 0);
+        let mut count = 0u8;
+        while block.push(|out| {
+            let frame = out.get_mut(..1_200)?;
+            frame.fill(count);
+            Some(1_200)
+        }) {
+            count += 1;
+        }
+        assert_eq!(usize::from(count), RELAY_BLOCK_BYTES / 1_202);
+        for (number, frame) in block.frames().enumerate() {
+            assert_eq!(frame, [number as u8; 1_200]);
+        }
+        assert_eq!(block.frames().count(), usize::from(count));
+        block.clear();
+        assert!(block.is_empty() && block.has_room());
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_written_leaves_no_trace() {
+        let mut block = Block::default();
+        assert!(!block.push(|_| None));
+        assert!(block.is_empty());
+    }
+}
