@@ -1,7 +1,12 @@
 //! How long a durable commit takes: the log alone, one node, four and five voters on this machine
 //! with a log file each. Prints figures; asserts nothing. Budgets: one node p50 0.3 ms, four voters
 //! on one machine p50 1 ms.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -74,7 +79,9 @@ async fn start(root: &Path, hub: &Hub, node: u64) -> Cluster {
     let identity = Identity { cluster: 1, node };
     let store = Store::create(disks, WalOptions::default(), identity, node.0).unwrap();
     let options = ClusterOptions::default();
-    let cluster = Cluster::start(options, store, hub.peers(node), node.0).await.unwrap();
+    let cluster = Cluster::start(options, store, hub.peers(node), node.0)
+        .await
+        .unwrap();
     hub.put(cluster.clone());
     cluster
 }
@@ -141,9 +148,15 @@ fn main() {
         return;
     }
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    println!("commands of {PAYLOAD_BYTES} bytes, durable on {}", root.path().display());
+    println!(
+        "commands of {PAYLOAD_BYTES} bytes, durable on {}",
+        root.path().display()
+    );
     log_alone(root.path());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         for count in [1, 4, 5] {
             voters(root.path(), count).await;

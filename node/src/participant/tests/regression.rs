@@ -102,11 +102,10 @@ fn a_subscription_follows_its_track_to_another_codec_if_the_client_decodes_it() 
     let first = cam.codecs.clone();
     let switched = |stage: &Stage| {
         let commands = stage.commands();
-        let to = commands.iter().rev().find_map(|command| match command {
+        commands.iter().rev().find_map(|command| match command {
             Command::SwitchDownTrack { track, .. } => Some(*track),
             _ => None,
-        });
-        to
+        })
     };
     // The room enables no H265, so this client was never asked whether it takes it.
     cam.codecs = vec![(media::TrackKey(79), Codec::H265)];
