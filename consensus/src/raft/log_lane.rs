@@ -63,7 +63,7 @@ impl LogWorker {
     fn note(&mut self, result: Result<(), WalError>) {
         if let Err(error) = result {
             tracing::error!(%error, "the log cannot be written");
-            self.failed.get_or_insert(error.to_string());
+            self.failed.get_or_insert_with(|| error.to_string());
         }
     }
 
