@@ -51,7 +51,10 @@ impl LayerRates {
     /// Everything up to these layers, bits per second; `None` while too little was seen.
     pub(crate) fn bps(&self, spatial: u8, temporal: u8) -> Option<u64> {
         if let Some(told) = &self.told {
-            return told.get(usize::from(temporal)).or(told.last()).copied();
+            return told
+                .get(usize::from(temporal))
+                .or_else(|| told.last())
+                .copied();
         }
         let rows = self.bps.iter().take(usize::from(spatial) + 1);
         let sum: f32 = rows
