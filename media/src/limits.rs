@@ -227,6 +227,8 @@ pub const MEDIA_TICK: Duration = Duration::from_millis(10);
 pub const MEDIA_TICK_IDLE: Duration = Duration::from_millis(100);
 /// Silence of a whole shard after which its ticks slow down.
 pub const MEDIA_IDLE_AFTER: Duration = Duration::from_secs(2);
+/// A timer that is due and stays due is served again after this.
+pub const TIMER_REST: Duration = Duration::from_millis(1);
 /// Media ticks between two transport-wide feedbacks to one publisher: 100 ms.
 pub const FEEDBACK_TICKS: u64 = 10;
 /// Media ticks between two reports to one peer: 1 s.

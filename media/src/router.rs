@@ -117,7 +117,7 @@ pub(crate) fn enqueue(
 
 /// Puts a transport on the list of those to serve, unless it is there or its pace lists it.
 pub(crate) fn list(slot: &mut TransportSlot, index: u32, ready: &mut VecDeque<u32>) {
-    let waits = slot.sender.paced && !slot.sender.is_due();
+    let waits = slot.sender.paced.is_some() && !slot.sender.is_due();
     if !slot.sender.listed && !waits {
         slot.sender.listed = true;
         ready.push_back(index);

@@ -10,6 +10,7 @@ mod allocate;
 mod arena;
 mod commands;
 mod config;
+mod due;
 mod feedback;
 mod ingest;
 mod paths;
@@ -39,6 +40,7 @@ use crate::ids::{DownTrackKey, LinkKey, TrackKey, TransportKey};
 use crate::relay::Block;
 use crate::relay::link::Relays;
 use crate::shard::arena::Arena;
+use crate::shard::due::Due;
 use crate::shard::slot::TransportSlot;
 use crate::shard::ticks::Ticker;
 use crate::slab::Slab;
@@ -119,7 +121,9 @@ pub struct Shard {
     /// Transports with packets to forward, in the order they got them.
     ready: VecDeque<u32>,
     /// Transports whose next packet waits for its pace.
-    paced: Vec<u32>,
+    paced: Due,
+    /// When the protocols of a transport want to be called: `TransportSlot::timer`, or earlier.
+    timers: Due,
     arena: Arena,
     /// Sealed or plain control datagrams: ICE, DTLS, SCTP, RTCP.
     control: VecDeque<(Path, Bytes)>,
@@ -153,7 +157,8 @@ impl Shard {
             rooms: Rooms::default(),
             relays: Relays::default(),
             ready: VecDeque::new(),
-            paced: Vec::new(),
+            paced: Due::default(),
+            timers: Due::default(),
             arena: Arena::new(),
             control: VecDeque::new(),
             handed: Bytes::new(),
@@ -219,7 +224,24 @@ impl Shard {
 
     /// When `handle(now, Input::Timeout)` is due; `None` = only input wakes the shard.
     pub fn deadline(&self) -> Option<Instant> {
-        self.ticker.deadline()
+        [
+            self.timers.next(),
+            self.paced.next(),
+            self.ticker.next_tick(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Transports with something to send now.
+    pub fn waiting(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// When the pace of a short path lets its next packet go.
+    pub fn pace_deadline(&self) -> Option<Instant> {
+        self.paced.next()
     }
 
     /// Figures of the whole shard.

@@ -2,7 +2,7 @@
 //! which down track when the subscriber talks about it.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bandwidth::pacer::Pacer;
 use crate::bandwidth::send_side::SendSide;
@@ -25,14 +25,14 @@ pub(crate) struct Pending {
 
 #[derive(Debug, Default)]
 pub(crate) struct Sender {
-    /// Audio: sent before everything else and never paced.
+    /// Audio: sent in the next turn and never paced.
     urgent: VecDeque<Pending>,
     repeats: VecDeque<Pending>,
     queue: VecDeque<Pending>,
     /// Listed among the transports that have something to send.
     pub(crate) listed: bool,
-    /// Listed among those that wait for their pace.
-    pub(crate) paced: bool,
+    /// Listed among those that wait for their pace, until then.
+    pub(crate) paced: Option<Instant>,
     pub(crate) pacer: Pacer,
     /// What is known of the path; begins with the first packet that can be reported on.
     pub(crate) path: Option<Box<SendSide>>,

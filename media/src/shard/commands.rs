@@ -160,7 +160,8 @@ impl Shard {
         self.transport_index.remove(&key);
         self.forget_addresses(index);
         self.ready.retain(|known| *known != index);
-        self.paced.retain(|known| *known != index);
+        self.paced.forget(index);
+        self.timers.forget(index);
         self.transports.remove(index);
         Some(())
     }

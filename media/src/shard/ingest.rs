@@ -77,12 +77,11 @@ impl Shard {
                 },
             });
         }
-        let deadline = slot.transport.deadline();
-        self.ticker.transport_due(deadline);
         if !slot.open && slot.transport.is_connected() {
             slot.open = true;
             self.retarget_transport(index);
         }
+        self.watch_timer(index);
     }
 
     fn receive_rtp(&mut self, now: Instant, index: u32, packet: &mut [u8], replayed: bool) {

@@ -93,39 +93,32 @@ impl Shard {
             return;
         }
         let due = epoch + Duration::from_micros(slot.sender.pacer.due_us());
-        self.ticker.pace_due(due);
-        if !slot.sender.paced {
-            slot.sender.paced = true;
-            self.paced.push(index);
+        if slot.sender.paced.is_none_or(|known| due < known) {
+            slot.sender.paced = Some(due);
+            self.paced.insert(due, index);
         }
     }
 
     /// Lists the transports whose next packet may leave now.
     pub(super) fn release_paced(&mut self, now: Instant) {
-        let Shard {
-            paced,
-            transports,
-            ready,
-            ticker,
-            epoch,
-            ..
-        } = self;
-        let Some(epoch) = *epoch else {
+        let Some(epoch) = self.epoch else {
             return;
         };
-        paced.retain(|index| {
-            let Some(slot) = transports.get_mut(*index) else {
-                return false;
+        while let Some((at, index)) = self.paced.take(now) {
+            let slot = self.transports.get_mut(index);
+            let Some(slot) = slot.filter(|slot| slot.sender.paced == Some(at)) else {
+                continue; // an earlier entry took its place
             };
+            // Audio may have spent some of its pace meanwhile.
             let due = epoch + Duration::from_micros(slot.sender.pacer.due_us());
             if due > now {
-                ticker.pace_due(due);
-                return true;
+                slot.sender.paced = Some(due);
+                self.paced.insert(due, index);
+                continue;
             }
-            slot.sender.paced = false;
-            list(slot, *index, ready);
-            false
-        });
+            slot.sender.paced = None;
+            list(slot, index, &mut self.ready);
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct TransportSlot {
     pub(crate) media_ssrc: u32,
     /// Media may flow: what is forwarded earlier is lost, so nothing starts before.
     pub(crate) open: bool,
+    /// When the shard looks at the timers of `transport` next, if it does.
+    pub(crate) timer: Option<Instant>,
     /// Addresses that lead here, some of them outdated; at most as many as ICE has pairs.
     pub(crate) paths: Vec<Path>,
     /// Local user name fragments that lead here: the current one, and the one before a restart.
@@ -51,6 +53,7 @@ impl TransportSlot {
             feedback_ssrc,
             media_ssrc: 0,
             open: false,
+            timer: None,
             paths: Vec::new(),
             ufrags: Vec::new(),
             tracks: Vec::new(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::event::Event;
 use crate::limits::{
     FEEDBACK_TICKS, MEDIA_IDLE_AFTER, MEDIA_TICK, MEDIA_TICK_IDLE, REPORT_TICKS, RTT_DEFAULT,
+    TIMER_REST,
 };
 use crate::rtcp::write;
 use crate::shard::Shard;
@@ -13,10 +14,7 @@ use crate::shard::Shard;
 /// When the shard wants to be woken.
 #[derive(Debug, Default)]
 pub(super) struct Ticker {
-    transports: Option<Instant>,
     next_tick: Option<Instant>,
-    /// The first packet that waits for its pace.
-    paced: Option<Instant>,
     last_media: Option<Instant>,
     /// Start of tick 0.
     origin: Option<Instant>,
@@ -25,21 +23,8 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.transports, self.next_tick, self.paced]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// A transport's timer may be due earlier now.
-    pub(super) fn transport_due(&mut self, deadline: Option<Instant>) {
-        self.transports = [self.transports, deadline].into_iter().flatten().min();
-    }
-
-    /// A packet's pace lets it go then.
-    pub(super) fn pace_due(&mut self, due: Instant) {
-        self.paced = Some(self.paced.map_or(due, |known| known.min(due)));
+    pub(super) fn next_tick(&self) -> Option<Instant> {
+        self.next_tick
     }
 
     /// There is something to tick for.
@@ -74,31 +59,41 @@ impl Ticker {
 
 impl Shard {
     pub(super) fn timeout(&mut self, now: Instant) {
-        if self.ticker.transports.is_some_and(|due| due <= now) {
-            self.transport_timers(now);
-        }
+        self.transport_timers(now);
         if self.ticker.next_tick.is_some_and(|due| due <= now) {
             self.tick(now);
         }
-        if self.ticker.paced.is_some_and(|due| due <= now) {
-            self.ticker.paced = None;
-            self.release_paced(now);
-        }
+        self.release_paced(now);
     }
 
     fn transport_timers(&mut self, now: Instant) {
-        self.ticker.transports = None;
-        for index in 0..self.transports.end() {
-            let Some(slot) = self.transports.get_mut(index) else {
-                continue;
+        while let Some((at, index)) = self.timers.take(now) {
+            let slot = self.transports.get_mut(index);
+            let Some(slot) = slot.filter(|slot| slot.timer == Some(at)) else {
+                continue; // it was called earlier
             };
-            match slot.transport.deadline() {
-                Some(due) if due <= now => {
-                    slot.transport.handle_timeout(now);
-                    self.drain_transport(index);
-                }
-                deadline => self.ticker.transport_due(deadline),
+            slot.timer = None;
+            if slot.transport.deadline().is_some_and(|due| due <= now) {
+                slot.transport.handle_timeout(now);
+                self.drain_transport(index);
             }
+            self.watch_timer(index);
+        }
+    }
+
+    /// Notes when a transport wants to be called; a wish that moved back is noticed in time.
+    pub(super) fn watch_timer(&mut self, index: u32) {
+        let (Some(slot), Some(now)) = (self.transports.get_mut(index), self.now) else {
+            return;
+        };
+        let Some(due) = slot.transport.deadline() else {
+            return;
+        };
+        // A timer that does not move on when it is served must not be served without end.
+        let due = if due > now { due } else { now + TIMER_REST };
+        if slot.timer.is_none_or(|known| due < known) {
+            slot.timer = Some(due);
+            self.timers.insert(due, index);
         }
     }
 
