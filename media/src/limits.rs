@@ -208,8 +208,14 @@ pub const KEY_FRAME_RETRY_MIN: Duration = Duration::from_millis(200);
 pub const KEY_FRAME_RETRY_MAX: Duration = Duration::from_millis(1_000);
 /// Packets that carry the MID extension until the subscriber has surely learned it.
 pub const MID_PACKETS: u64 = 100;
-/// Largest packet forwarded: an Ethernet frame's worth; larger ones are dropped and counted.
-pub const PACKET_BYTES_MAX: usize = 1_500;
+/// Largest datagram sent: what an Ethernet frame takes below IPv6 and UDP. Nothing is fragmented.
+pub const DATAGRAM_BYTES_MAX: usize = 1_452;
+/// Largest packet forwarded, in clear: a sealed one has 16 bytes more. Larger ones are dropped and
+/// counted.
+pub const PACKET_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - 16;
+/// Largest datagram that others follow in one run: the kernel refuses a whole run whose segments
+/// exceed the path's MTU, and tunnels have some hundred bytes less than Ethernet.
+pub const RUN_SEGMENT_BYTES_MAX: usize = 1_350;
 
 /// Runs of one subscriber before others have their turn: a key frame leaves in several turns.
 pub const TURN_RUNS_MAX: usize = 4;

@@ -12,6 +12,8 @@ pub struct ShardCounters {
     pub rtp_malformed: u64,
     /// Packets of SSRCs that nothing claimed in time.
     pub rtp_unknown: u64,
+    /// Larger than what can be sent on, before or after they were sealed.
+    pub rtp_too_large: u64,
     /// Duplicates, too old, or not what their codec says.
     pub rtp_dropped: u64,
     pub rtcp_in: u64,

@@ -2,7 +2,7 @@
 //! for segmentation offload. Reused for ever; nothing is allocated per packet.
 
 use crate::bandwidth::pacer::turn_packets_max;
-use crate::limits::{PACKET_BYTES_MAX, RUN_SEGMENTS_MAX};
+use crate::limits::{PACKET_BYTES_MAX, RUN_SEGMENT_BYTES_MAX, RUN_SEGMENTS_MAX};
 use crate::transport::SRTP_TAIL_BYTES;
 use crate::types::Path;
 
@@ -22,6 +22,7 @@ impl Run {
     fn takes(&self, path: &Path, len: usize, segments_max: usize) -> bool {
         self.path == *path
             && len <= self.segment_size
+            && self.segment_size <= RUN_SEGMENT_BYTES_MAX
             && self.len.is_multiple_of(self.segment_size)
             && self.len / self.segment_size < segments_max
     }
@@ -126,6 +127,15 @@ mod tests {
         assert_eq!(runs_of(&[100; 9]), [(800, 100), (100, 100)]);
         assert_eq!(runs_of(&[100, 100, 60, 60]), [(260, 100), (60, 60)]);
         assert_eq!(runs_of(&[60, 100]), [(60, 60), (100, 100)]);
+    }
+
+    #[test]
+    fn what_may_exceed_a_paths_mtu_is_sent_alone() {
+        let large = RUN_SEGMENT_BYTES_MAX + 1;
+        assert_eq!(
+            runs_of(&[large, large, 60, 60]),
+            [(large, large), (large, large), (120, 60)]
+        );
     }
 
     #[test]

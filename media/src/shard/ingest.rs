@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::event::Event;
+use crate::limits::PACKET_BYTES_MAX;
 use crate::relay::track::RelayCopy;
 use crate::router::{Ports, Routed, route};
 use crate::rtp::{HeaderExtensions, RtpHeader};
@@ -87,6 +88,10 @@ impl Shard {
     fn receive_rtp(&mut self, now: Instant, index: u32, packet: &mut [u8], replayed: bool) {
         self.counters.rtp_in += 1;
         self.ticker.media(now);
+        if packet.len() > PACKET_BYTES_MAX {
+            self.counters.rtp_too_large += 1;
+            return;
+        }
         let Some(header) = RtpHeader::parse(packet) else {
             self.counters.rtp_malformed += 1;
             return;

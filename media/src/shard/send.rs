@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::bandwidth::pacer::turn_packets_max;
 use crate::downstream::sender::{Pending, Sender};
 use crate::downstream::{Cached, DownTrack, Stamp};
-use crate::limits::{PACKET_BYTES_MAX, PADDING_BYTES_MAX};
+use crate::limits::{DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, PADDING_BYTES_MAX};
 use crate::router::list;
 use crate::rtp::writer::abs_send_time;
 use crate::shard::Shard;
@@ -68,6 +68,10 @@ impl Shard {
                 self.counters.forward_failed += 1;
                 continue;
             };
+            if sealed > DATAGRAM_BYTES_MAX {
+                self.counters.rtp_too_large += 1;
+                continue;
+            }
             self.arena.commit(path, sealed);
             slot.sender.sent(now_us, sealed, numbered);
             slot.stats.packets_out += 1;

@@ -7,13 +7,17 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use skein_media::command::Command;
 use skein_media::event::Event;
 use skein_media::ids::{DownTrackKey, TrackKey, TransportKey};
+use skein_media::limits::PACKET_BYTES_MAX;
+use skein_media::rtp::writer::Head;
 use skein_media::shard::Input;
 use skein_media::transport::stun::{Builder, Class, TransactionId, integrity_key};
 use skein_media::types::{LayerLimit, MediaKind, Path, Protocol};
 
-use crate::publisher::Video;
+use crate::publisher::{Video, packet};
 use crate::subscriber::Stream;
-use crate::world::{ROOM, World, config, credentials, send_section, server_address, video_section};
+use crate::world::{
+    MID, ROOM, World, config, credentials, send_section, server_address, video_section,
+};
 
 const TRACK: TrackKey = TrackKey(1);
 const SSRC: u32 = 7000;
@@ -106,6 +110,24 @@ fn authenticated_nonsense_harms_only_its_sender() {
     let before = world.clients[subscriber].of(SSRC).len();
     video.frames(&mut world, 30);
     assert!(world.clients[subscriber].of(SSRC).len() >= before + 85);
+}
+
+#[test]
+fn a_packet_too_large_for_a_datagram_is_dropped_and_counted() {
+    let (mut world, mut video, subscriber) = call(64);
+    video.frames(&mut world, 10);
+    let head = Head {
+        marker: false,
+        payload_type: 96,
+        sequence: 1,
+        timestamp: 0,
+        ssrc: video.layers[0].ssrc + 5,
+    };
+    let large = packet(&head, &[(MID, b"1")], &[0x10; PACKET_BYTES_MAX]);
+    world.send_rtp(video.client, &large);
+    video.frames(&mut world, 10);
+    Stream::of(&world, subscriber, SSRC).assert_decodable();
+    assert_eq!(world.shard.counters().rtp_too_large, 1);
 }
 
 #[test]
