@@ -65,15 +65,18 @@ impl Sender {
         self.urgent.len() + self.repeats.len() + self.queue.len()
     }
 
-    /// The next packet that may leave now.
-    pub(crate) fn next(&mut self) -> Option<Pending> {
-        if let Some(audio) = self.urgent.pop_front() {
+    /// The next packet that may leave now. Audio is the tail of a run: it is shorter than video,
+    /// and a run ends with its first shorter packet. `run_ends`: the run takes one more packet.
+    pub(crate) fn next(&mut self, run_ends: bool) -> Option<Pending> {
+        let audio_now = run_ends || !self.pacer.may_send();
+        if audio_now && let Some(audio) = self.urgent.pop_front() {
             return Some(audio);
         }
-        if !self.pacer.may_send() {
-            return None;
-        }
-        self.repeats.pop_front().or_else(|| self.queue.pop_front())
+        let video = match self.pacer.may_send() {
+            true => self.repeats.pop_front().or_else(|| self.queue.pop_front()),
+            false => None,
+        };
+        video.or_else(|| self.urgent.pop_front())
     }
 
     /// Brings the pace up to date before a turn.
@@ -183,5 +186,44 @@ impl Sender {
     pub(crate) fn measured_rtt(&mut self, rtt: Duration) {
         // Smoothed as in RFC 6298: one late report must not double every timer.
         self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sender(audio: usize, video: usize) -> Sender {
+        let mut sender = Sender::default();
+        for number in 0..audio + video {
+            sender.push(Pending {
+                down_track: 0,
+                layer: 0,
+                repeat: false,
+                urgent: number < audio,
+                sequence: number as u64,
+            });
+        }
+        sender
+    }
+
+    fn urgent(sender: &mut Sender, run_ends: bool) -> Option<bool> {
+        sender.next(run_ends).map(|pending| pending.urgent)
+    }
+
+    #[test]
+    fn audio_ends_the_run_that_video_begins() {
+        let mut sender = sender(1, 3);
+        sender.pacer.refill(1_000_000);
+        let order = [false, false, true, false].map(|run_ends| urgent(&mut sender, run_ends));
+        assert_eq!(order, [Some(false), Some(false), Some(true), Some(false)]);
+        assert_eq!(urgent(&mut sender, false), None);
+    }
+
+    #[test]
+    fn audio_does_not_wait_for_video_that_waits_for_its_pace() {
+        let mut sender = sender(2, 1);
+        let order = [(); 3].map(|()| urgent(&mut sender, false));
+        assert_eq!(order, [Some(true), Some(true), None]);
     }
 }

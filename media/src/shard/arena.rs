@@ -60,6 +60,15 @@ impl Arena {
         self.segments_max = segments_max.min(RUN_SEGMENTS_MAX);
     }
 
+    /// Whether the run under construction, or one that begins now, takes just one more packet.
+    pub(super) fn run_ends(&self) -> bool {
+        let packets = self
+            .runs
+            .last()
+            .map_or(0, |run| run.len.div_ceil(run.segment_size.max(1)));
+        packets % self.segments_max + 1 == self.segments_max
+    }
+
     /// Room for the next packet and its seal; `None` when the arena is full.
     pub(super) fn slot(&mut self) -> Option<&mut [u8]> {
         self.bytes.get_mut(self.used..self.used + SLOT_BYTES)

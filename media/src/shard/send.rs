@@ -43,8 +43,9 @@ impl Shard {
         slot.sender.set_pace(now_us);
         self.arena.limit_runs(slot.sender.pacer.run_packets_max());
         for _ in 0..turn_packets_max() {
+            let run_ends = self.arena.run_ends();
             let Some(out) = self.arena.slot() else { break };
-            let (written, repeat) = match slot.sender.next() {
+            let (written, repeat) = match slot.sender.next(run_ends) {
                 Some(pending) => {
                     let (tracks, downs) = (&self.tracks, &mut self.down_tracks);
                     let written = write(tracks, downs, &slot.sender, &stamp, &pending, out);
