@@ -18,12 +18,17 @@ pub const RECEIVE_SLOT_BYTES: usize = 64 << 10;
 /// starve commands and timers.
 pub const RECEIVE_CALLS_PER_TURN: usize = 4;
 
+/// Segmentation that the kernel refused is tried again after this: one refused run a minute costs
+/// nothing, a socket without runs costs two thirds of its capacity.
+pub const SEGMENTATION_REST: Duration = Duration::from_secs(60);
+
 /// Commands carried out per turn; joining a large room brings some hundreds.
 pub const COMMANDS_PER_TURN: usize = 256;
 /// Commands waiting at one worker. Only a worker that hangs gets here; more is lost and counted.
 pub const COMMANDS_WAITING_MAX: usize = 1 << 20;
-/// Outputs of a shard taken per turn: bounds how long a turn is deaf for new packets.
-pub const OUTPUTS_PER_TURN: usize = 16_384;
+/// Outputs of a shard taken per turn: bounds how long a turn is deaf for new packets and commands,
+/// some 20 ms. What is left has its turn after them.
+pub const OUTPUTS_PER_TURN: usize = 2_048;
 /// Events on their way from all shards to the rooms.
 pub const EVENTS_WAITING_MAX: usize = 16_384;
 /// Events a worker keeps when that queue is full; then the oldest are lost and counted.
@@ -73,6 +78,18 @@ pub const TCP_UNSENT_BYTES_MAX: usize = 256 << 10;
 pub const TCP_ACCEPTS_PER_TURN: usize = 32;
 /// Bytes read from one connection per turn.
 pub const TCP_READ_BYTES_PER_TURN: usize = 64 << 10;
+
+/// A packet waits in a socket for less than this; an older stamp is of a clock that was set.
+pub const ARRIVAL_AGE_MAX: Duration = Duration::from_millis(500);
+
+/// Wait for more packets before subscribers are served, for each of them: a dozen times what a send
+/// costs, so that a core that waits has little to do, and nobody waits much longer than the last in
+/// line would.
+pub const GATHER_PER_SUBSCRIBER: Duration = Duration::from_micros(66);
+/// Longest such wait: far below the jitter of any network.
+pub const GATHER_MAX: Duration = Duration::from_millis(5);
+/// A shorter wait is not worth its timer.
+pub const GATHER_MIN: Duration = Duration::from_micros(400);
 
 /// Longest wait of a worker without a deadline; shutdown does not depend on it.
 pub const WORKER_WAIT_MAX: Duration = Duration::from_millis(500);

@@ -3,6 +3,8 @@
 
 mod allowances;
 pub mod counters;
+mod gather;
+mod intake;
 pub mod lanes;
 pub mod steering;
 
@@ -10,25 +12,24 @@ pub mod steering;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use media::transport::stun;
 use media::types::{Path, Protocol};
 use media::{Input, LinkKey, Output, Shard};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::limits::{
-    COMMANDS_PER_TURN, COUNTERS_INTERVAL, HANDED_BATCHES_PER_TURN, LOCAL_ADDRESSES_MAX,
-    OUTPUTS_PER_TURN, RECEIVE_CALLS_PER_TURN, RELAY_BLOCKS_PER_TURN, WORKER_WAIT_MAX,
+    COMMANDS_PER_TURN, COUNTERS_INTERVAL, LOCAL_ADDRESSES_MAX, OUTPUTS_PER_TURN,
+    RELAY_BLOCKS_PER_TURN, WORKER_WAIT_MAX,
 };
-use crate::net::tcp::{Incoming, TcpSide};
+use crate::net::tcp::TcpSide;
 use crate::net::udp::{ReceiveSlots, UdpPort};
 
 use allowances::Allowances;
 use counters::{Busy, Counters};
+use gather::Gather;
 use lanes::{EventLane, EventSender, Handed, Inbox, Measured, Order, WorkerHandle};
-use steering::{Owner, Steering};
+use steering::Steering;
 
 const WAKE: Token = Token(0);
 const FIRST_UDP: usize = 1;
@@ -63,6 +64,7 @@ pub struct Worker {
     handed: Vec<Handed>,
     events: EventLane,
     allowances: Allowances,
+    gather: Gather,
     counters: Counters,
     busy: Busy,
     next_report: Instant,
@@ -109,6 +111,7 @@ impl Worker {
                 .collect(),
             events: EventLane::new(parts.events),
             allowances: Allowances::default(),
+            gather: Gather::default(),
             counters: Counters::new(parts.index),
             busy: Busy::new(now),
             next_report: now + COUNTERS_INTERVAL,
@@ -188,7 +191,8 @@ impl Worker {
         let running = self.carry_out_orders(now);
         // First, as it says whose are the datagrams that wait.
         self.take_handed(now);
-        self.receive(now);
+        let first = self.receive(now);
+        let now = self.gather_more(now, first);
         self.receive_tcp(now);
         self.hand_over();
         self.take_relayed(now);
@@ -200,6 +204,7 @@ impl Worker {
             self.shard.handle(now, Input::Timeout);
         }
         self.shard.flush(now);
+        self.gather.served(self.shard.waiting());
         self.drain(now);
         self.events.flush();
         if now >= self.next_report {
@@ -233,81 +238,6 @@ impl Worker {
         true
     }
 
-    fn receive(&mut self, now: Instant) {
-        let Self {
-            udp,
-            slots,
-            steering,
-            shard,
-            handed,
-            counters,
-            ..
-        } = self;
-        for Port { port, unread } in udp.iter_mut().filter(|port| port.unread) {
-            let local = port.local();
-            for _ in 0..RECEIVE_CALLS_PER_TURN {
-                let Ok(filled) = port.receive(slots) else {
-                    // It concerns one earlier datagram (ICMP): the next call goes on. A socket
-                    // that only errs waits for the next poll.
-                    counters.receive_errors += 1;
-                    *unread = false;
-                    continue;
-                };
-                *unread = filled > 0;
-                if filled == 0 {
-                    break;
-                }
-                for (remote, datagram) in slots.datagrams(filled) {
-                    let path = Path {
-                        protocol: Protocol::Udp,
-                        local,
-                        remote,
-                    };
-                    match steering.owner(now, remote, datagram, || shard.knows(&path)) {
-                        Owner::Here => {
-                            let proves = steering.is_shared() && is_check(datagram);
-                            let payload = datagram;
-                            shard.handle(now, Input::Datagram { path, payload });
-                            if proves && shard.knows(&path) {
-                                steering.proved_here(remote);
-                            }
-                        }
-                        Owner::Shard(other) => {
-                            if let Some(batch) = handed.get_mut(other) {
-                                batch.push(local, remote, datagram);
-                            }
-                        }
-                        Owner::Reflect(transaction) => reflect(port, remote, transaction),
-                    }
-                }
-            }
-        }
-    }
-
-    fn take_handed(&mut self, now: Instant) {
-        for _ in 0..HANDED_BATCHES_PER_TURN {
-            let Some(batch) = self.inbox.next_handed() else {
-                return;
-            };
-            let from = batch.from();
-            for remote in batch.proved() {
-                self.steering.proved(now, *remote, from);
-            }
-            let (shard, back) = (&mut self.shard, self.handed.get_mut(from));
-            let mut proved = Vec::new();
-            batch.each(|path, payload| {
-                let proves = is_check(payload);
-                shard.handle(now, Input::Datagram { path, payload });
-                if proves && shard.knows(&path) {
-                    proved.push(path.remote);
-                }
-            });
-            if let Some(back) = back {
-                proved.into_iter().for_each(|remote| back.prove(remote));
-            }
-        }
-    }
-
     /// Frames of the other workers' shards; each is a link of its worker's number.
     fn take_relayed(&mut self, now: Instant) {
         self.more_relayed = false;
@@ -324,39 +254,6 @@ impl Worker {
             }
         }
         self.more_relayed = true;
-    }
-
-    fn receive_tcp(&mut self, now: Instant) {
-        if !self.tcp.has_work() {
-            return;
-        }
-        let Self {
-            tcp, shard, peers, ..
-        } = self;
-        tcp.turn(now, &mut |incoming| match incoming {
-            Incoming::Frame { path, payload } => {
-                shard.handle(now, Input::Datagram { path, payload });
-                shard.knows(&path)
-            }
-            Incoming::Foreign { shard, connection } => {
-                if let Some(peer) = peers.get(shard) {
-                    peer.order(Order::Adopt(Box::new(connection)));
-                }
-                false
-            }
-        });
-    }
-
-    fn hand_over(&mut self) {
-        for (batch, peer) in self.handed.iter_mut().zip(&self.peers) {
-            if batch.is_empty() {
-                continue;
-            }
-            let batch = std::mem::replace(batch, Handed::new(self.index));
-            if !peer.hand(batch) {
-                self.counters.handed_dropped += 1;
-            }
-        }
     }
 
     fn drain(&mut self, now: Instant) {
@@ -410,6 +307,11 @@ impl Worker {
     }
 
     fn report(&mut self, now: Instant) {
+        for Port { port, unread } in &mut self.udp {
+            port.tend(now);
+            // An error may have ended a receive call before the last datagram.
+            *unread = true;
+        }
         self.counters.udp = self.udp.iter().map(|port| port.port.counters).collect();
         self.counters.tcp = self.tcp.counters;
         self.counters.shard = self.shard.counters();
@@ -423,16 +325,4 @@ impl Worker {
         }
         self.counters.publish();
     }
-}
-
-/// Whether this may be a connectivity check, which proves an address if the shard takes it.
-fn is_check(datagram: &[u8]) -> bool {
-    datagram.first() == Some(&0)
-}
-
-/// Tells a client that asked without credentials which address we see.
-fn reflect(port: &mut UdpPort, remote: SocketAddr, transaction: stun::TransactionId) {
-    let answer = stun::Builder::new(stun::Class::Success, transaction);
-    let answer = answer.xor_mapped_address(remote).finish_plain();
-    port.send(remote, &answer, answer.len());
 }

@@ -16,7 +16,7 @@ use media::types::{Path, Protocol};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use crate::limits::{COUNTERS_INTERVAL, RECEIVE_CALLS_PER_TURN, WORKER_WAIT_MAX};
-use crate::net::udp::{self, ReceiveSlots, UdpPort};
+use crate::net::udp::{self, Arrival, ReceiveSlots, UdpPort};
 
 use streams::{Happened, Security, Streams};
 
@@ -205,7 +205,13 @@ impl Turner {
                 let filled = port.receive(&mut self.slots).unwrap_or(0);
                 *unread = filled > 0;
                 let bound = port.local();
-                for (remote, to, payload) in self.slots.arrivals(filled) {
+                for arrival in self.slots.arrivals(filled) {
+                    let Arrival {
+                        remote,
+                        to,
+                        payload,
+                        ..
+                    } = arrival;
                     let path = Path {
                         protocol: Protocol::Udp,
                         local: SocketAddr::new(to.unwrap_or_else(|| bound.ip()), bound.port()),

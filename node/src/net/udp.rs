@@ -3,12 +3,13 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limits::{RECEIVE_SLOT_BYTES, SOCKET_BUFFER_BYTES};
+use crate::limits::{RECEIVE_SLOT_BYTES, SEGMENTATION_REST, SOCKET_BUFFER_BYTES};
 
 /// Figures of a socket since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct UdpPort {
     socket: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
+    /// When segmentation is tried again after the kernel refused it.
+    segments_again: Option<Instant>,
     pub counters: UdpCounters,
 }
 
@@ -76,8 +79,27 @@ impl UdpPort {
             socket: UdpSocket::from_std(socket),
             state,
             local,
+            segments_again: None,
             counters: UdpCounters::default(),
         })
+    }
+
+    /// Called now and then. The kernel refuses segmentation of a run that a path's MTU or a device
+    /// has no room for; quinn-udp then never tries again, which one such path must not cause.
+    pub fn tend(&mut self, now: Instant) {
+        if self.state.max_gso_segments() > 1 {
+            return;
+        }
+        match self.segments_again {
+            None => self.segments_again = Some(now + SEGMENTATION_REST),
+            Some(at) if at > now => {}
+            Some(_) => {
+                self.segments_again = None;
+                if let Ok(state) = UdpSocketState::new(UdpSockRef::from(&self.socket)) {
+                    self.state = state;
+                }
+            }
+        }
     }
 
     /// For registration with a poll.
@@ -109,7 +131,7 @@ impl UdpPort {
     }
 
     /// Sends a run of datagrams of `segment_size` bytes (the last may be shorter). Segmented by
-    /// the kernel where it can; quinn-udp stops trying once the kernel refused.
+    /// the kernel where it can.
     pub fn send(&mut self, to: SocketAddr, payload: &[u8], segment_size: usize) {
         self.send_as(None, to, payload, segment_size);
     }
@@ -190,14 +212,11 @@ impl ReceiveSlots {
     /// The datagrams of the first `filled` slots with their senders.
     pub fn datagrams(&mut self, filled: usize) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
         self.arrivals(filled)
-            .map(|(from, _, datagram)| (from, datagram))
+            .map(|arrival| (arrival.remote, arrival.payload))
     }
 
-    /// The same with the address they were sent to, where the kernel tells.
-    pub fn arrivals(
-        &mut self,
-        filled: usize,
-    ) -> impl Iterator<Item = (SocketAddr, Option<IpAddr>, &mut [u8])> {
+    /// The same with everything the kernel tells of them.
+    pub fn arrivals(&mut self, filled: usize) -> impl Iterator<Item = Arrival<'_>> {
         let slots = self.bytes.chunks_mut(RECEIVE_SLOT_BYTES);
         slots
             .zip(self.meta.iter())
@@ -205,10 +224,25 @@ impl ReceiveSlots {
             .flat_map(|(slot, meta)| {
                 let run = slot.get_mut(..meta.len).unwrap_or_default();
                 let stride = meta.stride.max(1);
-                run.chunks_mut(stride)
-                    .map(|datagram| (meta.addr, meta.dst_ip, datagram))
+                run.chunks_mut(stride).map(|payload| Arrival {
+                    remote: meta.addr,
+                    to: meta.dst_ip,
+                    stamp: meta.timestamp,
+                    payload,
+                })
             })
     }
+}
+
+/// One received datagram.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    pub remote: SocketAddr,
+    /// The address it was sent to, where the kernel tells.
+    pub to: Option<IpAddr>,
+    /// When the kernel took it, since the Unix epoch.
+    pub stamp: Option<Duration>,
+    pub payload: &'a mut [u8],
 }
 
 impl Default for ReceiveSlots {

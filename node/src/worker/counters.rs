@@ -48,6 +48,10 @@ pub struct Counters {
     pub commands: u64,
     pub command_budget_hit: u64,
     pub output_budget_hit: u64,
+    pub receive_budget_hit: u64,
+    pub handed_budget_hit: u64,
+    /// Turns that waited for more packets.
+    pub gathers: u64,
     pub receive_errors: u64,
     pub handed_dropped: u64,
     /// Blocks of relay frames a busy worker could not take.
@@ -84,6 +88,15 @@ impl Counters {
                 "skein_worker_output_budget_hit_total",
                 self.output_budget_hit,
             ),
+            (
+                "skein_worker_receive_budget_hit_total",
+                self.receive_budget_hit,
+            ),
+            (
+                "skein_worker_handed_budget_hit_total",
+                self.handed_budget_hit,
+            ),
+            ("skein_worker_gathers_total", self.gathers),
             ("skein_worker_handed_dropped_total", self.handed_dropped),
             (
                 "skein_worker_relay_blocks_dropped_total",
@@ -117,12 +130,32 @@ impl Counters {
             ("skein_tcp_bytes_out_total", self.tcp.bytes_out),
             ("skein_tcp_frames_dropped_total", self.tcp.frames_dropped),
         ];
-        for (name, value) in figures {
+        for (name, value) in figures.into_iter().chain(self.of_shard()) {
             counter!(name, "worker" => self.worker.clone()).absolute(value);
         }
         gauge!("skein_worker_cpu_seconds", "worker" => self.worker.clone())
             .set(thread_cpu().as_secs_f64());
         gauge!("skein_tcp_connections", "worker" => self.worker.clone())
             .set(self.tcp_connections as f64);
+    }
+
+    fn of_shard(&self) -> [(&'static str, u64); 14] {
+        let shard = &self.shard;
+        [
+            ("skein_shard_datagrams_in_total", shard.datagrams_in),
+            ("skein_shard_unknown_path_total", shard.unknown_path),
+            ("skein_shard_refused_total", shard.refused),
+            ("skein_shard_rtp_in_total", shard.rtp_in),
+            ("skein_shard_rtp_malformed_total", shard.rtp_malformed),
+            ("skein_shard_rtp_unknown_total", shard.rtp_unknown),
+            ("skein_shard_rtp_too_large_total", shard.rtp_too_large),
+            ("skein_shard_rtp_dropped_total", shard.rtp_dropped),
+            ("skein_shard_rtcp_in_total", shard.rtcp_in),
+            ("skein_shard_rtp_out_total", shard.rtp_out),
+            ("skein_shard_runs_out_total", shard.runs_out),
+            ("skein_shard_forward_failed_total", shard.forward_failed),
+            ("skein_shard_retransmitted_total", shard.retransmitted),
+            ("skein_shard_commands_ignored_total", shard.commands_ignored),
+        ]
     }
 }
