@@ -9,6 +9,7 @@ use skein_media::relay::frame::RelayId;
 use skein_media::types::{PayloadType, TrackConfig};
 
 /// Clients are dealt out in the order of their keys.
+#[allow(clippy::modulo_one)] // the bench that includes this has one shard
 pub(crate) fn shard_of(transport: u64) -> usize {
     transport as usize % crate::SHARDS
 }
