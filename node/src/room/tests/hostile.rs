@@ -267,7 +267,7 @@ fn whoever_may_use_tcp_only_gets_something_where_there_is_no_tcp() {
     let services = Services {
         config: house.room.services.config.clone(),
         shards: Arc::new(Endpoint {
-            candidates: only_udp.clone(),
+            candidates: only_udp,
             fingerprint: Fingerprint {
                 algorithm: "sha-256".into(),
                 digest: vec![0; 32],
