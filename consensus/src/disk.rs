@@ -89,6 +89,8 @@ pub enum DiskError {
     Full { name: String },
     #[error("no file {name}")]
     Missing { name: String },
+    #[error("{name} is in use by another process")]
+    InUse { name: String },
     #[error("cannot {operation} {name}: {source}")]
     Io {
         operation: &'static str,
@@ -98,6 +100,12 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// The medium could not give back what it holds, as opposed to the system lacking something.
+    pub fn is_medium(&self) -> bool {
+        let code = rustix::io::Errno::IO.raw_os_error();
+        matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(code))
+    }
+
     fn new(operation: &'static str, name: &str, source: io::Error) -> Self {
         let name = name.to_string();
         match source.kind() {

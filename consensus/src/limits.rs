@@ -15,6 +15,8 @@ pub const WAL_SMALL_BYTES_MAX: usize = 256;
 
 /// Open file handles a disk keeps; segments and snapshots of one node are a handful.
 pub const DISK_OPEN_FILES_MAX: usize = 64;
+/// How often a segment is read before an input/output error counts as damage of the medium.
+pub const DISK_READ_TRIES: usize = 3;
 
 const _: () = assert!(WAL_RECORD_BYTES_MAX * 4 <= WAL_SEGMENT_BYTES as usize);
 const _: () = assert!(WAL_BATCH_BYTES_MAX >= WAL_RECORD_BYTES_MAX);

@@ -15,7 +15,7 @@ pub use replay::Mark;
 
 use self::record::{Header, Kind};
 use self::replay::{Position, Replay};
-use self::segment::SegmentHeader;
+use self::segment::{BLOCK_BYTES, SegmentHeader};
 use crate::disk::{Disk, DiskError};
 use crate::limits::{
     WAL_BATCH_BYTES_MAX, WAL_RECORD_BYTES_MAX, WAL_SEGMENT_BYTES, WAL_SEGMENTS_MAX,
@@ -23,7 +23,8 @@ use crate::limits::{
 };
 
 /// Room for the records every segment begins with.
-const PREAMBLE_BYTES: usize = 4 * (record::HEADER_BYTES + WAL_SMALL_BYTES_MAX);
+const PREAMBLE_BYTES: usize =
+    (4 * (record::HEADER_BYTES + WAL_SMALL_BYTES_MAX)).next_multiple_of(BLOCK_BYTES);
 
 /// Sizes; the defaults are those of production.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,13 @@ pub enum WalError {
     Corrupt(#[from] Corruption),
     #[error("a record of {bytes} bytes; at most {max} fit")]
     TooLarge { bytes: usize, max: usize },
+    /// Written by a newer program: nothing is damaged, run that one.
+    #[error("{file} holds {what} {found}, which this program does not know")]
+    TooNew {
+        file: String,
+        what: &'static str,
+        found: u32,
+    },
     #[error("the caller broke a rule of the log: {0}")]
     Misuse(&'static str),
     #[error("the log stopped at an earlier error and must be opened again")]
@@ -250,11 +258,10 @@ impl<D: Disk> Wal<D> {
             return Err(WalError::TooLarge { bytes, max });
         }
         let size = record::size(payload.len());
-        let full = (self.tail + self.pending.len() + size) as u64 > self.options.segment_bytes;
-        if full || self.pending.len() + size > WAL_BATCH_BYTES_MAX {
+        if !self.fits(size) || self.pending.len() + size > WAL_BATCH_BYTES_MAX {
             self.flush()?;
         }
-        if (self.tail + self.pending.len() + size) as u64 > self.options.segment_bytes {
+        if !self.fits(size) {
             self.guarded(Self::rotate)?;
         }
         let header = Header {
@@ -280,9 +287,18 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
+    /// Whether the segment has room for a record of this size behind what is pending.
+    fn fits(&self, size: usize) -> bool {
+        let end = (self.tail + self.pending.len() + size).next_multiple_of(BLOCK_BYTES);
+        end as u64 <= self.options.segment_bytes
+    }
+
     fn write_batch(&mut self) -> Result<(), WalError> {
         let salt = self.header.salt();
         record::close_batch(&mut self.pending, self.pending_last, salt);
+        // Whole blocks: the next batch must not be written into one that holds this one.
+        let padded = self.pending.len().next_multiple_of(BLOCK_BYTES);
+        self.pending.resize(padded, 0);
         let name = file_name(self.header.number);
         self.disk.write(&name, self.tail as u64, &self.pending)?;
         self.disk.sync(&name)?;
@@ -306,11 +322,7 @@ impl<D: Disk> Wal<D> {
         };
         self.tail = begin_segment(&mut self.disk, self.options, header, &self.replay)?;
         if predecessor.number > 0 {
-            let mark = segment::encode_slot(predecessor.salt(), header.number);
-            let name = file_name(predecessor.number);
-            let offset = segment::SUCCESSOR_OFFSET as u64;
-            self.disk.write(&name, offset, &mark)?;
-            self.disk.sync(&name)?;
+            mark_successor(&mut self.disk, predecessor)?;
         }
         self.header = header;
         self.batch += 1;
@@ -334,6 +346,14 @@ impl<D: Disk> Wal<D> {
         self.stopped = result.is_err();
         result
     }
+}
+
+/// Tells a segment that another follows it, so that the loss of that one is noticed.
+fn mark_successor<D: Disk>(disk: &mut D, header: SegmentHeader) -> Result<(), WalError> {
+    let mark = segment::encode_slot(header.salt(), header.number + 1);
+    let name = file_name(header.number);
+    disk.write(&name, segment::SUCCESSOR_OFFSET as u64, &mark)?;
+    Ok(disk.sync(&name)?)
 }
 
 /// Writes a segment with its first batch (what a recovery must know if all older segments are
@@ -370,6 +390,7 @@ fn begin_segment<D: Disk>(
     let last = out.len();
     record::push(&mut out, salt, base, &[]);
     record::close_batch(&mut out, last, salt);
+    out.resize(out.len().next_multiple_of(BLOCK_BYTES), 0);
     let temporary = temporary_name(header.number);
     disk.create(&temporary, options.segment_bytes)?;
     disk.write(&temporary, 0, &out)?;
@@ -387,5 +408,7 @@ fn temporary_name(number: u64) -> String {
     format!("log-{number:016x}.new")
 }
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod tests;

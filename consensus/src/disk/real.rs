@@ -1,11 +1,14 @@
-//! A directory of the file system. Synced with fdatasync; space is reserved by writing zeros, so
-//! that a later flush changes no metadata.
+//! A directory of the file system, locked against other processes. Synced with fdatasync; space is
+//! reserved by writing zeros, so that a later flush changes no metadata.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::Errno;
 
 use super::{Disk, DiskError};
 use crate::limits::DISK_OPEN_FILES_MAX;
@@ -16,23 +19,27 @@ const ZEROS_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
+    /// Holds the lock for as long as the disk lives.
     directory: File,
     open: BTreeMap<String, File>,
 }
 
 impl RealDisk {
-    /// Opens `root`, creating it (and making its name durable) if it does not exist.
+    /// Opens `root` for this process alone, creating it and the directories above it. All their
+    /// names are durable when it returns.
     pub fn open(root: &Path) -> Result<Self, DiskError> {
         let name = root.display().to_string();
-        if !root.is_dir() {
-            fs::create_dir_all(root).map_err(|e| DiskError::new("create", &name, e))?;
-            if let Some(parent) = root.parent().filter(|p| !p.as_os_str().is_empty()) {
-                File::open(parent)
-                    .and_then(|d| d.sync_all())
-                    .map_err(|e| DiskError::new("sync", &name, e))?;
-            }
+        fs::create_dir_all(root).map_err(|e| DiskError::new("create", &name, e))?;
+        // At every open: the process that created them may have died before it synced them.
+        for parent in root.ancestors().skip(1) {
+            sync_parent(parent).map_err(|e| DiskError::new("sync", &name, e))?;
         }
         let directory = File::open(root).map_err(|e| DiskError::new("open", &name, e))?;
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(DiskError::InUse { name }),
+            Err(e) => return Err(DiskError::new("lock", &name, e.into())),
+        }
         Ok(Self {
             root: root.to_path_buf(),
             directory,
@@ -62,11 +69,32 @@ impl RealDisk {
     }
 }
 
+fn sync_parent(parent: &Path) -> io::Result<()> {
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    match File::open(parent).and_then(|directory| directory.sync_all()) {
+        // Not ours, or of a file system that is not written to: nothing of it can be new.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
     // Reserves first, so that a full disk is told before anything is written; file systems that
     // cannot reserve find out while writing.
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         Err(e) => return Err(e.into()),
     }
     let zeros = vec![0; ZEROS_BYTES];
@@ -154,5 +182,30 @@ impl Disk for RealDisk {
         self.directory
             .sync_all()
             .map_err(|e| DiskError::new("sync", ".", e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_directory_belongs_to_one_disk_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let first = RealDisk::open(root.path()).unwrap();
+        let second = RealDisk::open(root.path());
+        assert!(matches!(second, Err(DiskError::InUse { .. })), "{second:?}");
+        drop(first);
+        assert!(RealDisk::open(root.path()).is_ok());
+    }
+
+    #[test]
+    fn a_directory_deep_in_others_that_do_not_exist_is_created() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("lib/skein/n7/raft");
+        RealDisk::open(&path).unwrap().create("file", 10).unwrap();
+        assert_eq!(RealDisk::open(&path).unwrap().list().unwrap(), ["file"]);
     }
 }

@@ -12,6 +12,9 @@ use super::{Disk, DiskError};
 /// What a disk writes in one piece or not at all (power loss tears between sectors, and on bad
 /// disks inside one).
 const SECTOR_BYTES: usize = 512;
+/// What such a disk may lose as a whole when it is interrupted in one sector: most have physical
+/// sectors of this size behind logical ones of 512 bytes.
+const BLOCK_BYTES: usize = 4_096;
 
 /// What goes wrong while the disk is in use. All off by default.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +23,11 @@ pub struct DiskFaults {
     pub capacity_bytes: Option<u64>,
     /// A sync takes up to this long in virtual time.
     pub sync_delay_max: Duration,
-    /// One sync in this many fails (0: none); its data may or may not be durable.
+    /// One sync in this many fails (0: none); its data may or may not be durable, and some of it
+    /// stays visible but is never written by a later sync (Linux marks such pages clean).
     pub sync_failure_one_in: u64,
+    /// Reads fail with this error number, so many more times.
+    pub read_failures: Option<(i32, u64)>,
     /// The process dies after this many more changes: a crash between any two steps.
     pub changes_left: Option<u64>,
 }
@@ -273,12 +279,17 @@ impl Inner {
         let grown = contents.now.len().saturating_sub(contents.durable.len());
         let kept = contents.durable.len() + self.below(grown as u64 + 1) as usize;
         contents.durable.resize(kept, 0);
+        let mut garbled = Vec::new();
         for sector in std::mem::take(&mut contents.dirty) {
             let start = sector * SECTOR_BYTES;
             let end = (start + SECTOR_BYTES).min(kept).min(contents.now.len());
-            let kept_bytes = match self.below(4) {
-                0 => 0,
-                1 => self.below(SECTOR_BYTES as u64) as usize,
+            let kept_bytes = match self.below(16) {
+                0 => {
+                    garbled.push(start / BLOCK_BYTES * BLOCK_BYTES);
+                    0
+                }
+                1..4 => 0,
+                4..8 => self.below(SECTOR_BYTES as u64) as usize,
                 _ => SECTOR_BYTES,
             };
             let end = end.min(start + kept_bytes);
@@ -286,7 +297,41 @@ impl Inner {
                 contents.durable[start..end].copy_from_slice(&contents.now[start..end]);
             }
         }
+        for start in garbled {
+            self.garble(contents, start);
+        }
         contents.now = contents.durable.clone();
+    }
+
+    /// Power was lost inside a sector: what the whole physical one holds is anything.
+    fn garble(&mut self, contents: &mut Contents, start: usize) {
+        let end = (start + BLOCK_BYTES).min(contents.durable.len());
+        for byte in contents.durable.get_mut(start..end).unwrap_or_default() {
+            *byte = self.next() as u8;
+        }
+    }
+
+    /// A failed sync: some sectors arrived, some did not and are tried again by nobody.
+    fn fail_sync(&mut self, contents: &mut Contents) {
+        contents.durable.resize(contents.now.len(), 0);
+        for sector in std::mem::take(&mut contents.dirty) {
+            match self.below(3) {
+                0 => {
+                    contents.dirty.insert(sector);
+                }
+                // Visible, clean and not on the medium: lost at the next crash.
+                1 => {}
+                _ => contents.keep(sector),
+            }
+        }
+    }
+}
+
+impl Contents {
+    fn keep(&mut self, sector: usize) {
+        let start = sector * SECTOR_BYTES;
+        let end = (start + SECTOR_BYTES).min(self.now.len());
+        self.durable[start..end].copy_from_slice(&self.now[start..end]);
     }
 }
 
@@ -321,6 +366,11 @@ impl Disk for SimDisk {
 
     fn read(&mut self, name: &str, offset: u64, bytes: usize) -> Result<Vec<u8>, DiskError> {
         let mut inner = self.live("read", name)?;
+        if let Some((code, left @ 1..)) = &mut inner.faults.read_failures {
+            *left -= 1;
+            let failed = io::Error::from_raw_os_error(*code);
+            return Err(DiskError::new("read", name, failed));
+        }
         let now = &inner.file(name)?.now;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(now.len());
         let end = start.saturating_add(bytes).min(now.len());
@@ -363,14 +413,15 @@ impl Disk for SimDisk {
         let one_in = inner.faults.sync_failure_one_in;
         if one_in > 0 && inner.below(one_in) == 0 {
             let failed = io::Error::other("simulated failure");
+            let mut contents = std::mem::take(inner.file(name)?);
+            inner.fail_sync(&mut contents);
+            *inner.file(name)? = contents;
             return Err(DiskError::new("sync", name, failed));
         }
         let contents = inner.file(name)?;
         contents.durable.resize(contents.now.len(), 0);
         for sector in std::mem::take(&mut contents.dirty) {
-            let start = sector * SECTOR_BYTES;
-            let end = (start + SECTOR_BYTES).min(contents.now.len());
-            contents.durable[start..end].copy_from_slice(&contents.now[start..end]);
+            contents.keep(sector);
         }
         Ok(())
     }

@@ -1,11 +1,14 @@
 //! The bytes of one log record: a fixed header, the payload, zeros up to the next multiple of
 //! eight. The checksum covers all of it and is salted with the segment's identity, so that a
-//! record that strayed into another file or place does not verify. No I/O.
+//! record that strayed into another file does not verify; in its own file its batch number tells
+//! that it is not in its place. No I/O.
 //!
 //! ```text
 //! 0 crc u32 · 4 payload length u32 · 8 batch u64 · 16 argument u64 · 24 kind u8 · 25 last u8
 //! 26 zeros · 32 payload
 //! ```
+
+use crate::limits::WAL_RECORD_BYTES_MAX;
 
 pub(super) const HEADER_BYTES: usize = 32;
 const ALIGN_BYTES: usize = 8;
@@ -23,7 +26,7 @@ pub(super) enum Kind {
     Purge,
     /// Argument: an index known to be committed. Payload: its log id.
     Committed,
-    /// First record of a segment. Argument: the index of the next entry.
+    /// Last record of a segment's first batch. Argument: the index of the next entry.
     Base,
 }
 
@@ -110,32 +113,51 @@ pub(super) fn checksum(salt: u32, covered: &[u8]) -> u32 {
     hasher.finalize().max(1)
 }
 
-/// The record at `start`, if there is one and every byte of it is right.
+/// A record every byte of which is right.
+pub(super) enum Parsed<'a> {
+    Known(Header, &'a [u8]),
+    /// Of a kind only a newer program writes: nothing is damaged.
+    TooNew {
+        kind: u8,
+        batch: u64,
+    },
+}
+
+/// The record at `start`, if there is one and this program knows its kind.
 pub(super) fn parse(bytes: &[u8], start: usize, salt: u32) -> Option<(Header, &[u8])> {
+    match parse_any(bytes, start, salt)? {
+        Parsed::Known(header, payload) => Some((header, payload)),
+        Parsed::TooNew { .. } => None,
+    }
+}
+
+/// The record at `start`, if there is one and every byte of it is right.
+pub(super) fn parse_any(bytes: &[u8], start: usize, salt: u32) -> Option<Parsed<'_>> {
     let head = bytes.get(start..start.checked_add(HEADER_BYTES)?)?;
-    let kind = Kind::from_byte(*head.get(24)?)?;
     let payload_bytes = u32_at(head, 4)? as usize;
+    // Before the checksum: payloads are users' bytes, and what they claim must not cost CPU.
+    if payload_bytes > WAL_RECORD_BYTES_MAX {
+        return None;
+    }
     let end = start.checked_add(size(payload_bytes))?;
     let covered = bytes.get(start + 4..end)?;
     if u32_at(head, 0)? != checksum(salt, covered) {
         return None;
     }
+    let (kind, batch) = (*head.get(24)?, u64_at(head, 8)?);
+    let Some(kind) = Kind::from_byte(kind) else {
+        return Some(Parsed::TooNew { kind, batch });
+    };
     let header = Header {
         kind,
         argument: u64_at(head, 16)?,
-        batch: u64_at(head, 8)?,
+        batch,
         closes_batch: *head.get(25)? == 1,
         payload_bytes,
     };
     let payload = start + HEADER_BYTES;
-    Some((header, bytes.get(payload..payload + payload_bytes)?))
-}
-
-/// The batch a record at `start` claims, without verifying it: a cheap filter for scans.
-pub(super) fn claimed_batch(bytes: &[u8], start: usize) -> Option<u64> {
-    let head = bytes.get(start..start.checked_add(HEADER_BYTES)?)?;
-    Kind::from_byte(*head.get(24)?)?;
-    u64_at(head, 8)
+    let payload = bytes.get(payload..payload + payload_bytes)?;
+    Some(Parsed::Known(header, payload))
 }
 
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -1,14 +1,17 @@
 //! Opening a log: find its segments, verify every byte that was ever flushed, forget the torn
-//! tail, refuse anything else that is damaged. A torn tail is an unfinished last batch of the last
-//! segment; it was never acknowledged.
+//! tail, refuse anything else that is damaged, and make durable what may only be visible. A torn
+//! tail is an unfinished last batch of the last segment; it was never acknowledged.
 
 use std::collections::VecDeque;
 
 use super::record;
 use super::replay::{Position, Replay};
-use super::segment::{self, HEADER_BLOCK_BYTES, Scan, SegmentHeader};
-use super::{Corruption, PREAMBLE_BYTES, Segment, Wal, WalError, WalOptions, file_name};
-use crate::disk::Disk;
+use super::segment::{self, BLOCK_BYTES, Decoded, PREFIX_BYTES, Scan, SegmentHeader};
+use super::{
+    Corruption, PREAMBLE_BYTES, Segment, Wal, WalError, WalOptions, file_name, mark_successor,
+};
+use crate::disk::{Disk, DiskError};
+use crate::limits::{DISK_READ_TRIES, WAL_RECORD_BYTES_MAX};
 
 /// What [`Wal::open`] found.
 #[derive(Debug)]
@@ -21,7 +24,11 @@ pub enum Opened<D> {
 impl<D: Disk> Wal<D> {
     /// A new, empty log. `wal_id` is random: it tells this log's records from any other's.
     pub fn create(mut disk: D, options: WalOptions, wal_id: u64) -> Result<Self, WalError> {
-        let needed = HEADER_BLOCK_BYTES + PREAMBLE_BYTES + record::size(options.record_bytes_max);
+        let record_bytes = record::size(options.record_bytes_max).next_multiple_of(BLOCK_BYTES);
+        let needed = PREFIX_BYTES + PREAMBLE_BYTES + record_bytes;
+        if options.record_bytes_max > WAL_RECORD_BYTES_MAX {
+            return Err(WalError::Misuse("records larger than a recovery reads"));
+        }
         if needed as u64 > options.segment_bytes {
             return Err(WalError::Misuse("a record does not fit a segment"));
         }
@@ -41,6 +48,9 @@ impl<D: Disk> Wal<D> {
     /// Opens what is there.
     pub fn open(mut disk: D, options: WalOptions) -> Result<Opened<D>, WalError> {
         let numbers = segment_numbers(&mut disk)?;
+        // A name that is seen may not be durable: the process before may have died between the
+        // renaming of a segment and the sync of the directory.
+        disk.sync_directory()?;
         let (Some(oldest), Some(newest)) = (numbers.first(), numbers.last()) else {
             return Ok(Opened::Missing(disk));
         };
@@ -54,7 +64,12 @@ impl<D: Disk> Wal<D> {
         let mut end = None;
         for (at, header) in headers.iter().enumerate() {
             let next = headers.get(at + 1).map(|next| next.previous_batch);
-            end = Some(recovery.segment(&mut disk, *header, next)?);
+            let found = recovery.segment(&mut disk, *header, next)?;
+            // The newest predecessor's mark may be seen and not be durable.
+            if next.is_some() && (!found.has_successor || at + 2 == headers.len()) {
+                mark_successor(&mut disk, *header)?;
+            }
+            end = Some(found);
         }
         let (Some(end), Some(header)) = (end, headers.last()) else {
             return Ok(Opened::Missing(disk));
@@ -62,13 +77,13 @@ impl<D: Disk> Wal<D> {
         if !recovery.replay.begins_after_purged() {
             return Err(corrupt(*oldest, 0, "the log does not begin where it was purged").into());
         }
-        // What is visible may only be in the page cache: make it durable before it is relied on.
-        disk.sync(&file_name(header.number))?;
+        write_again(&mut disk, *header, &end)?;
         let mut wal = Self::assemble(disk, options, *header, recovery.replay);
         wal.segments = recovery.segments;
         wal.tail = end.tail;
         wal.batch = end.batch;
-        wal.sealed_batch = end.sealed_batch;
+        // A seal that is seen may not be durable: the next one is written in any case.
+        wal.sealed_batch = header.previous_batch;
         wal.seals = end.next_seal;
         if !end.clean {
             wal.guarded(Self::rotate)?;
@@ -98,9 +113,11 @@ impl<D: Disk> Wal<D> {
 struct End {
     tail: usize,
     batch: u64,
-    sealed_batch: u64,
     next_seal: u64,
     clean: bool,
+    has_successor: bool,
+    /// Where the batches begin that nothing says were flushed, and their bytes.
+    doubtful: (usize, Vec<u8>),
 }
 
 struct Recovery {
@@ -123,11 +140,14 @@ impl Recovery {
         }
         let name = file_name(number);
         let size = usize::try_from(disk.size(&name)?).unwrap_or(usize::MAX);
-        let bytes = disk.read(&name, 0, size)?;
+        let bytes = read(disk, number, size)?;
         let seals = segment::read_seals(&bytes, header.salt())
             .ok_or_else(|| corrupt(number, 0, "both seals are damaged"))?;
         let sealed_batch = required_batch(&bytes, &header, seals.batch, ends_at)?;
         let scan = segment::scan(&bytes, &header);
+        if let Some(kind) = scan.too_new {
+            return Err(too_new(number, "records of kind", u32::from(kind)));
+        }
         check_scan(&scan, number, sealed_batch, ends_at)?;
         let mut next_index = 0;
         for (record, payload, offset) in &scan.records {
@@ -145,12 +165,18 @@ impl Recovery {
             });
         }
         self.segments.push_back(Segment { number, next_index });
+        let sealed = usize::try_from(sealed_batch - header.previous_batch).unwrap_or(usize::MAX);
+        let doubtful = scan.starts.get(sealed).copied().unwrap_or(scan.tail);
         Ok(End {
             tail: scan.tail,
             batch: scan.batch,
-            sealed_batch,
             next_seal: seals.next_turn,
             clean: scan.clean,
+            has_successor: segment::has_successor(&bytes, header.salt()),
+            doubtful: (
+                doubtful,
+                bytes.get(doubtful..scan.tail).unwrap_or_default().to_vec(),
+            ),
         })
     }
 }
@@ -201,16 +227,60 @@ fn read_headers<D: Disk>(
 ) -> Result<Vec<SegmentHeader>, WalError> {
     let mut headers: Vec<SegmentHeader> = Vec::new();
     for number in oldest..=newest {
-        let name = file_name(number);
-        let Ok(bytes) = disk.read(&name, 0, HEADER_BLOCK_BYTES) else {
-            return Err(corrupt(number, 0, "a segment is missing").into());
+        let bytes = match read(disk, number, BLOCK_BYTES) {
+            Err(WalError::Disk(DiskError::Missing { .. })) => {
+                return Err(corrupt(number, 0, "a segment is missing").into());
+            }
+            read => read?,
         };
         match SegmentHeader::decode(&bytes) {
-            Some(header) if header.number == number => headers.push(header),
+            Some(Decoded::Header(header)) if header.number == number => headers.push(header),
+            Some(Decoded::OtherVersion(found)) => {
+                return Err(too_new(number, "a segment of version", found));
+            }
             _ => return Err(corrupt(number, 0, "the header does not verify").into()),
         }
     }
     Ok(headers)
+}
+
+/// The batches nothing says were flushed are written once more, and synced: a sync that failed in
+/// an earlier process left them in the page cache, where they look durable and are not (the next
+/// sync has nothing to do, "fsyncgate"). The same bytes at the same place: a crash in between
+/// changes nothing.
+fn write_again<D: Disk>(disk: &mut D, header: SegmentHeader, end: &End) -> Result<(), WalError> {
+    let name = file_name(header.number);
+    let (start, bytes) = &end.doubtful;
+    if !bytes.is_empty() {
+        disk.write(&name, *start as u64, bytes)?;
+    }
+    Ok(disk.sync(&name)?)
+}
+
+/// A segment from its beginning. Only what cannot be read again and again is damage; a lack of
+/// handles, memory or permission says nothing about the medium.
+fn read<D: Disk>(disk: &mut D, number: u64, bytes: usize) -> Result<Vec<u8>, WalError> {
+    let name = file_name(number);
+    for _ in 1..DISK_READ_TRIES {
+        match disk.read(&name, 0, bytes) {
+            Err(error) if error.is_medium() => {}
+            read => return Ok(read?),
+        }
+    }
+    match disk.read(&name, 0, bytes) {
+        Err(error) if error.is_medium() => {
+            Err(corrupt(number, 0, "the medium cannot be read").into())
+        }
+        read => Ok(read?),
+    }
+}
+
+fn too_new(number: u64, what: &'static str, found: u32) -> WalError {
+    WalError::TooNew {
+        file: file_name(number),
+        what,
+        found,
+    }
 }
 
 /// In order; removes what a crash left half-made.

@@ -88,6 +88,14 @@ impl Replay {
 
     fn purge(&mut self, mark: Mark) {
         let last = mark.0;
+        // What is purged stays purged: a late purge of less says nothing new.
+        if self
+            .purged
+            .as_ref()
+            .is_some_and(|(purged, _)| last <= *purged)
+        {
+            return;
+        }
         if last >= self.next() {
             self.positions.clear();
             self.first = last + 1;

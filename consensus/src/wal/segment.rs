@@ -1,15 +1,18 @@
-//! One file of the log: a header block of 4 KiB, then records. The header says which log it
-//! belongs to and where its predecessor ended; beside it lie two seals (what had been flushed the
-//! last times the log was idle) and a mark that a successor exists, each in a sector of its own.
-//! Encoding and scanning only; no I/O.
+//! One file of the log: four blocks of 4 KiB, then batches of records, each from a new block on.
+//! The first block says which log it belongs to and where its predecessor ended; the others hold
+//! two seals (what had been flushed the last times the log was idle) and a mark that a successor
+//! exists. A write never touches a block with something flushed in it. Encoding and scanning only.
 
-use super::record::{self, Header};
+use super::record::{self, Header, Parsed};
 
+/// What may be lost as a whole when power fails while a part of it is written: a page of the page
+/// cache, which is also the physical sector of most disks.
+pub(super) const BLOCK_BYTES: usize = 4_096;
 /// Records begin here.
-pub(super) const HEADER_BLOCK_BYTES: usize = 4_096;
-/// The first sectors: header, seal, seal, successor.
-const SEAL_OFFSETS: [usize; 2] = [1_024, 2_048];
-pub(super) const SUCCESSOR_OFFSET: usize = 3_072;
+pub(super) const PREFIX_BYTES: usize = 4 * BLOCK_BYTES;
+/// The first blocks: header, seal, seal, successor.
+const SEAL_OFFSETS: [usize; 2] = [BLOCK_BYTES, 2 * BLOCK_BYTES];
+pub(super) const SUCCESSOR_OFFSET: usize = 3 * BLOCK_BYTES;
 const MAGIC: &[u8; 8] = b"SKEINWAL";
 const VERSION: u32 = 1;
 const HEADER_END: usize = 40;
@@ -36,7 +39,7 @@ impl SegmentHeader {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![0; HEADER_BLOCK_BYTES];
+        let mut out = vec![0; PREFIX_BYTES];
         let mut body = Vec::with_capacity(HEADER_END);
         body.extend_from_slice(MAGIC);
         body.extend_from_slice(&VERSION.to_le_bytes());
@@ -49,17 +52,27 @@ impl SegmentHeader {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// `None` if it does not verify.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Decoded> {
         let body = bytes.get(..HEADER_END - 4)?;
         let right = record::u32_at(bytes, HEADER_END - 4)? == record::checksum(0, body);
-        let known = bytes.get(..8)? == MAGIC && record::u32_at(bytes, 8)? == VERSION;
-        (right && known).then_some(())?;
-        Some(Self {
+        (right && bytes.get(..8)? == MAGIC).then_some(())?;
+        let found = record::u32_at(bytes, 8)?;
+        if found != VERSION {
+            return Some(Decoded::OtherVersion(found));
+        }
+        Some(Decoded::Header(Self {
             wal_id: record::u64_at(bytes, 12)?,
             number: record::u64_at(bytes, 20)?,
             previous_batch: record::u64_at(bytes, 28)?,
-        })
+        }))
     }
+}
+
+/// A header that verifies. Its checksum stays at the same place in all versions.
+pub(super) enum Decoded {
+    Header(SegmentHeader),
+    OtherVersion(u32),
 }
 
 /// Where the seal of this turn goes: two places in turn, so that a torn one leaves the other.
@@ -135,26 +148,42 @@ pub(super) struct Scan<'a> {
     pub(super) clean: bool,
     /// Where a batch stands that was begun only after everything up to the damage was flushed.
     pub(super) later_batch: Option<usize>,
+    /// A record that is whole, but of a kind this program does not know.
+    pub(super) too_new: Option<u8>,
+    /// Where each complete batch begins, from the first of the segment on.
+    pub(super) starts: Vec<usize>,
 }
 
-/// Reads batches from `HEADER_BLOCK_BYTES` on until one does not verify.
+/// Reads batches from `PREFIX_BYTES` on until one does not verify.
 pub(super) fn scan<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Scan<'a> {
     let salt = header.salt();
     let mut found = Scan {
         records: Vec::new(),
         batch: header.previous_batch,
-        tail: HEADER_BLOCK_BYTES,
+        tail: PREFIX_BYTES,
         clean: true,
         later_batch: None,
+        too_new: None,
+        starts: Vec::new(),
     };
     let (mut at, mut complete) = (found.tail, 0);
-    while let Some((header, payload)) = record::parse(bytes, at, salt) {
+    while let Some(parsed) = record::parse_any(bytes, at, salt) {
+        let (header, payload) = match parsed {
+            Parsed::Known(header, payload) => (header, payload),
+            Parsed::TooNew { kind, batch } => {
+                // An older one behind the tail is left over from a batch that was torn.
+                found.too_new = (batch == found.batch + 1).then_some(kind);
+                break;
+            }
+        };
         if header.batch != found.batch + 1 {
             break;
         }
         found.records.push((header, payload, at));
         at += record::size(header.payload_bytes);
         if header.closes_batch {
+            found.starts.push(found.tail);
+            at = at.next_multiple_of(BLOCK_BYTES);
             found.batch = header.batch;
             found.tail = at;
             complete = found.records.len();
@@ -166,10 +195,13 @@ pub(super) fn scan<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Scan<'a> {
     if !found.clean {
         // Batch n is written only after batch n - 1 was flushed. The damaged one is batch + 1; it
         // may be a torn write, unless something newer than itself stands behind it.
-        found.later_batch = (found.tail..bytes.len()).step_by(8).find(|at| {
-            record::claimed_batch(bytes, *at).is_some_and(|b| b > found.batch + 1)
-                && record::parse(bytes, *at, salt).is_some()
-        });
+        let later = |at: &usize| match record::parse_any(bytes, *at, salt) {
+            Some(Parsed::Known(Header { batch, .. }, _) | Parsed::TooNew { batch, .. }) => {
+                batch > found.batch + 1
+            }
+            None => false,
+        };
+        found.later_batch = (found.tail..bytes.len()).step_by(BLOCK_BYTES).find(later);
     }
     found
 }

@@ -14,7 +14,7 @@ use super::*;
 use crate::disk::{DiskFaults, SimDisk};
 
 const OPTIONS: WalOptions = WalOptions {
-    segment_bytes: 16 * 1024,
+    segment_bytes: 40 * 1024,
     record_bytes_max: 2_000,
 };
 const WAL_ID: u64 = 0x5eed;
@@ -219,8 +219,13 @@ fn a_disk_that_fails_stops_the_log_and_loses_nothing_flushed() {
             assert!(matches!(world.wal.push_vote(b"v"), Err(WalError::Stopped)));
         }
         world.disk.set_faults(DiskFaults::default());
-        world.disk.crash();
         world.changed();
+        // The machine lives on: what the log finds now it must keep through the power loss after.
+        if seed % 4 < 2 {
+            world.disk.kill();
+            world.reopen(seed);
+        }
+        world.disk.crash();
         world.reopen(seed);
     }
     assert!(failures > 100, "the faults must bite: {failures}");
@@ -296,13 +301,14 @@ fn a_sealed_log_without_one_of_its_segments_is_corrupt() {
     for seed in 0..40 {
         let world = sealed_world(seed, 400);
         let files = world.disk.files();
-        for (name, _) in &files {
+        for (at, (name, _)) in files.iter().enumerate().filter(|_| files.len() > 1) {
             let fork = world.disk.fork();
             fork.reopen().remove(name).unwrap();
-            if files.len() > 1 {
-                seen += 1;
-                damaged_or_right(&fork, &world.model, &format!("seed {seed} without {name}"));
-            }
+            let what = format!("seed {seed} without {name}");
+            let found = damaged_or_right(&fork, &world.model, &what);
+            // Of the oldest all may have been purged or truncated since.
+            assert!(found || at == 0, "{what}: nothing is said");
+            seen += usize::from(found);
         }
     }
     assert!(seen > 40, "{seen}");
@@ -327,7 +333,8 @@ fn a_batch_cut_at_any_byte_is_forgotten_as_a_whole() {
         let Opened::Ready(mut wal) = Wal::open(fork.reopen(), OPTIONS).unwrap() else {
             panic!("cut at {cut}");
         };
-        let whole = cut == end || wal.vote().is_some();
+        // Two records of 40 bytes; behind them only padding is cut.
+        let whole = cut >= start + 80;
         assert_eq!(wal.next(), if whole { 2 } else { 1 }, "cut at {cut}");
         assert_eq!(wal.vote().is_some(), whole, "cut at {cut}");
         // And it goes on from there.
@@ -424,18 +431,19 @@ fn damage_to_any_byte_of_an_unsealed_log_is_found_except_in_its_last_batch() {
         wal.flush().unwrap();
     }
     let name = file_name(1);
-    for offset in start..last {
+    for offset in start..wal.tail {
         let fork = disk.fork();
         fork.corrupt(&name, offset, 0x04);
         let opened = Wal::open(fork.reopen(), OPTIONS);
-        assert!(matches!(opened, Err(WalError::Corrupt(_))), "byte {offset}");
-    }
-    for offset in last..wal.tail {
-        let fork = disk.fork();
-        fork.corrupt(&name, offset, 0x04);
-        let Ok(Opened::Ready(wal)) = Wal::open(fork.reopen(), OPTIONS) else {
+        // Records of 40 and 48 bytes; the rest of the block holds nothing.
+        let padding = offset % 4_096 >= 88;
+        if offset < last && !padding {
+            assert!(matches!(opened, Err(WalError::Corrupt(_))), "byte {offset}");
+            continue;
+        }
+        let Ok(Opened::Ready(wal)) = opened else {
             panic!("byte {offset}: a torn write must not cost the log");
         };
-        assert_eq!(wal.next(), 8, "byte {offset}");
+        assert_eq!(wal.next(), if padding { 10 } else { 8 }, "byte {offset}");
     }
 }
