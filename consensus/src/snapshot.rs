@@ -1,6 +1,8 @@
 //! Snapshots on a [`Disk`]: one file each, complete and durable under a temporary name before it
 //! gets its own, older ones deleted after. Contents are opaque; a checksum covers every byte.
 
+use std::io;
+
 use crate::disk::{Disk, DiskError};
 use crate::wal::Corruption;
 
@@ -29,6 +31,8 @@ pub struct SnapshotStore<D> {
     disk: D,
     /// Of the newest file; the next one is higher.
     newest: u64,
+    /// A write failed: which snapshot is durable is unknown until the store is opened again.
+    stopped: bool,
 }
 
 impl<D: Disk> SnapshotStore<D> {
@@ -38,10 +42,13 @@ impl<D: Disk> SnapshotStore<D> {
         if names.iter().any(|name| name == TEMPORARY) {
             disk.remove(TEMPORARY)?;
         }
+        // A name that is seen may not be durable, and the log is purged on the strength of it.
+        disk.sync_directory()?;
         let newest = names.iter().filter_map(|name| number(name)).max();
         Ok(Self {
             disk,
             newest: newest.unwrap_or(0),
+            stopped: false,
         })
     }
 
@@ -53,8 +60,22 @@ impl<D: Disk> SnapshotStore<D> {
         self.disk
     }
 
-    /// Durable when it returns; then the older ones are gone or on their way.
+    /// Durable when it returns; then the older ones are gone or on their way. After an error the
+    /// store refuses writes until it is opened again, as the log does.
     pub fn write(&mut self, meta: &[u8], data: &[u8]) -> Result<(), SnapshotError> {
+        if self.stopped {
+            return Err(SnapshotError::Disk(DiskError::Io {
+                operation: "write",
+                name: file_name(self.newest + 1),
+                source: io::Error::other("an earlier write failed"),
+            }));
+        }
+        let written = self.write_file(meta, data);
+        self.stopped = written.is_err();
+        written
+    }
+
+    fn write_file(&mut self, meta: &[u8], data: &[u8]) -> Result<(), SnapshotError> {
         let header = encode_header(meta, data);
         let size = header.len() + meta.len() + data.len();
         self.disk.create(TEMPORARY, size as u64)?;
@@ -171,6 +192,29 @@ mod tests {
             kept[usize::from(new)] += 1;
         }
         assert!(kept.iter().all(|k| *k > 50), "{kept:?}");
+    }
+
+    /// Killed at any step, opened, read (the log is purged up to it now), then power is lost.
+    #[test]
+    fn a_snapshot_that_was_read_after_a_kill_is_there_after_a_power_loss() {
+        for seed in 0..300 {
+            let disk = SimDisk::new(seed);
+            let mut store = SnapshotStore::open(disk.reopen()).unwrap();
+            store.write(b"meta 1", &[1; 3_000]).unwrap();
+            disk.set_faults(crate::disk::DiskFaults {
+                changes_left: Some(seed % 10),
+                ..Default::default()
+            });
+            if store.write(b"meta 2", &[2; 5_000]).is_err() {
+                assert!(store.write(b"meta 3", b"").is_err(), "seed {seed}: goes on");
+            }
+            disk.set_faults(Default::default());
+            disk.kill();
+            let found = SnapshotStore::open(disk.reopen()).unwrap().read().unwrap();
+            disk.crash();
+            let kept = SnapshotStore::open(disk.reopen()).unwrap().read().unwrap();
+            assert_eq!(found, kept, "seed {seed}");
+        }
     }
 
     #[test]
