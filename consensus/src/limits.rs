@@ -47,6 +47,9 @@ pub const LABEL_BYTES_MAX: usize = 256;
 /// Commands whose outcome is remembered, so that a retry is answered and not applied again. At
 /// 1,000 commands a second this is eight seconds, longer than any retry.
 pub const REQUESTS_REMEMBERED: usize = 8_192;
+/// Ids of nodes come from the same counter as all others; far beyond what it can reach, and far
+/// enough from its end that nothing overflows behind it.
+pub const NODE_ID_MAX: u64 = 1 << 48;
 /// Ids one command may take.
 pub const IDS_PER_COMMAND_MAX: u64 = 1_024;
 

@@ -192,9 +192,10 @@ impl State {
         if count > IDS_PER_COMMAND_MAX {
             return Err(full("ids", IDS_PER_COMMAND_MAX as usize));
         }
-        // 0 means nobody.
+        // 0 means nobody. At least one is taken: an id that is told is nobody else's.
         let first = self.next_id.max(1);
-        self.next_id = first + count;
+        let next = first.checked_add(count.max(1));
+        self.next_id = next.ok_or_else(|| full("ids", usize::MAX))?;
         Ok(Outcome::Ids(first))
     }
 

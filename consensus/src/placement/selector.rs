@@ -185,7 +185,11 @@ impl Selector {
     /// The lowest figure; among equals (and for `random` all are) by chance, so that a fresh
     /// cluster does not put everything on its first node.
     fn lowest<'a>(&self, pool: &[&'a Candidate], random: &mut Random) -> Option<&'a Candidate> {
-        let figure = |c: &&Candidate| self.sort_by.figure(&c.load);
+        let figure = |c: &&Candidate| match self.sort_by.figure(&c.load) {
+            figure if figure.is_finite() => figure,
+            // A figure that is none says nothing good of its node.
+            _ => f64::INFINITY,
+        };
         let least = pool.iter().map(figure).min_by(f64::total_cmp)?;
         let equals: Vec<&&Candidate> = pool.iter().filter(|c| figure(c) <= least).collect();
         equals.get(random.below(equals.len())).map(|c| **c)

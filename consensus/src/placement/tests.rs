@@ -178,6 +178,12 @@ fn placement_never_fails_while_one_media_node_lives() {
             n.stats_age_ms = [None, Some(100), Some(60_000)][random.below(3)];
             n.host = format!("host{}", random.below(3));
             n.load.rooms = random.below(50) as u32;
+            if random.below(3) == 0 {
+                let odd = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0];
+                n.load.cpu = odd[random.below(5)];
+                n.load.average_1min = odd[random.below(5)];
+                n.load.bytes_per_second = odd[random.below(5)];
+            }
             n.state = [
                 NodeState::Joining,
                 NodeState::Active,
@@ -187,7 +193,24 @@ fn placement_never_fails_while_one_media_node_lives() {
             nodes.push(n);
         }
         let lives = nodes.iter().any(Candidate::is_possible);
-        match place(&nodes, &Selector::default(), "", seed) {
+        let kinds = [Kind::Any, Kind::CpuLoad, Kind::SysLoad, Kind::RegionAware];
+        let keys = [
+            "random",
+            "sysload",
+            "cpuload",
+            "rooms",
+            "clients",
+            "tracks",
+            "bytespersec",
+        ];
+        let algorithms = [Algorithm::Lowest, Algorithm::TwoChoice];
+        let selector = Selector {
+            kind: kinds[random.below(4)],
+            sort_by: keys[random.below(7)].parse().unwrap(),
+            algorithm: algorithms[random.below(2)],
+            ..Selector::default()
+        };
+        match place(&nodes, &selector, "", seed) {
             Ok(placed) => {
                 let by_id = |id| nodes.iter().find(|n| n.node == id).unwrap();
                 assert!(by_id(placed.home).is_possible(), "seed {seed}");

@@ -5,7 +5,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::{Answer, State, check_length, full};
 use crate::command::{Effect, NodeInfo, NodeState, Outcome, Refusal, Room, VoterWish};
 use crate::ids::{NodeId, RoomName};
-use crate::limits::{LABEL_BYTES_MAX, NODES_MAX, REMOVED_NODES_MAX};
+use crate::limits::{LABEL_BYTES_MAX, NODE_ID_MAX, NODES_MAX, REMOVED_NODES_MAX};
 
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -47,6 +47,10 @@ impl State {
         }
         if self.nodes.len() >= NODES_MAX {
             return Err(full("nodes", NODES_MAX));
+        }
+        // Applied on every node: an id at the end of the numbers must not end them all.
+        if node.0 > NODE_ID_MAX {
+            return Err(full("ids of nodes", NODE_ID_MAX as usize));
         }
         let state = NodeState::Joining;
         let wish = VoterWish::default();
@@ -146,7 +150,8 @@ impl State {
         self.removed_nodes.insert(node);
         while self.removed_nodes.len() > REMOVED_NODES_MAX {
             if let Some(oldest) = self.removed_nodes.pop_first() {
-                self.removed_below = oldest.0 + 1;
+                // A small id may be removed late: what was below before stays below.
+                self.removed_below = self.removed_below.max(oldest.0.saturating_add(1));
             }
         }
         effects.push(Effect::NodeRemoved { node });

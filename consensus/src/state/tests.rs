@@ -236,6 +236,43 @@ fn a_removed_node_s_id_never_comes_back() {
     assert_eq!(world.ok(Action::AllocateIds { count: 1 }), Outcome::Ids(6));
 }
 
+/// More removals than are remembered one by one, then that of an old node with a small id.
+#[test]
+fn a_late_removal_of_a_small_id_brings_no_other_back() {
+    let mut world = World::with_nodes(3);
+    let last = 4 + crate::limits::REMOVED_NODES_MAX as u64 + 100;
+    for node in 4..=last {
+        let node = NodeId(node);
+        let info = info(node.0);
+        world.ok(Action::RegisterNode { node, info });
+        world.ok(Action::RemoveNode { node });
+    }
+    world.ok(Action::RemoveNode { node: NodeId(2) });
+    for node in [2, 4, 50, last].map(NodeId) {
+        let info = info(node.0);
+        let again = Action::RegisterNode { node, info };
+        assert_eq!(world.refused(again), Refusal::NodeRemoved(node));
+    }
+    let info = info(1);
+    let node = NodeId(1);
+    world.ok(Action::RegisterNode { node, info });
+}
+
+#[test]
+fn numbers_at_their_end_are_refused_and_none_is_told_twice() {
+    let mut world = World::with_nodes(1);
+    for node in [NodeId(u64::MAX), NodeId(u64::MAX - 1)] {
+        let info = info(1);
+        let refusal = world.refused(Action::RegisterNode { node, info });
+        assert!(matches!(refusal, Refusal::Full { .. }), "{refusal:?}");
+    }
+    let none = world.ok(Action::AllocateIds { count: 0 });
+    assert_ne!(none, world.ok(Action::AllocateIds { count: 1 }));
+    world.state.next_id = u64::MAX;
+    let refusal = world.refused(Action::AllocateIds { count: 1 });
+    assert!(matches!(refusal, Refusal::Full { .. }), "{refusal:?}");
+}
+
 #[test]
 fn dead_and_joining_nodes_get_nothing_and_draining_ones_only_if_asked_for() {
     let mut world = World::with_nodes(2);
