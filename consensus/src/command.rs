@@ -68,22 +68,27 @@ impl JobState {
 /// `epoch` is always the one the caller believes to hold; an older one is refused.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A new node (joining), or a known one that tells where it is now.
+    /// A process begins to be this node. Answers with its incarnation, a new epoch; whatever an
+    /// earlier process of the node held ends as if that had been found dead. A drain lasts.
     RegisterNode {
         node: NodeId,
         info: NodeInfo,
     },
-    /// Takes part: rooms and jobs may come. Also ends a drain and brings a dead node back.
+    /// This life of the node takes part: rooms and jobs may come. Neither ends a drain nor brings a
+    /// life back that was declared dead: that one registers anew.
     ActivateNode {
         node: NodeId,
+        incarnation: Epoch,
     },
     /// Gets nothing new; what it has moves away.
     DrainNode {
         node: NodeId,
     },
-    /// Found dead: its rooms go to their standbys in one step, its leases end.
+    /// This life of the node was found dead: its rooms go to their standbys in one step, its leases
+    /// end. Refused if another has begun since.
     DeclareDead {
         node: NodeId,
+        incarnation: Epoch,
     },
     /// Only when nothing is left on it.
     RemoveNode {
@@ -148,8 +153,10 @@ pub enum Action {
         state: JobState,
         detail: Option<Vec<u8>>,
     },
+    /// By its owner, or by whoever names the epoch of a job nobody has.
     RemoveJob {
         job: JobId,
+        epoch: Epoch,
     },
 
     /// `expected`: the version the caller saw (0: none); without it the last writer wins.
@@ -167,11 +174,22 @@ pub enum Action {
     AllocateIds {
         count: u64,
     },
-    /// A write that owners make before they act: refused once the room is somebody else's.
+    /// A write that owners make before they act: refused once the room is somebody else's. The
+    /// owner may be paused between the answer and the act, so who takes the act compares epochs.
     AssertHome {
         name: RoomName,
         home: NodeId,
         epoch: Epoch,
+    },
+    /// As `AssertHome`, for a lease.
+    AssertLease {
+        name: LeaseName,
+        owner: NodeId,
+        epoch: Epoch,
+    },
+    /// By the operator: a draining node gets work again.
+    EndDrain {
+        node: NodeId,
     },
 }
 
@@ -217,6 +235,10 @@ pub enum Refusal {
     NoJob,
     #[error("the job is over")]
     JobOver,
+    #[error("nobody has the job")]
+    JobWithoutOwner,
+    #[error("nobody holds the lease")]
+    NoLease,
     #[error("the lease is held by {owner} with {epoch}")]
     LeaseHeld { owner: NodeId, epoch: Epoch },
     #[error("version {expected} was expected, {found} is there")]
@@ -234,7 +256,7 @@ pub enum NodeState {
     Joining,
     Active,
     Draining,
-    /// Declared dead. Fenced until it is activated again.
+    /// Declared dead. Fenced until it registers again, as a new incarnation.
     Dead,
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::command::{Action, Command, JobKind, JobState, NodeInfo, Roles, VoterWish};
+use crate::command::{Action, Command, JobKind, JobState, NodeInfo, Outcome, Roles, VoterWish};
 use crate::encoding::{Content, EncodingError, decode, encode};
 use crate::ids::{Epoch, JobId, LogIndex, NodeId, RequestId};
 use crate::state::{State, apply};
@@ -85,12 +85,12 @@ fn info() -> NodeInfo {
 }
 
 fn node_actions() -> Vec<(&'static str, Action)> {
-    let node = NodeId(7);
+    let (node, incarnation) = (NodeId(7), Epoch(5));
     vec![
         ("register_node", Action::RegisterNode { node, info: info() }),
-        ("activate_node", Action::ActivateNode { node }),
+        ("activate_node", Action::ActivateNode { node, incarnation }),
         ("drain_node", Action::DrainNode { node }),
-        ("declare_dead", Action::DeclareDead { node }),
+        ("declare_dead", Action::DeclareDead { node, incarnation }),
         ("remove_node", Action::RemoveNode { node }),
         (
             "wish_vote",
@@ -196,7 +196,7 @@ fn other_actions() -> Vec<(&'static str, Action)> {
                 detail: Some(vec![4]),
             },
         ),
-        ("remove_job", Action::RemoveJob { job }),
+        ("remove_job", Action::RemoveJob { job, epoch }),
         (
             "set_value",
             Action::SetValue {
@@ -215,11 +215,26 @@ fn other_actions() -> Vec<(&'static str, Action)> {
     ]
 }
 
+/// Added later; requests are numbered, so they come last.
+fn later_actions() -> Vec<(&'static str, Action)> {
+    let (node, epoch) = (NodeId(7), Epoch(9));
+    let assert_lease = Action::AssertLease {
+        name: "webhooks".into(),
+        owner: node,
+        epoch,
+    };
+    vec![
+        ("assert_lease", assert_lease),
+        ("end_drain", Action::EndDrain { node }),
+    ]
+}
+
 fn commands() -> Vec<(String, Command)> {
     let actions = node_actions()
         .into_iter()
         .chain(room_actions())
-        .chain(other_actions());
+        .chain(other_actions())
+        .chain(later_actions());
     let command = |(at, (name, action)): (usize, (&str, Action))| {
         let request = RequestId {
             client: 0x5eed,
@@ -230,33 +245,50 @@ fn commands() -> Vec<(String, Command)> {
     actions.enumerate().map(command).collect()
 }
 
-/// Something of everything.
+/// Something of everything: nodes in every state, and nothing empty.
 fn state() -> State {
     let mut state = State::default();
     let mut number = 0;
     let mut act = |action| {
         number += 1;
         let request = RequestId { client: 1, number };
-        let _ = apply(&mut state, LogIndex(number), Command { request, action });
+        let command = Command { request, action };
+        apply(&mut state, LogIndex(number), command).answer.unwrap()
     };
-    for node in [NodeId(7), NodeId(8)] {
-        act(Action::RegisterNode { node, info: info() });
-        act(Action::ActivateNode { node });
+    for node in [7, 8, 9, 10, 11].map(NodeId) {
+        let registered = act(Action::RegisterNode { node, info: info() });
+        let Outcome::Epoch(incarnation) = registered else {
+            panic!("{registered:?}");
+        };
+        match node.0 {
+            7 | 8 => act(Action::ActivateNode { node, incarnation }),
+            9 => act(Action::DeclareDead { node, incarnation }),
+            10 => act(Action::DrainNode { node }),
+            _ => act(Action::RemoveNode { node }),
+        };
     }
-    for (_, action) in room_actions()
-        .into_iter()
-        .take(1)
-        .chain(other_actions())
-        .take(8)
-    {
-        act(action);
-    }
+    let owner = NodeId(7);
+    act(room_actions().swap_remove(0).1);
+    act(Action::AcquireLease {
+        name: "webhooks".into(),
+        owner,
+        over: None,
+    });
+    act(other_actions().swap_remove(2).1);
+    act(Action::AssignJob {
+        job: "EG_7hYxQ2kVn3Bd".into(),
+        epoch: Epoch(0),
+        owner,
+    });
     act(Action::SetValue {
         key: "keys/devkey".into(),
         value: b"secret".to_vec(),
         expected: None,
     });
-    act(Action::RemoveNode { node: NodeId(8) });
+    act(Action::AllocateIds { count: 3 });
+    assert_eq!(state.nodes.len(), 4);
+    assert_eq!((state.rooms.len(), state.leases.len()), (1, 1));
+    assert_eq!((state.jobs.len(), state.values.len()), (1, 1));
     state
 }
 

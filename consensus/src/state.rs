@@ -120,9 +120,14 @@ impl State {
     fn act(&mut self, index: LogIndex, action: Action, effects: &mut Vec<Effect>) -> Answer {
         match action {
             Action::RegisterNode { node, info } => self.register_node(node, info, effects),
-            Action::ActivateNode { node } => self.activate_node(node, effects),
+            Action::ActivateNode { node, incarnation } => {
+                self.activate_node(node, incarnation, effects)
+            }
             Action::DrainNode { node } => self.drain_node(node, effects),
-            Action::DeclareDead { node } => self.declare_dead(node, effects),
+            Action::DeclareDead { node, incarnation } => {
+                self.declare_dead(node, incarnation, effects)
+            }
+            Action::EndDrain { node } => self.end_drain(node, effects),
             Action::RemoveNode { node } => self.remove_node(node, effects),
             Action::WishVote { node, wish } => self.wish_vote(node, wish, effects),
             Action::PlaceRoom {
@@ -147,6 +152,7 @@ impl State {
             Action::AcquireLease { name, owner, over } => {
                 self.acquire_lease(name, owner, over, effects)
             }
+            Action::AssertLease { name, owner, epoch } => self.assert_lease(&name, owner, epoch),
             Action::ReleaseLease { name, epoch } => self.release_lease(name, epoch, effects),
             Action::CreateJob {
                 job,
@@ -161,7 +167,7 @@ impl State {
                 state,
                 detail,
             } => self.update_job(job, epoch, state, detail, effects),
-            Action::RemoveJob { job } => self.remove_job(job, effects),
+            Action::RemoveJob { job, epoch } => self.remove_job(job, epoch, effects),
             Action::SetValue {
                 key,
                 value,

@@ -76,6 +76,9 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Answer {
         let mut job = self.open_job(&id, epoch)?;
+        if job.owner.is_none() {
+            return Err(Refusal::JobWithoutOwner);
+        }
         if let Some(detail) = detail {
             check_length("the job's detail", detail.len(), JOB_DETAIL_BYTES_MAX)?;
             self.book_bytes(job.detail.len(), detail.len())?;
@@ -86,7 +89,15 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    pub(super) fn remove_job(&mut self, id: JobId, effects: &mut Vec<Effect>) -> Answer {
+    pub(super) fn remove_job(
+        &mut self,
+        id: JobId,
+        epoch: Epoch,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        if let Some(job) = self.jobs.get(&id) {
+            check_epoch(epoch, job.epoch)?;
+        }
         if let Some(job) = self.jobs.remove(&id) {
             self.book_bytes(job.detail.len(), 0)?;
             effects.push(Effect::JobRemoved { job: id });

@@ -67,6 +67,19 @@ impl State {
         Ok(Outcome::Done)
     }
 
+    /// Answers whether this node still holds it, in the order of all other commands.
+    pub(super) fn assert_lease(&self, name: &LeaseName, owner: NodeId, epoch: Epoch) -> Answer {
+        let held = self.leases.get(name).ok_or(Refusal::NoLease)?;
+        check_epoch(epoch, held.epoch)?;
+        if held.owner != owner {
+            return Err(Refusal::LeaseHeld {
+                owner: held.owner,
+                epoch: held.epoch,
+            });
+        }
+        Ok(Outcome::Epoch(held.epoch))
+    }
+
     pub(super) fn end_leases_of(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
         let (ended, kept) = std::mem::take(&mut self.leases)
             .into_iter()

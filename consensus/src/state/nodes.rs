@@ -2,15 +2,17 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::{Answer, State, check_length, full};
+use super::{Answer, State, check_epoch, check_length, full};
 use crate::command::{Effect, NodeInfo, NodeState, Outcome, Refusal, Room, VoterWish};
-use crate::ids::{NodeId, RoomName};
+use crate::ids::{Epoch, NodeId, RoomName};
 use crate::limits::{LABEL_BYTES_MAX, NODE_ID_MAX, NODES_MAX, REMOVED_NODES_MAX};
 
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub info: NodeInfo,
     pub state: NodeState,
+    /// Which process it is: drawn when that registered.
+    pub incarnation: Epoch,
     pub wish: VoterWish,
 }
 
@@ -36,11 +38,8 @@ impl State {
         ] {
             check_length(what, text.len(), LABEL_BYTES_MAX)?;
         }
-        if let Some(known) = self.nodes.get_mut(&node) {
-            known.info = info;
-            let state = known.state;
-            effects.push(Effect::NodeChanged { node, state });
-            return Ok(Outcome::Done);
+        if self.nodes.contains_key(&node) {
+            return self.begin_life(node, info, effects);
         }
         if self.was_removed(node) {
             return Err(Refusal::NodeRemoved(node));
@@ -53,15 +52,60 @@ impl State {
             return Err(full("ids of nodes", NODE_ID_MAX as usize));
         }
         let state = NodeState::Joining;
-        let wish = VoterWish::default();
-        self.nodes.insert(node, Node { info, state, wish });
+        let incarnation = self.next_epoch();
+        let new = Node {
+            info,
+            state,
+            incarnation,
+            wish: VoterWish::default(),
+        };
+        self.nodes.insert(node, new);
         self.next_id = self.next_id.max(node.0 + 1);
         effects.push(Effect::NodeChanged { node, state });
-        Ok(Outcome::Done)
+        Ok(Outcome::Epoch(incarnation))
     }
 
-    pub(super) fn activate_node(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
-        self.set_node_state(node, NodeState::Active, effects)
+    /// A known node starts again: what its last process held is nobody's, or its standby's.
+    fn begin_life(&mut self, node: NodeId, info: NodeInfo, effects: &mut Vec<Effect>) -> Answer {
+        self.end_all_of(node, effects);
+        let incarnation = self.next_epoch();
+        let known = self.nodes.get_mut(&node).ok_or(Refusal::NoNode(node))?;
+        known.info = info;
+        known.incarnation = incarnation;
+        if known.state != NodeState::Draining {
+            known.state = NodeState::Joining;
+        }
+        let state = known.state;
+        effects.push(Effect::NodeChanged { node, state });
+        Ok(Outcome::Epoch(incarnation))
+    }
+
+    pub(super) fn activate_node(
+        &mut self,
+        node: NodeId,
+        incarnation: Epoch,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        let known = self.known_node(node)?;
+        check_epoch(incarnation, known.incarnation)?;
+        match known.state {
+            NodeState::Dead => Err(Refusal::NodeState {
+                node,
+                state: NodeState::Dead,
+            }),
+            NodeState::Draining => Ok(Outcome::Done),
+            NodeState::Joining | NodeState::Active => {
+                self.set_node_state(node, NodeState::Active, effects)
+            }
+        }
+    }
+
+    pub(super) fn end_drain(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
+        match self.known_node(node)?.state {
+            NodeState::Draining => self.set_node_state(node, NodeState::Active, effects),
+            NodeState::Active => Ok(Outcome::Done),
+            state => Err(Refusal::NodeState { node, state }),
+        }
     }
 
     pub(super) fn drain_node(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
@@ -73,11 +117,24 @@ impl State {
     }
 
     /// One entry, however many rooms: their standbys take over with new epochs.
-    pub(super) fn declare_dead(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
-        if self.known_node(node)?.state == NodeState::Dead {
+    pub(super) fn declare_dead(
+        &mut self,
+        node: NodeId,
+        incarnation: Epoch,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        let known = self.known_node(node)?;
+        check_epoch(incarnation, known.incarnation)?;
+        if known.state == NodeState::Dead {
             return Ok(Outcome::Done);
         }
         self.set_node_state(node, NodeState::Dead, effects)?;
+        self.end_all_of(node, effects);
+        Ok(Outcome::Done)
+    }
+
+    /// Rooms go to their standbys, leases end, jobs wait for another: each with a new epoch.
+    fn end_all_of(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
         let touched: Vec<RoomName> = self
             .rooms
             .iter()
@@ -89,7 +146,6 @@ impl State {
         }
         self.end_leases_of(node, effects);
         self.orphan_jobs_of(node, effects);
-        Ok(Outcome::Done)
     }
 
     fn leave_room_of_dead(&mut self, name: &RoomName, dead: NodeId, effects: &mut Vec<Effect>) {

@@ -26,7 +26,7 @@ impl World {
                 node: NodeId(node),
                 info: info(node),
             });
-            world.ok(Action::ActivateNode { node: NodeId(node) });
+            world.activate(node);
         }
         world
     }
@@ -47,6 +47,34 @@ impl World {
 
     fn refused(&mut self, action: Action) -> Refusal {
         self.applied(action).answer.unwrap_err()
+    }
+
+    fn life(&self, node: u64) -> Epoch {
+        self.state.node(NodeId(node)).unwrap().incarnation
+    }
+
+    fn activate(&mut self, node: u64) {
+        let incarnation = self.life(node);
+        let node = NodeId(node);
+        self.ok(Action::ActivateNode { node, incarnation });
+    }
+
+    fn dead(&self, node: u64) -> Action {
+        Action::DeclareDead {
+            node: NodeId(node),
+            incarnation: self.life(node),
+        }
+    }
+
+    fn start(&mut self, node: u64) -> Epoch {
+        let started = self.ok(Action::RegisterNode {
+            node: NodeId(node),
+            info: info(node),
+        });
+        match started {
+            Outcome::Epoch(incarnation) => incarnation,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn place(&mut self, name: &str, home: u64, standby: Option<u64>) -> Room {
@@ -103,7 +131,10 @@ fn a_dead_node_s_rooms_move_to_their_standbys_with_new_epochs_in_one_entry() {
     let without = world.place("b", 1, None);
     let elsewhere = world.place("c", 3, Some(1));
     let untouched = world.place("d", 2, Some(3));
-    let applied = world.applied(Action::DeclareDead { node: NodeId(1) });
+    let applied = {
+        let death = world.dead(1);
+        world.applied(death)
+    };
     assert!(applied.answer.is_ok());
     let room = |name: &str| world.state.room(&name.into()).unwrap().clone();
     assert_eq!((room("a").home, room("a").standby), (NodeId(2), None));
@@ -143,7 +174,8 @@ fn an_owner_with_an_old_epoch_is_refused_everywhere() {
     }) else {
         panic!("no epoch");
     };
-    world.ok(Action::DeclareDead { node: NodeId(1) });
+    let death = world.dead(1);
+    world.ok(death);
     world.ok(Action::AcquireLease {
         name: "webhooks".into(),
         owner: NodeId(2),
@@ -188,6 +220,111 @@ fn an_owner_with_an_old_epoch_is_refused_everywhere() {
         );
     }
     assert_eq!(world.state.job(&job).unwrap().state, JobState::Waiting);
+}
+
+/// The process died and another began before the cluster noticed.
+#[test]
+fn a_restart_ends_what_the_last_process_held_and_is_not_ended_by_its_death() {
+    let mut world = World::with_nodes(3);
+    let (first, death) = (world.life(1), world.dead(1));
+    let room = world.place("a", 1, Some(2));
+    let alone = world.place("b", 1, None);
+    let lease = |owner| Action::AcquireLease {
+        name: "duty".into(),
+        owner: NodeId(owner),
+        over: None,
+    };
+    let held = world.ok(lease(1));
+    let second = world.start(1);
+    assert!(second > first);
+    world.activate(1);
+    assert_eq!(world.state.room(&"a".into()).unwrap().home, NodeId(2));
+    assert!(world.state.room(&"a".into()).unwrap().epoch > room.epoch);
+    assert!(world.state.room(&"b".into()).unwrap().epoch > alone.epoch);
+    assert_ne!(world.ok(lease(1)), held, "a new token for a new process");
+    // What was on its way for the first life says nothing of the second.
+    let late = world.refused(death);
+    assert!(matches!(late, Refusal::StaleEpoch { .. }), "{late:?}");
+    let activation = Action::ActivateNode {
+        node: NodeId(1),
+        incarnation: first,
+    };
+    let late = world.refused(activation);
+    assert!(matches!(late, Refusal::StaleEpoch { .. }), "{late:?}");
+}
+
+#[test]
+fn a_dead_life_is_not_activated_and_a_restart_does_not_end_a_drain() {
+    let mut world = World::with_nodes(2);
+    let incarnation = world.life(1);
+    let death = world.dead(1);
+    world.ok(death);
+    let node = NodeId(1);
+    let late = world.refused(Action::ActivateNode { node, incarnation });
+    assert!(matches!(late, Refusal::NodeState { .. }), "{late:?}");
+    world.start(1);
+    world.activate(1);
+    world.ok(Action::DrainNode { node });
+    world.start(1);
+    world.activate(1);
+    let state = |world: &World| world.state.node(node).unwrap().state;
+    assert_eq!(state(&world), NodeState::Draining);
+    world.ok(Action::EndDrain { node });
+    assert_eq!(state(&world), NodeState::Active);
+}
+
+#[test]
+fn only_who_has_a_job_or_lease_writes_for_it() {
+    let mut world = World::with_nodes(2);
+    let job = JobId::from("EG_1");
+    world.ok(Action::CreateJob {
+        job: job.clone(),
+        kind: JobKind::Egress,
+        room: None,
+        detail: vec![],
+    });
+    let update = |epoch| Action::UpdateJob {
+        job: job.clone(),
+        epoch,
+        state: JobState::Running,
+        detail: None,
+    };
+    assert_eq!(world.refused(update(Epoch(0))), Refusal::JobWithoutOwner);
+    let assign = |epoch, owner| Action::AssignJob {
+        job: job.clone(),
+        epoch,
+        owner: NodeId(owner),
+    };
+    let Outcome::Epoch(first) = world.ok(assign(Epoch(0), 1)) else {
+        panic!("no epoch");
+    };
+    let Outcome::Epoch(second) = world.ok(assign(first, 2)) else {
+        panic!("no epoch");
+    };
+    let remove = |epoch| Action::RemoveJob {
+        job: job.clone(),
+        epoch,
+    };
+    let late = world.refused(remove(first));
+    assert!(matches!(late, Refusal::StaleEpoch { .. }), "{late:?}");
+    world.ok(remove(second));
+    let assert_lease = |owner, epoch| Action::AssertLease {
+        name: "duty".into(),
+        owner: NodeId(owner),
+        epoch,
+    };
+    let Outcome::Epoch(epoch) = world.ok(Action::AcquireLease {
+        name: "duty".into(),
+        owner: NodeId(1),
+        over: None,
+    }) else {
+        panic!("no epoch");
+    };
+    world.ok(assert_lease(1, epoch));
+    assert!(world.applied(assert_lease(2, epoch)).answer.is_err());
+    let death = world.dead(1);
+    world.ok(death);
+    assert_eq!(world.refused(assert_lease(1, epoch)), Refusal::NoLease);
 }
 
 #[test]
@@ -287,7 +424,8 @@ fn dead_and_joining_nodes_get_nothing_and_draining_ones_only_if_asked_for() {
             ..
         }
     ));
-    world.ok(Action::DeclareDead { node: NodeId(2) });
+    let death = world.dead(2);
+    world.ok(death);
     assert!(matches!(
         world.refused(place("a", 1, Some(2))),
         Refusal::NodeState { .. }
@@ -361,9 +499,12 @@ fn random(seed: &mut u64, bound: u64) -> u64 {
     (z ^ (z >> 31)) % bound.max(1)
 }
 
-fn random_action(seed: &mut u64) -> Action {
+fn random_action(state: &State, seed: &mut u64) -> Action {
     let mut pick = |bound| random(seed, bound);
     let node = NodeId(pick(6) + 1);
+    // Mostly the life that is, sometimes another.
+    let life = state.node(node).map_or(Epoch(0), |n| n.incarnation);
+    let incarnation = Epoch(life.0.saturating_sub(pick(8) / 7));
     let standby = Some(pick(7)).filter(|n| *n > 0).map(NodeId);
     let name = RoomName(format!("room{}", pick(8)));
     let epoch = Epoch(pick(120));
@@ -374,9 +515,9 @@ fn random_action(seed: &mut u64) -> Action {
             node,
             info: info(node.0),
         },
-        1 | 2 => Action::ActivateNode { node },
+        1 | 2 => Action::ActivateNode { node, incarnation },
         3 => Action::DrainNode { node },
-        4 => Action::DeclareDead { node },
+        4 => Action::DeclareDead { node, incarnation },
         5 => Action::RemoveNode { node },
         6 => Action::WishVote {
             node,
@@ -436,7 +577,8 @@ fn random_action(seed: &mut u64) -> Action {
 /// What must hold after every command, whatever it was.
 fn check_invariants(state: &State, seed: u64) {
     let live = |n: &NodeId| state.node(*n).is_some_and(|n| n.state != NodeState::Dead);
-    let mut epochs = BTreeSet::new();
+    let mut epochs: BTreeSet<_> = state.nodes().map(|(_, n)| n.incarnation).collect();
+    assert_eq!(epochs.len(), state.nodes.len(), "seed {seed}: two lives");
     for (name, room) in state.rooms() {
         assert!(
             epochs.insert(room.epoch),
@@ -476,7 +618,7 @@ fn random_commands_keep_the_rules_and_give_the_same_bytes_everywhere() {
         let (mut a, mut b) = (World::with_nodes(4), World::with_nodes(4));
         let mut random_state = seed;
         for step in 0..300 {
-            let action = random_action(&mut random_state);
+            let action = random_action(&a.state, &mut random_state);
             let mut before = a.state.clone();
             let first = a.applied(action.clone());
             assert_eq!(first, b.applied(action.clone()), "seed {seed} step {step}");
