@@ -335,7 +335,8 @@ async fn a_voter_with_a_corrupt_disk_comes_back_under_a_new_id() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     world.die(broken, false);
     let log = &world.machines[&broken].log;
-    assert!(log.corrupt("log-0000000000000001", 5_000, 0x10));
+    // In the fourth batch: each lies in blocks of its own, behind five blocks of marks.
+    assert!(log.corrupt("log-0000000000000001", 8 * 4_096 + 20, 0x10));
     match world.start(broken).await {
         Err(StoreError::Corrupt(reason)) => assert!(reason.contains("log-"), "{reason}"),
         Err(other) => panic!("{other}"),
