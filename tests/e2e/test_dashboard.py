@@ -15,11 +15,12 @@ MOVED_BY_A_MEETING = {
     "Message Rate": 'livekit_node_messages{type="signal"}',
     "Tracks Published": 'livekit_track_published_total',
     "Network Rate, packets": 'livekit_packet_total',
-    "Network Rate, PLI": 'livekit_pli_total',
     "Participant Connections, signal": 'livekit_node_service_operation{status="success",type="signal_ws"}',
     "Participant Connections, ICE": 'livekit_node_service_operation{status="success",type="ice_connection"}',
 }
+# Nobody has to ask for a key frame, or to lose a packet.
 THERE_IN_ANY_CASE = {
+    "Network Rate, PLI": 'livekit_pli_total',
     "Network Rate, NACK": 'livekit_nack_total',
     "Network Rate, FIR": 'livekit_fir_total',
     "Load": 'livekit_node_cpu_load',
