@@ -15,6 +15,7 @@ pub mod peers;
 pub mod placement;
 mod raft;
 pub mod snapshot;
+mod splitmix;
 pub mod state;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]

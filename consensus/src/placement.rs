@@ -12,6 +12,7 @@ pub use selector::{Algorithm, Kind, Region, Selector, SelectorError, SortBy};
 
 use crate::command::NodeState;
 use crate::ids::NodeId;
+use crate::splitmix::SplitMix;
 
 /// Figures of a node are believed for this long (LiveKit, `pkg/routing/selector/utils.go`:
 /// `AvailableSeconds`).
@@ -89,7 +90,7 @@ pub fn place(
     here: &str,
     seed: u64,
 ) -> Result<Placement, NoMediaNode> {
-    let mut random = Random(seed);
+    let mut random = Random(SplitMix(seed));
     let mut explanation = Explanation::new(candidates, selector);
     let home = choose(
         candidates,
@@ -129,7 +130,7 @@ pub fn choose_standby(
     seed: u64,
 ) -> (Option<NodeId>, Explanation) {
     let mut explanation = Explanation::new(candidates, selector);
-    let mut random = Random(seed);
+    let mut random = Random(SplitMix(seed));
     let standby = match candidates.iter().find(|c| c.node == home) {
         Some(home) => stand_by(
             candidates,
@@ -211,16 +212,12 @@ fn choose<'a>(
     None
 }
 
-/// splitmix64: the same choice from the same seed on every node.
-struct Random(u64);
+/// The same choice from the same seed on every node.
+struct Random(SplitMix);
 
 impl Random {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % bound.max(1) as u64).unwrap_or(0)
+        usize::try_from(self.0.below(bound as u64)).unwrap_or(0)
     }
 
     /// Two different ones of `bound`.

@@ -14,6 +14,7 @@ use super::*;
 use crate::command::{Action, Outcome};
 use crate::disk::{DiskFaults, SimDisk};
 use crate::ids::{RequestId, ValueKey};
+use crate::splitmix::SplitMix;
 use crate::store::{Disks, Found, Identity};
 use crate::testing::Hub;
 use crate::wal::WalOptions;
@@ -456,18 +457,6 @@ async fn the_same_request_is_applied_once_however_often_it_is_proposed() {
     assert!(answers.iter().all(|a| *a == answers[0]), "{answers:?}");
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound.max(1)
-    }
-}
-
 /// Five voters, slow disks, power losses, partitions (also of one direction), restarts, all from a
 /// seed, while somebody writes; then everything heals, and what was acknowledged must be there.
 #[tokio::test(start_paused = true)]
@@ -478,7 +467,7 @@ async fn five_voters_under_random_troubles_lose_nothing_acknowledged() {
         world.options.snapshot_entries = 60;
         world.options.log_entries_kept = 20;
         world.options.patience = Duration::from_millis(1_500);
-        let mut random = Random(seed);
+        let mut random = SplitMix(seed);
         for machine in world.machines.values() {
             machine.log.set_faults(DiskFaults {
                 sync_delay_max: Duration::from_millis(8),
@@ -508,7 +497,7 @@ async fn five_voters_under_random_troubles_lose_nothing_acknowledged() {
     }
 }
 
-async fn trouble(world: &mut World, random: &mut Random) {
+async fn trouble(world: &mut World, random: &mut SplitMix) {
     let node = NodeId(random.below(5) + 1);
     let up = world.live().iter().any(|c| c.node() == node);
     match random.below(6) {

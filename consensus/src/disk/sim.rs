@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Disk, DiskError};
+use crate::splitmix::SplitMix;
 
 /// What a disk writes in one piece or not at all (power loss tears between sectors, and on bad
 /// disks inside one).
@@ -54,7 +55,7 @@ struct Inner {
     changes: Vec<NameChange>,
     next_file: u64,
     generation: u64,
-    random: u64,
+    random: SplitMix,
     delay: Duration,
     faults: DiskFaults,
     syncs: u64,
@@ -70,7 +71,7 @@ pub struct SimDisk {
 impl SimDisk {
     pub fn new(seed: u64) -> Self {
         let inner = Inner {
-            random: seed,
+            random: SplitMix(seed),
             ..Inner::default()
         };
         Self {
@@ -240,17 +241,12 @@ impl NameChange {
 }
 
 impl Inner {
-    /// splitmix64: small, and the same on every machine.
     fn next(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.next()
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.random.below(bound)
     }
 
     fn change(&mut self, change: NameChange) {

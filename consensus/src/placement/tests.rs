@@ -169,7 +169,7 @@ fn chance_spreads_equals_and_a_seed_repeats_it() {
 #[test]
 fn placement_never_fails_while_one_media_node_lives() {
     for seed in 0..5_000 {
-        let mut random = Random(seed);
+        let mut random = Random(SplitMix(seed));
         let mut nodes = Vec::new();
         for id in 1..=random.below(6) as u64 + 1 {
             let mut n = node(id, random.below(120) as f64 / 100.0);

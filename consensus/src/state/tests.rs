@@ -5,6 +5,7 @@ use super::*;
 use crate::command::{JobKind, JobState, NodeInfo, NodeState, Roles, VoterWish};
 use crate::encoding::{Content, decode, encode};
 use crate::ids::RoomSid;
+use crate::splitmix::SplitMix;
 
 struct World {
     state: State,
@@ -490,17 +491,8 @@ fn all_values_together_are_bounded() {
     );
 }
 
-/// splitmix64.
-fn random(seed: &mut u64, bound: u64) -> u64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *seed;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ (z >> 31)) % bound.max(1)
-}
-
-fn random_action(state: &State, seed: &mut u64) -> Action {
-    let mut pick = |bound| random(seed, bound);
+fn random_action(state: &State, random: &mut SplitMix) -> Action {
+    let mut pick = |bound| random.below(bound);
     let node = NodeId(pick(6) + 1);
     // Mostly the life that is, sometimes another.
     let life = state.node(node).map_or(Epoch(0), |n| n.incarnation);
@@ -616,9 +608,9 @@ fn check_invariants(state: &State, seed: u64) {
 fn random_commands_keep_the_rules_and_give_the_same_bytes_everywhere() {
     for seed in 0..150 {
         let (mut a, mut b) = (World::with_nodes(4), World::with_nodes(4));
-        let mut random_state = seed;
+        let mut random = SplitMix(seed);
         for step in 0..300 {
-            let action = random_action(&a.state, &mut random_state);
+            let action = random_action(&a.state, &mut random);
             let mut before = a.state.clone();
             let first = a.applied(action.clone());
             assert_eq!(first, b.applied(action.clone()), "seed {seed} step {step}");

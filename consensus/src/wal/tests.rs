@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::disk::{DiskFaults, SimDisk};
+use crate::splitmix::SplitMix;
 
 const OPTIONS: WalOptions = WalOptions {
     segment_bytes: 40 * 1024,
@@ -46,21 +47,9 @@ impl Model {
     }
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound.max(1)
-    }
-
-    fn bytes(&mut self, max: u64) -> Vec<u8> {
-        let length = self.below(max + 1);
-        (0..length).map(|_| self.below(256) as u8).collect()
-    }
+fn random_bytes(random: &mut SplitMix, max: u64) -> Vec<u8> {
+    let length = random.below(max + 1);
+    (0..length).map(|_| random.below(256) as u8).collect()
 }
 
 /// The log under test, the model of it, and the states a crash may leave.
@@ -70,7 +59,7 @@ struct World {
     model: Model,
     /// States since the last flush that returned; the first of them is that flush's.
     possible: Vec<Model>,
-    random: Random,
+    random: SplitMix,
 }
 
 impl World {
@@ -82,7 +71,7 @@ impl World {
             wal,
             model: Model::default(),
             possible: vec![Model::default()],
-            random: Random(seed),
+            random: SplitMix(seed),
         }
     }
 
@@ -93,14 +82,14 @@ impl World {
     fn step(&mut self) -> Result<(), WalError> {
         match self.random.below(100) {
             0..=54 => {
-                let payload = self.random.bytes(400);
+                let payload = random_bytes(&mut self.random, 400);
                 self.wal.push_entry(self.model.next, &payload)?;
                 self.model.entries.insert(self.model.next, payload);
                 self.model.next += 1;
                 self.changed();
             }
             55..=62 => {
-                let vote = self.random.bytes(40);
+                let vote = random_bytes(&mut self.random, 40);
                 self.wal.push_vote(&vote)?;
                 self.model.vote = Some(vote);
                 self.changed();
@@ -136,7 +125,7 @@ impl World {
         let beyond = self.random.below(8) / 7 * 10;
         let first = self.model.first();
         let last = first + self.random.below(self.model.next - first + beyond);
-        let mark = (last, self.random.bytes(30));
+        let mark = (last, random_bytes(&mut self.random, 30));
         let mut after = self.model.clone();
         after.next = after.next.max(last + 1);
         after.entries = after.entries.split_off(&(last + 1));
