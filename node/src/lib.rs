@@ -6,6 +6,7 @@ mod alarm;
 pub mod api;
 pub mod auth;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod debug;
 pub mod doctor;

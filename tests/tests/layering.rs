@@ -12,7 +12,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skein-protocol", &[]),
     ("skein-media", &[]),
     ("skein-consensus", &["skein-protocol"]),
-    ("skein-node", &["skein-media", "skein-protocol"]),
+    (
+        "skein-node",
+        &["skein-consensus", "skein-media", "skein-protocol"],
+    ),
     ("skein-tests", &["skein-protocol"]),
     ("skein-load", &["skein-media", "skein-protocol"]),
 ];
