@@ -2,4 +2,5 @@
 //! what happens when a node dies. Composed by `run`; the rules are `consensus`'s, the packets
 //! `media`'s.
 
+pub mod limits;
 pub mod links;

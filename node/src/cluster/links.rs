@@ -2,6 +2,10 @@
 //! a stream both ways, addressed by node id. The fabric implements it over QUIC; tests do it in one
 //! process. Knows nothing of what is said.
 
+pub mod pipe;
+#[cfg(test)]
+pub mod testing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
