@@ -2,5 +2,6 @@
 //! what happens when a node dies. Composed by `run`; the rules are `consensus`'s, the packets
 //! `media`'s.
 
+pub mod fabric;
 pub mod limits;
 pub mod links;

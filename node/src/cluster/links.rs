@@ -3,6 +3,7 @@
 //! process. Knows nothing of what is said.
 
 pub mod pipe;
+pub mod registry;
 #[cfg(test)]
 pub mod testing;
 
@@ -36,6 +37,26 @@ pub enum Service {
     Journal = 8,
     /// Control of media that crosses nodes.
     Relay = 9,
+}
+
+impl Service {
+    const ALL: [Self; 9] = [
+        Self::Raft,
+        Self::Membership,
+        Self::Heartbeat,
+        Self::Placement,
+        Self::Session,
+        Self::Api,
+        Self::Agent,
+        Self::Journal,
+        Self::Relay,
+    ];
+
+    /// `None`: of a newer node.
+    pub fn from_wire(number: u8) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|service| *service as u8 == number)
+    }
 }
 
 /// Both directions of one stream. Dropping the writer without shutting it down resets it: the

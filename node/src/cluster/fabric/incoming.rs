@@ -1,0 +1,105 @@
+//! Connections others make, and the streams they open: proves who it is, then lets the service
+//! answer. Whoever shows a certificate of another cluster is refused and counted.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use consensus::ids::NodeId;
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+
+use super::framing::{self, Kind};
+use super::identity::node_of;
+use super::{Fabric, Plane};
+use crate::cluster::limits::DIAL_TIMEOUT;
+use crate::cluster::links::Service;
+
+/// Why a connection was closed by this side.
+const STRANGER: VarInt = VarInt::from_u32(1);
+
+impl Fabric {
+    /// Takes connections until the endpoint is closed.
+    pub(super) async fn accept(self) {
+        while let Some(incoming) = self.inner.endpoint.accept().await {
+            let fabric = self.clone();
+            tokio::spawn(async move {
+                let from = incoming.remote_address();
+                let connected = async { incoming.accept()?.await };
+                match tokio::time::timeout(DIAL_TIMEOUT, connected).await {
+                    Ok(Ok(connection)) => fabric.welcome(connection).await,
+                    Ok(Err(error)) => fabric.refuse(&from.to_string(), &error.to_string()),
+                    Err(_) => fabric.refuse(&from.to_string(), "no handshake in time"),
+                }
+            });
+        }
+    }
+
+    async fn welcome(self, connection: Connection) {
+        let node = peer_of(&connection, self.inner.cluster);
+        let (Some(node), Some(plane)) = (node, Plane::of_connection(&connection)) else {
+            connection.close(STRANGER, b"no certificate of a node");
+            let from = connection.remote_address().to_string();
+            return self.refuse(&from, "its certificate names no node");
+        };
+        self.keep(node, plane, &connection);
+        self.serve(node, plane, connection).await;
+    }
+
+    /// Not of this cluster: a wrong token, or somebody who has no business here.
+    fn refuse(&self, from: &str, reason: &str) {
+        self.inner.refused.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("skein_cluster_refused_connections_total").increment(1);
+        tracing::warn!(from, reason, "refused a connection to the cluster endpoint");
+    }
+
+    /// Answers what the peer opens for as long as the connection lives.
+    pub(super) async fn serve(self, node: NodeId, plane: Plane, connection: Connection) {
+        while let Ok((send, recv)) = connection.accept_bi().await {
+            let fabric = self.clone();
+            tokio::spawn(async move { fabric.answer(node, plane, send, recv).await });
+        }
+        self.forget(node, plane, &connection);
+    }
+
+    async fn answer(self, from: NodeId, plane: Plane, mut send: SendStream, mut recv: RecvStream) {
+        let Some((service, kind)) = framing::read_head(&mut recv).await else {
+            let reason = "this node does not know what was asked for".to_owned();
+            return framing::write_answer(&mut send, Err(reason)).await;
+        };
+        let offered = (Plane::of(service) == plane)
+            .then(|| (self.inner.services)(service))
+            .flatten();
+        let Some(serve) = offered else {
+            let reason = format!("{service:?} is not offered");
+            return framing::write_answer(&mut send, Err(reason)).await;
+        };
+        match kind {
+            Kind::Call => {
+                let Some(request) = framing::read_request(&mut recv, service).await else {
+                    return;
+                };
+                let answer = fitting(serve.call(from, request).await, service);
+                framing::write_answer(&mut send, answer).await;
+            }
+            Kind::Stream => {
+                if framing::write_taken(&mut send).await {
+                    serve.stream(from, framing::duplex(send, recv)).await;
+                }
+            }
+        }
+    }
+}
+
+/// An answer the other side would not read is not sent.
+pub(super) fn fitting(answer: Result<Bytes, String>, service: Service) -> Result<Bytes, String> {
+    let max = framing::bytes_max(service);
+    answer.and_then(|bytes| match bytes.len() <= max {
+        true => Ok(bytes),
+        false => Err(format!("an answer of {} bytes; at most {max}", bytes.len())),
+    })
+}
+
+pub(super) fn peer_of(connection: &Connection, cluster: u64) -> Option<NodeId> {
+    let identity = connection.peer_identity()?;
+    let chain = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>();
+    node_of(chain.ok()?.first()?, cluster)
+}
