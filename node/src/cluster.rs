@@ -4,4 +4,5 @@
 
 pub mod fabric;
 pub mod limits;
+pub mod detector;
 pub mod links;

@@ -126,6 +126,7 @@ fn cores_have_no_clock_no_await_and_no_socket() {
         let core = name.starts_with("media/src/")
             || name.starts_with("node/src/participant")
             || name.starts_with("node/src/room/")
+            || name.starts_with("node/src/cluster/detector")
             || name.starts_with("node/protocol/src/")
             || (name.starts_with("consensus/src/")
                 && !CONSENSUS_SHELLS.iter().any(|shell| name.contains(shell)));

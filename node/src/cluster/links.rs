@@ -37,6 +37,8 @@ pub enum Service {
     Journal = 8,
     /// Control of media that crosses nodes.
     Relay = 9,
+    /// Whether a node lives: questions, opinions, tickets of lifelines.
+    Liveness = 10,
 }
 
 impl Service {

@@ -1,0 +1,363 @@
+//! Who is dead: a core that asks peers whether they live, hears what kernels and other nodes say,
+//! and gives the verdict where this node leads. A process is dead when its kernel closed its
+//! lifeline, refuses a new one and a question stays unanswered; a host when two nodes hear nothing.
+//! Its shell is `liveness`. Decides nothing about rooms; a verdict binds one life of a node.
+
+mod awake;
+pub mod limits;
+mod peer;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use consensus::ids::{Epoch, NodeId};
+
+use awake::Awake;
+use limits::{
+    ALONE_FACTOR, DECLARE_AGAIN, FIRST_CONTACT, FIRST_CONTACT_MIN, ISOLATED, PING_INTERVAL,
+    PING_SPREAD, TELL_INTERVAL, TOLD_FRESH, TOLD_MAX,
+};
+use peer::Peer;
+use watch::Roster;
+
+/// A node that the log does not call dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    pub incarnation: Epoch,
+    pub master: bool,
+}
+
+/// What was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its kernel says that the process ended.
+    Process,
+    /// Nothing comes from it.
+    Silence,
+}
+
+/// One observer's opinion of one life of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    pub node: NodeId,
+    pub incarnation: Epoch,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// All living nodes of the log, this one among them.
+    Roster(BTreeMap<NodeId, Life>),
+    /// Who leads now, as far as is known.
+    Leader(Option<NodeId>),
+    LifelineOpened(NodeId),
+    /// By the peer's kernel; not because this side gave up.
+    LifelineClosed(NodeId),
+    /// Its kernel says that nobody listens.
+    LifelineRefused(NodeId),
+    /// The fabric lost its connection: a reason to ask, no proof.
+    ConnectionLost(NodeId),
+    Answered {
+        node: NodeId,
+        number: u64,
+    },
+    /// The question could not be asked, or was refused.
+    Failed {
+        node: NodeId,
+        number: u64,
+    },
+    /// Another node's opinion.
+    Told {
+        from: NodeId,
+        suspicion: Suspicion,
+    },
+    /// The peer stops for a restart and has seen to what it had.
+    Farewell(NodeId),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Ask now; the answer comes back as `Answered` or `Failed`.
+    Ask { node: NodeId, number: u64 },
+    /// To the leader.
+    Tell { to: NodeId, suspicion: Suspicion },
+    /// This node leads and is sure.
+    Dead(Suspicion),
+}
+
+/// See the file header.
+#[derive(Debug)]
+pub struct Detector {
+    me: NodeId,
+    clock: Awake,
+    leader: Option<NodeId>,
+    roster: Roster,
+    /// Since when each life is in the roster.
+    known: BTreeMap<NodeId, (Epoch, Duration)>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Of whom, by whom: what was told, and when.
+    told: BTreeMap<(NodeId, NodeId), (Suspicion, Duration)>,
+    outputs: VecDeque<Output>,
+    numbers: u64,
+    /// When the next peer is to be looked at.
+    due: Option<Duration>,
+}
+
+impl Detector {
+    pub fn new(me: NodeId, now: Instant) -> Self {
+        Self {
+            me,
+            clock: Awake::new(now),
+            leader: None,
+            roster: Roster::new(),
+            known: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            told: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            numbers: 1,
+            due: None,
+        }
+    }
+
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        let now = self.clock.advance(now);
+        let look = self.take(now, input);
+        if look || self.due.is_none_or(|due| due <= now) {
+            self.look(now);
+        }
+    }
+
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn deadline(&self) -> Instant {
+        self.clock.wake_at(self.due)
+    }
+
+    /// Those this node suspects now, and why.
+    pub fn suspects(&self) -> BTreeMap<NodeId, Cause> {
+        let (now, interval) = (self.clock.now(), self.interval());
+        let opinion =
+            |(node, peer): (&NodeId, &Peer)| Some((*node, peer.suspicion(now, interval)?));
+        self.peers.iter().filter_map(opinion).collect()
+    }
+
+    /// Those this node keeps a lifeline to.
+    pub fn watched(&self) -> BTreeSet<NodeId> {
+        self.peers.keys().copied().collect()
+    }
+
+    /// Whether all peers should be looked at again because of this.
+    fn take(&mut self, now: Duration, input: Input) -> bool {
+        let next = self.numbers;
+        let known = |node: &NodeId| self.peers.contains_key(node);
+        match input {
+            Input::Tick => return false,
+            Input::Roster(roster) => self.enrol(now, roster),
+            Input::Leader(leader) => self.follow(now, leader),
+            Input::Told { from, suspicion } if known(&suspicion.node) => {
+                self.hear(now, from, suspicion);
+            }
+            Input::Told { .. } => return false,
+            Input::Answered { node, number } => {
+                self.with(node, |peer| peer.answered(now, number));
+                return false;
+            }
+            Input::LifelineOpened(node) => self.with(node, |peer| peer.opened(now)),
+            Input::LifelineClosed(node) => self.with(node, |peer| peer.closed(now, next)),
+            Input::LifelineRefused(node) => self.with(node, |peer| peer.refused(now, next)),
+            Input::ConnectionLost(node) => self.ask(now, node),
+            Input::Failed { node, number } => self.with(node, |peer| peer.failed(number)),
+            Input::Farewell(node) => self.with(node, |peer| peer.says_farewell(now)),
+        }
+        true
+    }
+
+    fn with(&mut self, node: NodeId, f: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            f(peer);
+        }
+    }
+
+    fn enrol(&mut self, now: Duration, roster: Roster) {
+        self.roster = roster;
+        let lives = self.roster.iter().map(|(node, life)| {
+            let before = self.known.get(node).copied();
+            let same = before.filter(|(incarnation, _)| *incarnation == life.incarnation);
+            (*node, same.unwrap_or((life.incarnation, now)))
+        });
+        self.known = lives.collect();
+        self.rewatch(now);
+        let roster = &self.roster;
+        self.told.retain(|(of, by), (suspicion, _)| {
+            let life = roster.get(of).map(|life| life.incarnation);
+            life == Some(suspicion.incarnation) && roster.contains_key(by)
+        });
+    }
+
+    fn follow(&mut self, now: Duration, leader: Option<NodeId>) {
+        if self.leader == leader {
+            return;
+        }
+        self.leader = leader;
+        self.rewatch(now);
+        for peer in self.peers.values_mut() {
+            // Whoever leads now has heard nothing of it.
+            peer.told = None;
+            peer.declared = None;
+        }
+    }
+
+    /// What was known of a peer goes with its life.
+    fn rewatch(&mut self, now: Duration) {
+        let watched = watch::watched(&self.roster, self.me, self.leads());
+        let roster = &self.roster;
+        self.peers.retain(|node, peer| {
+            let life = roster.get(node).map(|life| life.incarnation);
+            watched.contains(node) && life == Some(peer.incarnation)
+        });
+        for node in watched {
+            if let Some((incarnation, since)) = self.known.get(&node) {
+                let passed = now.saturating_sub(*since);
+                let grace = FIRST_CONTACT.saturating_sub(passed).max(FIRST_CONTACT_MIN);
+                let new = || Peer::new(*incarnation, now, grace);
+                self.peers.entry(node).or_insert_with(new);
+            }
+        }
+    }
+
+    /// Another's opinion counts if it is of the life that runs now.
+    fn hear(&mut self, now: Duration, from: NodeId, suspicion: Suspicion) {
+        let Suspicion { node, cause, .. } = suspicion;
+        let next = self.numbers;
+        let Some(peer) = self.peers.get_mut(&node) else {
+            return;
+        };
+        let knows = self.roster.contains_key(&from) && from != self.me;
+        if peer.incarnation != suspicion.incarnation || !knows {
+            return;
+        }
+        if cause == Cause::Process {
+            peer.seen_ending(now, next);
+        }
+        if self.told.len() < TOLD_MAX || self.told.contains_key(&(node, from)) {
+            self.told.insert((node, from), (suspicion, now));
+        }
+    }
+
+    fn ask(&mut self, now: Duration, node: NodeId) {
+        let number = self.numbers;
+        if let Some(peer) = self.peers.get_mut(&node) {
+            self.numbers += 1;
+            peer.ask(now, number);
+            self.outputs.push_back(Output::Ask { node, number });
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.leader == Some(self.me)
+    }
+
+    /// Between questions to a healthy peer.
+    fn interval(&self) -> Duration {
+        let peers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        PING_INTERVAL + PING_SPREAD * peers.saturating_sub(100)
+    }
+
+    /// Asks whom it is time to ask, tells or judges whom it suspects.
+    fn look(&mut self, now: Duration) {
+        let interval = self.interval();
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        self.due = None;
+        for node in nodes {
+            let Some(peer) = self.peers.get(&node) else {
+                continue;
+            };
+            if peer.ask_at(now, interval) <= now {
+                self.ask(now, node);
+            }
+            self.judge(now, node, interval);
+            if let Some(peer) = self.peers.get(&node) {
+                let next = peer.ask_at(now, interval);
+                self.due = Some(self.due.map_or(next, |due| due.min(next)));
+            }
+        }
+    }
+
+    fn judge(&mut self, now: Duration, node: NodeId, interval: Duration) {
+        let Some(peer) = self.peers.get(&node) else {
+            return;
+        };
+        let Some(cause) = peer.suspicion(now, interval) else {
+            return;
+        };
+        let suspicion = Suspicion {
+            node,
+            incarnation: peer.incarnation,
+            cause,
+        };
+        let again = |last: Option<Duration>, after| {
+            last.is_none_or(|last| now.saturating_sub(last) >= after)
+        };
+        let (tell, declare) = (
+            again(peer.told, TELL_INTERVAL),
+            again(peer.declared, DECLARE_AGAIN),
+        );
+        match self.leader {
+            Some(leader) if leader == self.me => {
+                if declare && self.is_sure(now, suspicion, interval) {
+                    self.outputs.push_back(Output::Dead(suspicion));
+                    self.with(node, |peer| peer.declared = Some(now));
+                }
+            }
+            Some(to) if tell && to != node => {
+                self.outputs.push_back(Output::Tell { to, suspicion });
+                self.with(node, |peer| peer.told = Some(now));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the leader's own suspicion is enough for a verdict.
+    fn is_sure(&self, now: Duration, suspicion: Suspicion, interval: Duration) -> bool {
+        let node = suspicion.node;
+        if suspicion.cause == Cause::Process || self.is_seconded(now, node) {
+            return true;
+        }
+        let lives = |node: &NodeId| {
+            self.peers
+                .get(node)
+                .is_some_and(|peer| peer.suspicion(now, interval).is_none())
+        };
+        if watch::observers(&self.roster, node).iter().any(lives) {
+            // Somebody else could say the same, and does not.
+            return false;
+        }
+        let Some(peer) = self.peers.get(&node) else {
+            return false;
+        };
+        let patience = if self.roster.len() <= 2 {
+            Duration::ZERO
+        } else if self.peers.keys().any(lives) {
+            peer.patience(interval) * ALONE_FACTOR
+        } else {
+            ISOLATED
+        };
+        peer.silent_for(now) >= patience
+    }
+
+    /// Somebody else, lately, suspects it too.
+    fn is_seconded(&self, now: Duration, node: NodeId) -> bool {
+        let of = (node, NodeId(0))..=(node, NodeId(u64::MAX));
+        self.told
+            .range(of)
+            .any(|(_, (_, at))| now.saturating_sub(*at) <= TOLD_FRESH)
+    }
+}
+
+#[cfg(test)]
+mod tests;
