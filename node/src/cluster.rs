@@ -6,3 +6,5 @@ pub mod fabric;
 pub mod limits;
 pub mod detector;
 pub mod links;
+pub mod membership;
+pub mod node;

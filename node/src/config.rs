@@ -1,6 +1,7 @@
 //! The configuration: one YAML file whose top level is LiveKit's own, plus flags and environment.
 //! `load` gives a checked value; nothing else of the program reads files, flags or variables.
 
+pub mod cluster;
 pub mod inert;
 pub mod load;
 pub mod media;
@@ -59,6 +60,7 @@ section! {
         enable_data_tracks: bool = true,
         enable_participant_data_blob: bool = false,
         storage: server::Storage = server::Storage::default(),
+        cluster: cluster::Cluster = cluster::Cluster::default(),
         /// Keys that were given and change nothing.
         #[serde(skip)]
         inert: Vec<inert::Inert> = Vec::new(),

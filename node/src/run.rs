@@ -1,6 +1,7 @@
 //! Puts the node together and takes it apart: telemetry, packet workers, rooms, HTTP; then waits
 //! for a signal. Decides nothing about media or rooms.
 
+mod cluster;
 pub mod compose;
 mod files;
 mod ice_servers;
@@ -13,6 +14,7 @@ use actix_web::dev::ServerHandle;
 use media::transport::{DtlsIdentity, IdentityError};
 use socket2::{Domain, Socket, Type};
 
+use crate::cluster::node::ClusterNode;
 use crate::config::{Config, Secret};
 use crate::limits::STOP_GRACE;
 use crate::net::{http, stun};
@@ -50,6 +52,16 @@ pub enum RunError {
     Turn(#[from] turn::TurnError),
     #[error(transparent)]
     Webhooks(#[from] webhook::StartError),
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::node::StartError),
+    #[error("cluster.listen: `{0}` is not an IP address with a port")]
+    ClusterListen(String),
+    #[error("cluster.advertise is missing: this machine has no address others could reach")]
+    ClusterAdvertise,
+    #[error("cluster.directory is missing: there is no folder of the user")]
+    ClusterDirectory,
+    #[error("{0}")]
+    ClusterEnded(String),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -93,6 +105,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let prometheus = prometheus.flatten();
     let stats = NodeStats::start(config.node_stats.stats_update_interval)?;
     let identity = DtlsIdentity::generate()?;
+    let cluster = cluster::start(&config).await?;
     let listeners = listen_all(&config.bind_addresses, config.port)?;
 
     let shard_config = compose::shard_config(&config, &identity)?;
@@ -137,6 +150,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
 
     tokio::select! {
         waited = shutdown::wait(&node.rooms, &status) => waited?,
+        reason = cluster_ended(cluster.as_ref()) => return Err(RunError::ClusterEnded(reason)),
         // A room on a dead shard would neither work nor end: a supervisor starts us anew.
         () = shards.worker_ended() => return Err(RunError::WorkerEnded),
     }
@@ -145,7 +159,18 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
         turner.stop();
     }
     node.webhooks.stop(STOP_GRACE).await;
+    if let Some(cluster) = cluster {
+        cluster.stop().await;
+    }
     Ok(())
+}
+
+/// Why this node can take part in its cluster no longer; a supervisor starts it anew.
+async fn cluster_ended(cluster: Option<&ClusterNode>) -> String {
+    match cluster {
+        Some(cluster) => cluster.failed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Facts of the shards, on their way to the rooms.

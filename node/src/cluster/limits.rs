@@ -38,3 +38,18 @@ pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A shorter secret of a cluster can be guessed; `skein cluster token` makes longer ones.
 pub const TOKEN_CHARS_MIN: usize = 32;
+
+/// Between two tries to enter or to register: long enough not to flood the log of those who wait.
+pub const MEMBERSHIP_RETRY: Duration = Duration::from_millis(500);
+/// How long a master has to answer about membership; taking somebody in is a commit.
+pub const MEMBERSHIP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the first entries may take after somebody was taken in; then it asks again.
+pub const ENTRY_PATIENCE: Duration = Duration::from_secs(10);
+/// What a node waits for is said again after this.
+pub const REPEAT_LOG: Duration = Duration::from_secs(30);
+/// How long a leader that stops waits for another to lead; two elections.
+pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long connections have to say goodbye.
+pub const STOP_PATIENCE: Duration = Duration::from_millis(500);
+/// Kernel buffer of the cluster endpoint: a snapshot comes as fast as the network carries it.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;

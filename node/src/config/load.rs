@@ -55,6 +55,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         return Err(ConfigError::NoKeys);
     }
     check_secrets(&config)?;
+    config.cluster.check()?;
     read_turn_secrets(&mut config)?;
     Ok(config)
 }

@@ -1,5 +1,5 @@
-//! The fabric over real sockets on loopback: who is let in, calls and streams both ways, a peer that
-//! restarts, what is too large, and one's own id.
+//! The fabric over real sockets on loopback: who is let in, calls and streams both ways, a restart,
+//! what is too large, and one's own id.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::UdpSocket;

@@ -23,6 +23,12 @@ impl Registry {
         inner.get(&service).cloned()
     }
 
+    /// Answers nothing from now on.
+    pub fn clear(&self) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.clear();
+    }
+
     /// As the fabric takes it.
     pub fn services(&self) -> Services {
         let registry = self.clone();

@@ -1,0 +1,257 @@
+//! How a node is a member of the cluster, for as long as it runs: it enters, registers this life of
+//! it, and registers anew when it was declared dead. Tries for ever and says what it waits for.
+
+mod addresses;
+mod entry;
+pub(crate) mod messages;
+mod service;
+pub(crate) mod store;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use consensus::cluster::{Change, Cluster, Committed, ProposeError};
+use consensus::command::{Action, Effect, NodeInfo, NodeState, Outcome, Refusal, VoterWish};
+use consensus::ids::{Epoch, NodeId, RequestId};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::fabric::Fabric;
+use crate::cluster::limits::{MEMBERSHIP_RETRY, REPEAT_LOG};
+
+pub(crate) use addresses::follow as follow_addresses;
+pub use store::{OpenDisks, StoreProblem};
+
+/// What a node is and where it looks for others.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub info: NodeInfo,
+    /// Addresses of the masters, in the operator's order.
+    pub join: Vec<String>,
+    pub wish: VoterWish,
+    /// Stays, as opposed to what an autoscaler takes away.
+    pub long_lived: bool,
+}
+
+/// How far this node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not in yet, and why.
+    Entering(String),
+    /// In, but this life is not registered: rooms may not come.
+    Registering(String),
+    /// Takes part, in this life.
+    Member(Epoch),
+    /// The operator took it out; its id does not come back.
+    Removed,
+}
+
+impl Phase {
+    /// The epoch of this life.
+    pub fn incarnation(&self) -> Option<Epoch> {
+        match self {
+            Self::Member(epoch) => Some(*epoch),
+            _ => None,
+        }
+    }
+}
+
+/// What came of a try to register.
+enum Registered {
+    Yes(Epoch),
+    Again(String),
+    Removed,
+}
+
+pub(crate) struct Membership {
+    pub(crate) settings: Settings,
+    pub(crate) cluster: Cluster,
+    pub(crate) fabric: Fabric,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// This node is the first of its list, as far as it knows.
+    founder: Mutex<bool>,
+    /// This process as a client of the log.
+    client: u64,
+}
+
+impl Membership {
+    pub(crate) fn new(
+        settings: Settings,
+        cluster: Cluster,
+        fabric: Fabric,
+        client: u64,
+    ) -> Arc<Self> {
+        let first = settings.join.first();
+        let founder = first.is_none_or(|first| *first == settings.info.address);
+        let (phase, _) = watch::channel(Phase::Entering("starting".into()));
+        Arc::new(Self {
+            settings,
+            cluster,
+            fabric,
+            phase,
+            founder: Mutex::new(founder),
+            client,
+        })
+    }
+
+    fn node(&self) -> NodeId {
+        self.cluster.node()
+    }
+
+    /// Until the node is removed.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut waiting = Waiting::default();
+        while !self.is_in() {
+            match self.try_enter().await {
+                Ok(()) => break,
+                Err(reason) => {
+                    waiting.say("waiting to enter the cluster", &reason);
+                    self.phase.send_replace(Phase::Entering(reason));
+                    sleep(MEMBERSHIP_RETRY).await;
+                }
+            }
+        }
+        for life in 0.. {
+            let mut changes = self.cluster.changes();
+            let Some(incarnation) = self.register(life).await else {
+                break;
+            };
+            tracing::info!(
+                node = self.node().0,
+                incarnation = incarnation.0,
+                "this node takes part in the cluster"
+            );
+            self.phase.send_replace(Phase::Member(incarnation));
+            if self.ended(&mut changes, incarnation).await {
+                break;
+            }
+            let reason = "was declared dead; registers again".to_owned();
+            tracing::warn!(node = self.node().0, "this node {reason}");
+            self.phase.send_replace(Phase::Registering(reason));
+        }
+        tracing::error!(
+            node = self.node().0,
+            "this node was removed from the cluster"
+        );
+        self.phase.send_replace(Phase::Removed);
+    }
+
+    /// `None`: it was removed.
+    async fn register(&self, life: u64) -> Option<Epoch> {
+        let mut waiting = Waiting::default();
+        let mut refused = 0;
+        loop {
+            // The same number over all tries of one life: applied once, whatever was lost.
+            let number = (life << 32) + refused;
+            match self.try_register(number, &mut refused).await {
+                Registered::Yes(incarnation) => return Some(incarnation),
+                Registered::Removed => return None,
+                Registered::Again(reason) => {
+                    waiting.say("waiting to register with the cluster", &reason);
+                    self.phase.send_replace(Phase::Registering(reason));
+                    sleep(MEMBERSHIP_RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn try_register(&self, number: u64, refused: &mut u64) -> Registered {
+        let node = self.node();
+        let request = RequestId {
+            client: self.client,
+            number: number * 4,
+        };
+        let info = self.settings.info.clone();
+        let register = Action::RegisterNode { node, info };
+        let incarnation = match self.cluster.propose_as(request, register).await {
+            Ok(Committed {
+                outcome: Outcome::Epoch(incarnation),
+                ..
+            }) => incarnation,
+            Ok(_) => return Registered::Again("an unexpected answer of the log".into()),
+            Err(ProposeError::Refused(Refusal::NodeRemoved(_))) => return Registered::Removed,
+            Err(ProposeError::Refused(refusal)) => {
+                *refused += 1;
+                return Registered::Again(refusal.to_string());
+            }
+            Err(error) => {
+                // Whoever has no vote hears of the leader only while that knows of it.
+                let votes = self.cluster.status().voters.contains(&node);
+                if !votes && let Err(reason) = self.try_enter().await {
+                    return Registered::Again(format!("{error}; {reason}"));
+                }
+                return Registered::Again(error.to_string());
+            }
+        };
+        let wish = self.settings.wish;
+        let known = self.cluster.read(|state| state.node(node).map(|n| n.wish));
+        if known.is_some_and(|known| known != wish) {
+            // The next start tries again.
+            let wished = self.cluster.propose(Action::WishVote { node, wish });
+            if let Err(error) = wished.await {
+                tracing::warn!(%error, "the wish for a vote was not taken");
+            }
+        }
+        let activate = Action::ActivateNode { node, incarnation };
+        match self.cluster.propose(activate).await {
+            Ok(_) => Registered::Yes(incarnation),
+            Err(ProposeError::Refused(refusal)) => {
+                *refused += 1;
+                Registered::Again(refusal.to_string())
+            }
+            Err(error) => Registered::Again(error.to_string()),
+        }
+    }
+
+    /// Waits until this life is over; true if the node was removed.
+    async fn ended(
+        &self,
+        changes: &mut tokio::sync::broadcast::Receiver<Change>,
+        incarnation: Epoch,
+    ) -> bool {
+        let node = self.node();
+        loop {
+            match changes.recv().await {
+                Ok(Change::Effect { effect, .. }) => match effect {
+                    Effect::NodeRemoved { node: removed } if removed == node => return true,
+                    Effect::NodeChanged { node: changed, .. } if changed == node => {}
+                    _ => continue,
+                },
+                Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+            let dead = self.cluster.read(|state| {
+                let known = state.node(node);
+                known.is_some_and(|n| n.incarnation == incarnation && n.state == NodeState::Dead)
+            });
+            if dead {
+                return false;
+            }
+        }
+    }
+}
+
+/// Says a reason once, and again only after a while or when it is another one.
+#[derive(Default)]
+struct Waiting {
+    last: Option<(String, Instant)>,
+}
+
+impl Waiting {
+    fn say(&mut self, what: &str, reason: &str) {
+        let now = Instant::now();
+        let again = |(said, at): &(String, Instant)| {
+            let pause = if said == reason {
+                REPEAT_LOG
+            } else {
+                Duration::ZERO
+            };
+            now.duration_since(*at) >= pause
+        };
+        if self.last.as_ref().is_none_or(again) {
+            tracing::warn!(reason, "{what}");
+            self.last = Some((reason.to_owned(), now));
+        }
+    }
+}

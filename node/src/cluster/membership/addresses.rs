@@ -1,0 +1,49 @@
+//! Keeps the fabric's address book like the state of the cluster, and breaks connections to nodes
+//! that were found dead or removed, so that nobody waits for them.
+
+use consensus::cluster::{Change, Cluster};
+use consensus::command::{Effect, NodeState};
+use consensus::ids::NodeId;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::cluster::fabric::Fabric;
+
+/// Follows for as long as the cluster runs.
+pub(crate) async fn follow(cluster: Cluster, fabric: Fabric) {
+    let mut changes = cluster.changes();
+    read_all(&cluster, &fabric);
+    loop {
+        match changes.recv().await {
+            Ok(Change::Effect { effect, .. }) => match effect {
+                Effect::NodeChanged { node, state } => {
+                    read_one(&cluster, &fabric, node);
+                    if state == NodeState::Dead && node != fabric.node() {
+                        fabric.hang_up(node);
+                    }
+                }
+                Effect::NodeRemoved { node } => {
+                    fabric.book().remove(node);
+                    fabric.hang_up(node);
+                }
+                _ => {}
+            },
+            Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => read_all(&cluster, &fabric),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn read_all(cluster: &Cluster, fabric: &Fabric) {
+    cluster.read(|state| {
+        for (node, known) in state.nodes() {
+            fabric.book().set(node, &known.info.address);
+        }
+    });
+}
+
+fn read_one(cluster: &Cluster, fabric: &Fabric, node: NodeId) {
+    let address = cluster.read(|state| state.node(node).map(|known| known.info.address.clone()));
+    if let Some(address) = address {
+        fabric.book().set(node, &address);
+    }
+}

@@ -1,0 +1,45 @@
+//! What nodes ask each other about membership, as JSON: asked rarely, and nodes of two versions
+//! understand each other.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Question {
+    Who,
+    /// Let this node follow the log.
+    Join {
+        node: u64,
+        address: String,
+        /// Asked on behalf of another: not passed on once more.
+        #[serde(default)]
+        forwarded: bool,
+    },
+    /// What `skein cluster status` shows, as the leader sees it.
+    Report {
+        #[serde(default)]
+        forwarded: bool,
+    },
+}
+
+/// The answer to `Who`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Introduction {
+    pub(crate) node: u64,
+    /// It is of a cluster, or was when it was last told.
+    pub(crate) knows_cluster: bool,
+    /// It is the first in its own list: it would found one.
+    pub(crate) founder: bool,
+}
+
+pub(crate) fn encode(message: &impl Serialize) -> Bytes {
+    // Plain structs cannot fail; an empty message is refused by whoever reads it.
+    serde_json::to_vec(message).unwrap_or_default().into()
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| format!("not understood: {error}"))
+}

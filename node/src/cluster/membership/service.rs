@@ -1,0 +1,86 @@
+//! Answers other nodes about membership: who this is, and taking somebody in, which only the
+//! leader can and others pass on to it once.
+
+use bytes::Bytes;
+use consensus::ids::NodeId;
+use futures_util::future::BoxFuture;
+use tokio::time::timeout;
+
+use super::Membership;
+use super::messages::{Introduction, Question, decode, encode};
+use crate::cluster::limits::MEMBERSHIP_PATIENCE;
+use crate::cluster::links::{Duplex, Links, Serve, Service};
+
+impl Serve for Membership {
+    fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(async move {
+            match decode(&request)? {
+                Question::Who => Ok(encode(&self.introduce())),
+                Question::Join {
+                    node,
+                    address,
+                    forwarded,
+                } => {
+                    let node = NodeId(node);
+                    if !forwarded && from != node {
+                        return Err(format!("{from} asks for {node}"));
+                    }
+                    self.take_in(node, address, forwarded).await
+                }
+                Question::Report { .. } => Err("not offered".into()),
+            }
+        })
+    }
+
+    fn stream(&self, _: NodeId, _: Duplex) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl Membership {
+    fn introduce(&self) -> Introduction {
+        let founder = self.founder.lock();
+        let founder = founder.unwrap_or_else(std::sync::PoisonError::into_inner);
+        Introduction {
+            node: self.node().0,
+            knows_cluster: !self.cluster.status().voters.is_empty(),
+            founder: *founder && self.settings.info.roles.master,
+        }
+    }
+
+    async fn take_in(
+        &self,
+        node: NodeId,
+        address: String,
+        forwarded: bool,
+    ) -> Result<Bytes, String> {
+        let leader = self.cluster.status().leader;
+        let leader = leader.ok_or("nobody leads the cluster now")?;
+        if leader == self.node() {
+            self.fabric.book().set(node, &address);
+            let added = timeout(
+                MEMBERSHIP_PATIENCE,
+                self.cluster.add_learner(node, &address),
+            );
+            let added = added.await.map_err(|_| "no quorum answers")?;
+            added.map_err(|error| error.to_string())?;
+            tracing::info!(node = node.0, address, "took a node in");
+            return Ok(Bytes::new());
+        }
+        if forwarded {
+            return Err("another node leads by now".into());
+        }
+        let question = Question::Join {
+            node: node.0,
+            address,
+            forwarded: true,
+        };
+        let asked = self.fabric.call(
+            leader,
+            Service::Membership,
+            encode(&question),
+            MEMBERSHIP_PATIENCE,
+        );
+        asked.await.map_err(|error| error.to_string())
+    }
+}

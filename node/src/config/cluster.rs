@@ -1,0 +1,146 @@
+//! The `cluster:` section, ours: how nodes find each other and what this one is among them. Without
+//! a token there is no cluster: one node, nothing on disk.
+
+use super::ConfigError;
+use super::section::section;
+use super::values::Secret;
+
+/// Of `cluster.listen` and of addresses that name no port.
+pub const CLUSTER_PORT: u16 = 7890;
+
+section! {
+    Cluster {
+        /// The secret all nodes share; `skein cluster token` makes one.
+        token: Secret = Secret::default(),
+        /// Address of the cluster endpoint, UDP and TCP.
+        listen: String = "0.0.0.0:7890".into(),
+        /// `host:port` others reach it at; empty = found out from `listen` and this machine.
+        advertise: String = String::new(),
+        /// Addresses of the masters, the same list in the same order on every node. The first
+        /// founds the cluster.
+        join: Vec<String> = Vec::new(),
+        /// master, media.
+        roles: Vec<String> = vec!["master".into(), "media".into()],
+        /// The machine, as nodes of one machine die together; empty = its host name.
+        host: String = String::new(),
+        /// What fails together beyond a machine.
+        zone: String = String::new(),
+        /// Where the log is kept; empty = `cluster` below `storage.directory`.
+        directory: String = String::new(),
+        /// Whether a media node may vote where masters are few: auto, never.
+        witness: String = "auto".into(),
+        /// A media node that stays, not one an autoscaler takes away.
+        long_lived: bool = false,
+    }
+}
+
+impl Cluster {
+    /// This node is part of a cluster.
+    pub fn is_configured(&self) -> bool {
+        !self.token.is_empty()
+    }
+
+    pub fn is_master(&self) -> bool {
+        self.roles.iter().any(|role| role == "master")
+    }
+
+    pub fn is_media(&self) -> bool {
+        self.roles.iter().any(|role| role == "media")
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key, problem: &str| {
+            let problem = problem.to_owned();
+            Err(ConfigError::Invalid { key, problem })
+        };
+        if !self.is_configured() {
+            if self.join.is_empty() {
+                return Ok(());
+            }
+            return wrong(
+                "cluster.token",
+                "is missing; `skein cluster token` makes one, all nodes need the same",
+            );
+        }
+        let known = |role: &String| role == "master" || role == "media";
+        if self.roles.is_empty() || !self.roles.iter().all(known) {
+            return wrong("cluster.roles", "is a list of `master` and `media`");
+        }
+        if !self.is_master() && self.join.is_empty() {
+            return wrong(
+                "cluster.join",
+                "is missing: a media node needs the addresses of the masters",
+            );
+        }
+        if self.witness != "auto" && self.witness != "never" {
+            return wrong("cluster.witness", "is `auto` or `never`");
+        }
+        Ok(())
+    }
+}
+
+/// `host` or `host:port`, with the port.
+pub fn with_port(address: &str) -> String {
+    let bare_v6 = address.parse::<std::net::Ipv6Addr>().is_ok();
+    let host_end = address.rfind(']').unwrap_or(0);
+    match address
+        .get(host_end..)
+        .is_some_and(|rest| rest.contains(':'))
+        && !bare_v6
+    {
+        true => address.to_owned(),
+        false if bare_v6 => format!("[{address}]:{CLUSTER_PORT}"),
+        false => format!("{address}:{CLUSTER_PORT}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::{Overrides, load};
+    use super::*;
+
+    fn cluster(section: &str) -> Result<Cluster, String> {
+        let body = format!("keys: {{a: b}}\ncluster: {section}\n");
+        let given = Overrides {
+            config_body: Some(body),
+            ..Overrides::default()
+        };
+        let loaded = load(&given).map(|config| config.cluster);
+        loaded.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_a_token_there_is_no_cluster() {
+        assert!(!cluster("{zone: a}").unwrap().is_configured());
+        let alone = cluster("{token: x}").unwrap();
+        assert!(alone.is_configured() && alone.is_master() && alone.is_media());
+    }
+
+    #[test]
+    fn what_cannot_work_is_said_by_name() {
+        for (section, key) in [
+            ("{join: [a]}", "cluster.token"),
+            ("{token: x, roles: [media]}", "cluster.join"),
+            ("{token: x, roles: [boss]}", "cluster.roles"),
+            ("{token: x, witness: maybe}", "cluster.witness"),
+        ] {
+            let message = cluster(section).unwrap_err();
+            assert!(message.starts_with(key), "{section}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_gets_the_usual_one() {
+        for (given, full) in [
+            ("m1.example", "m1.example:7890"),
+            ("10.0.0.1:99", "10.0.0.1:99"),
+            ("fd00::1", "[fd00::1]:7890"),
+            ("[fd00::1]", "[fd00::1]:7890"),
+            ("[fd00::1]:99", "[fd00::1]:99"),
+        ] {
+            assert_eq!(with_port(given), full);
+        }
+    }
+}

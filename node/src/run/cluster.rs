@@ -1,0 +1,132 @@
+//! This node's part of the cluster on a real machine: real disks, a UDP socket, the names of the
+//! system. What it does is `cluster::node`'s.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use consensus::cluster::ClusterOptions;
+use consensus::command::{NodeInfo, Roles, VoterWish};
+use consensus::disk::RealDisk;
+use consensus::store::Disks;
+use consensus::wal::WalOptions;
+use quinn::{Runtime, TokioRuntime};
+use socket2::{Domain, Socket, Type};
+
+use super::RunError;
+use super::compose::entropy;
+use crate::cluster::fabric::ClusterSecret;
+use crate::cluster::limits::SOCKET_BUFFER_BYTES;
+use crate::cluster::membership::Settings;
+use crate::cluster::node::{ClusterNode, NodeParts, StartError};
+use crate::config::Config;
+use crate::config::cluster::with_port;
+use crate::config::server::Storage;
+use crate::net::interfaces;
+
+/// Starts it if the configuration has a `cluster:` section with a token.
+pub(super) async fn start(config: &Config) -> Result<Option<ClusterNode>, RunError> {
+    if !config.cluster.is_configured() {
+        return Ok(None);
+    }
+    let section = &config.cluster;
+    let secret = ClusterSecret::new(section.token.expose()).map_err(StartError::from)?;
+    let socket = listen(&section.listen)?;
+    let address = advertised(config, socket.local_addr()?)?;
+    let directory = directory(config)?;
+    tracing::info!(address, directory = %directory.display(), "cluster endpoint");
+    let runtime = Arc::new(TokioRuntime);
+    let node = ClusterNode::start(NodeParts {
+        settings: settings(config, address),
+        secret,
+        open_disks: Box::new(move || {
+            Ok(Disks {
+                log: Box::new(RealDisk::open(&directory.join("log"))?),
+                snapshots: Box::new(RealDisk::open(&directory.join("snapshots"))?),
+            })
+        }),
+        wal: WalOptions::default(),
+        options: ClusterOptions::default(),
+        socket: runtime.wrap_udp_socket(socket)?,
+        runtime,
+        resolve: Arc::new(|name| {
+            Box::pin(async move { Ok(tokio::net::lookup_host(name).await?.collect()) })
+        }),
+        seed: entropy()?,
+    });
+    Ok(Some(node.await?))
+}
+
+fn settings(config: &Config, address: String) -> Settings {
+    let section = &config.cluster;
+    let host = match section.host.is_empty() {
+        true => sysinfo::System::host_name().unwrap_or_default(),
+        false => section.host.clone(),
+    };
+    Settings {
+        info: NodeInfo {
+            roles: Roles {
+                master: section.is_master(),
+                media: section.is_media(),
+            },
+            address,
+            host,
+            zone: section.zone.clone(),
+            region: config.region.clone(),
+            version_max: consensus::encoding::VERSION,
+        },
+        join: section.join.iter().map(|a| with_port(a)).collect(),
+        wish: match section.witness.as_str() {
+            "never" if !section.is_master() => VoterWish::Never,
+            _ => VoterWish::Auto,
+        },
+        long_lived: section.long_lived,
+    }
+}
+
+fn directory(config: &Config) -> Result<PathBuf, RunError> {
+    if !config.cluster.directory.is_empty() {
+        return Ok(PathBuf::from(&config.cluster.directory));
+    }
+    let chosen = config.storage.directory();
+    let directory = chosen.or_else(|| Storage::default_directory(config.port));
+    let directory = directory.ok_or(RunError::ClusterDirectory)?;
+    Ok(directory.join("cluster"))
+}
+
+fn listen(address: &str) -> Result<std::net::UdpSocket, RunError> {
+    let address: SocketAddr = with_port(address)
+        .parse()
+        .map_err(|_| RunError::ClusterListen(address.to_owned()))?;
+    let open = || -> io::Result<std::net::UdpSocket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        // As much as the kernel grants.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    };
+    open().map_err(|source| RunError::Listen { address, source })
+}
+
+/// What others reach this node at: as configured, else the address it listens on, else the first
+/// of this machine's that is not loopback.
+fn advertised(config: &Config, local: SocketAddr) -> Result<String, RunError> {
+    if !config.cluster.advertise.is_empty() {
+        return Ok(with_port(&config.cluster.advertise));
+    }
+    if !local.ip().is_unspecified() {
+        return Ok(local.to_string());
+    }
+    let mut found = interfaces::all_addresses()?;
+    found.retain(|ip| match ip {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(v6) => local.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),
+    });
+    found.sort_by_key(|ip| (ip.is_ipv6(), *ip));
+    match found.first() {
+        Some(ip) => Ok(SocketAddr::new(*ip, local.port()).to_string()),
+        None => Err(RunError::ClusterAdvertise),
+    }
+}
