@@ -14,11 +14,15 @@ pub mod whip;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use actix_web::web;
+use futures_util::future::BoxFuture;
 use prost::Message;
 use protocol::token::Keys;
 use protocol::twirp::{Encoding, Error, Method, malformed};
 
+pub(crate) use self::errors::{is_elsewhere, room as room_error};
 use crate::auth::Caller;
 use crate::rooms::Rooms;
 
@@ -28,9 +32,20 @@ pub struct Api {
     rooms: Rooms,
     keys: Keys,
     body_bytes_max: usize,
+    forward: Option<Arc<dyn Forward>>,
 }
 
-type Answer = Result<Vec<u8>, Error>;
+pub(crate) type Answer = Result<Vec<u8>, Error>;
+
+/// Answers calls for all nodes of a cluster, with the help of `Api::call_here` on the right ones.
+pub trait Forward: Send + Sync {
+    fn call<'a>(
+        &'a self,
+        caller: &'a Caller,
+        method: &'a Method,
+        request: &'a [u8],
+    ) -> BoxFuture<'a, Answer>;
+}
 
 impl Api {
     /// `body_bytes_max` is `limit.max_api_request_body_size`; 0 = the default, as nothing is
@@ -44,6 +59,15 @@ impl Api {
             rooms,
             keys,
             body_bytes_max,
+            forward: None,
+        }
+    }
+
+    /// The same, with rooms of other nodes.
+    pub fn forwarding(self, forward: Arc<dyn Forward>) -> Self {
+        Self {
+            forward: Some(forward),
+            ..self
         }
     }
 
@@ -54,6 +78,19 @@ impl Api {
 
     /// Calls one RPC; request and answer are encoded protobuf.
     async fn call(&self, caller: &Caller, method: &Method, request: &[u8]) -> Answer {
+        match &self.forward {
+            Some(forward) => forward.call(caller, method, request).await,
+            None => self.call_here(caller, method, request).await,
+        }
+    }
+
+    /// The same, knowing no rooms but this node's.
+    pub(crate) async fn call_here(
+        &self,
+        caller: &Caller,
+        method: &Method,
+        request: &[u8],
+    ) -> Answer {
         match method.service().as_str() {
             "RoomService" => room_service::call(self, caller, method.name(), request).await,
             "AgentDispatchService" => {

@@ -9,6 +9,10 @@ pub const LOCAL_ADDRESSES_MAX: usize = 16;
 /// Shards, as a shard is named by one character of a username fragment.
 pub const SHARDS_MAX: usize = 32;
 
+/// A client is let in again by another node this often while its room moves: a room moves once in
+/// its life, or once a second in a cluster that falls apart.
+pub const ATTACH_TRIES_MAX: u8 = 5;
+
 /// Kernel buffer asked for on each media socket: 50 ms at 1.3 Gbit/s, so that a slow turn of the
 /// worker loses nothing. The kernel grants less if `net.core.rmem_max` is lower.
 pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;

@@ -84,6 +84,8 @@ pub struct Room {
     fed: VecDeque<u16>,
     outputs: VecDeque<RoomOutput>,
     ended: bool,
+    /// Another node speaks for the room.
+    fenced: bool,
 }
 
 impl Room {
@@ -127,6 +129,7 @@ impl Room {
             fed: VecDeque::new(),
             outputs: VecDeque::new(),
             ended: false,
+            fenced: false,
         };
         room.webhook("room_started", |_| {});
         room.dispatch_at_creation(options.agents);
@@ -151,6 +154,7 @@ impl Room {
             RoomInput::Shard(event) => self.shard_event(event),
             RoomInput::Job(update) => self.job_updated(update),
             RoomInput::Stop => self.end(DisconnectReason::ServerShutdown),
+            RoomInput::Fence => self.fence(),
             RoomInput::Timeout => self.timers(),
         }
         self.settle();

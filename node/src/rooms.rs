@@ -11,11 +11,11 @@ use protocol::proto;
 use tokio::sync::oneshot;
 
 pub(crate) use self::registry::{AttachSession, Call, Create, Ended, Registry, key_of};
-use self::registry::{Drain, Find, Forward, ShardEvent, Stop};
+use self::registry::{Drain, Fence, Find, Forward, HostWith, ShardEvent, Stop};
 use crate::room::contract::{
     Attach, Figures, JobUpdate, RoomCall, RoomError, RoomInput, RoomReply, SessionId, ToSession,
 };
-use crate::room::environment::{IsFull, Services, Sinks};
+use crate::room::environment::{Hosting, IsFull, Services, Sinks};
 use crate::room::room_actor::ToRoom;
 
 /// What every call about an absent room is told.
@@ -35,6 +35,19 @@ impl Rooms {
         Self {
             registry: Registry::new(services, sinks, is_full).start(),
         }
+    }
+
+    /// From now on the cluster is asked before a room is opened, and told when one is over.
+    pub fn host_with(&self, hosting: Arc<dyn Hosting>) {
+        self.registry.do_send(HostWith(hosting));
+    }
+
+    /// The room lives on another node from now on: it is stopped here, and its clients come back to
+    /// there.
+    pub fn fence(&self, room: &str) {
+        self.registry.do_send(Fence {
+            name: room.to_owned(),
+        });
     }
 
     /// Creates the room, or returns the existing one unchanged (1.13.5 ignores the rest of the
@@ -60,7 +73,7 @@ impl Rooms {
             _ => None,
         });
         let mut rooms: Vec<_> = described.collect();
-        rooms.sort_by(|a, b| (a.creation_time_ms, &a.name).cmp(&(b.creation_time_ms, &b.name)));
+        sort_oldest_first(&mut rooms);
         rooms
     }
 
@@ -161,6 +174,11 @@ impl Rooms {
         // The registry may be gone already: then there is nobody to tell.
         let _ = self.registry.send(Stop).await;
     }
+}
+
+/// The order of every list of rooms.
+pub(crate) fn sort_oldest_first(rooms: &mut [proto::Room]) {
+    rooms.sort_by(|a, b| (a.creation_time_ms, &a.name).cmp(&(b.creation_time_ms, &b.name)));
 }
 
 async fn answered(

@@ -36,6 +36,28 @@ pub enum Code {
 }
 
 impl Code {
+    const ALL: [Self; 14] = [
+        Self::BadRoute,
+        Self::Canceled,
+        Self::DeadlineExceeded,
+        Self::FailedPrecondition,
+        Self::Internal,
+        Self::InvalidArgument,
+        Self::Malformed,
+        Self::NotFound,
+        Self::PermissionDenied,
+        Self::ResourceExhausted,
+        Self::Unauthenticated,
+        Self::Unavailable,
+        Self::Unimplemented,
+        Self::Unknown,
+    ];
+
+    /// The code of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::BadRoute => "bad_route",

@@ -18,7 +18,13 @@ pub(super) fn denied(error: PermissionDenied) -> Error {
     Error::new(Code::Unauthenticated, error.to_string())
 }
 
-pub(super) fn room(error: RoomError) -> Error {
+/// Whether a room's node said that the room is another's.
+pub(crate) fn is_elsewhere(error: &Error) -> bool {
+    let text = error.message.strip_prefix(PREFIX);
+    error.code == Code::Unavailable && text == Some(&RoomError::Elsewhere.to_string())
+}
+
+pub(crate) fn room(error: RoomError) -> Error {
     let code = match error {
         RoomError::NotFound(_) => Code::NotFound,
         RoomError::InvalidArgument(_) => Code::InvalidArgument,
@@ -27,7 +33,7 @@ pub(super) fn room(error: RoomError) -> Error {
         RoomError::Canceled(_) => Code::Canceled,
         RoomError::DeadlineExceeded(_) => Code::DeadlineExceeded,
         RoomError::ResourceExhausted(_) => Code::ResourceExhausted,
-        RoomError::Unavailable(_) => Code::Unavailable,
+        RoomError::Unavailable(_) | RoomError::Elsewhere => Code::Unavailable,
         RoomError::Internal(_) => Code::Internal,
     };
     wrapped(code, &error.to_string())

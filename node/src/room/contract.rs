@@ -60,6 +60,12 @@ pub enum AttachError {
     ShuttingDown,
     #[error("{0}")]
     Invalid(String),
+    /// The cluster says that the room is not here (any more): whoever asked asks again.
+    #[error("the room is on another node")]
+    Elsewhere,
+    /// The cluster cannot say where the room is, or cannot reach it now; a later try may succeed.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 /// What a room tells one WebSocket.
@@ -157,6 +163,9 @@ pub enum RoomError {
     Unavailable(String),
     #[error("{0}")]
     Internal(String),
+    /// The cluster says that the room is not here (any more): whoever asked asks again.
+    #[error("the room is on another node")]
+    Elsewhere,
 }
 
 /// Identifies an API call until it is answered.
@@ -181,6 +190,8 @@ pub enum RoomInput {
     Job(JobUpdate),
     /// The node drains or stops: everybody is told to go.
     Stop,
+    /// The room lives on another node from now on: everybody is told to come back, to there.
+    Fence,
     Timeout,
 }
 

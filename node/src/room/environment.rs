@@ -256,6 +256,14 @@ impl Services {
 /// Says that the node takes no new participant (`limit.num_tracks`, `limit.bytes_per_sec`).
 pub type IsFull = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// What the cluster has to do with this node's rooms; without a cluster there is none.
+pub trait Hosting: Send + Sync {
+    /// A room is about to be opened: its sid. `None`: it is not this node's to open.
+    fn begin(&self, room: &str) -> Option<String>;
+    /// The room is over and its name free as far as this node is concerned.
+    fn ended(&self, room: &str);
+}
+
 /// What the shells write to.
 #[derive(Clone)]
 pub struct Sinks {

@@ -44,7 +44,10 @@ impl RoomFacts {
             .map(|_| char::from(rng.sample(rand::distr::Alphanumeric)))
             .collect();
         let room = proto::Room {
-            sid: RoomSid::random(rng).0,
+            sid: options
+                .sid
+                .clone()
+                .unwrap_or_else(|| RoomSid::random(rng).0),
             name: options.name.clone(),
             empty_timeout: options.empty_timeout_s,
             departure_timeout: options.departure_timeout_s,

@@ -151,10 +151,21 @@ impl Room {
 
     /// The room is over for everybody.
     pub(super) fn end(&mut self, reason: DisconnectReason) {
+        self.end_telling(reason, Action::Disconnect);
+    }
+
+    /// The room goes on elsewhere: its clients come back to there, and what it was is no longer
+    /// this node's to report.
+    pub(super) fn fence(&mut self) {
+        self.fenced = true;
+        self.end_telling(DisconnectReason::Migration, Action::Reconnect);
+    }
+
+    fn end_telling(&mut self, reason: DisconnectReason, action: Action) {
         let numbers = self.roster.numbers();
         // All sessions first: nobody needs to hear how the others go.
         for number in &numbers {
-            self.end_session(*number, reason, Some(Action::Disconnect));
+            self.end_session(*number, reason, Some(action));
         }
         for number in numbers {
             self.close_member(number, reason, None);

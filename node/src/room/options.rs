@@ -12,6 +12,8 @@ use super::environment::RoomsConfig;
 #[derive(Clone, Debug, Default)]
 pub struct RoomOptions {
     pub name: String,
+    /// Issued by the cluster; `None`: the room draws one.
+    pub sid: Option<String>,
     pub empty_timeout_s: u32,
     pub departure_timeout_s: u32,
     pub max_participants: u32,
@@ -69,6 +71,7 @@ impl RoomOptions {
         let preset = preset.unwrap_or(&none);
         let options = Self {
             name: name.to_owned(),
+            sid: None,
             empty_timeout_s: first_set([
                 wanted.empty_timeout,
                 preset.empty_timeout,

@@ -9,6 +9,9 @@ use super::contract::RoomOutput;
 impl Room {
     /// An event with the full room.
     pub(super) fn webhook(&mut self, event: &str, fill: impl FnOnce(&mut proto::WebhookEvent)) {
+        if self.fenced {
+            return;
+        }
         let mut webhook = proto::WebhookEvent {
             event: event.to_owned(),
             room: Some(self.room_info()),

@@ -15,7 +15,7 @@ use crate::room::contract::{
     Attach, AttachError, AttachKind, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage,
     ToSession,
 };
-use crate::room::environment::{IsFull, Services, Sinks};
+use crate::room::environment::{Hosting, IsFull, Services, Sinks};
 use crate::room::room_actor::{RoomActor, ToRoom};
 use crate::room::{Room, RoomOptions, leave};
 
@@ -68,6 +68,18 @@ pub(crate) struct Ended {
     pub(crate) key: media::RoomKey,
 }
 
+/// The cluster is asked before a room is opened from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct HostWith(pub(super) Arc<dyn Hosting>);
+
+/// The room lives elsewhere.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Fence {
+    pub(super) name: String,
+}
+
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Drain;
@@ -81,6 +93,7 @@ pub(crate) struct Registry {
     services: Arc<Services>,
     sinks: Sinks,
     is_full: IsFull,
+    hosting: Option<Arc<dyn Hosting>>,
     by_name: HashMap<String, (u32, Addr<RoomActor>)>,
     by_number: HashMap<u32, (String, Addr<RoomActor>)>,
     next_number: u32,
@@ -99,6 +112,7 @@ impl Registry {
             services,
             sinks,
             is_full,
+            hosting: None,
             by_name: HashMap::new(),
             by_number: HashMap::new(),
             next_number: 0,
@@ -111,7 +125,15 @@ impl Registry {
         self.by_name.get(name).map(|(_, room)| room)
     }
 
-    fn open(&mut self, options: RoomOptions, ctx: &mut Context<Self>) -> Addr<RoomActor> {
+    /// `None`: the cluster says that the room is not here.
+    fn open(
+        &mut self,
+        mut options: RoomOptions,
+        ctx: &mut Context<Self>,
+    ) -> Option<Addr<RoomActor>> {
+        if let Some(hosting) = &self.hosting {
+            options.sid = Some(hosting.begin(&options.name)?);
+        }
         while self.by_number.contains_key(&self.next_number) {
             self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
         }
@@ -130,7 +152,7 @@ impl Registry {
         let addr = actor.start();
         self.by_name.insert(name.clone(), (number, addr.clone()));
         self.by_number.insert(number, (name, addr.clone()));
-        addr
+        Some(addr)
     }
 
     /// The room a joining client means, created from its token where that is allowed.
@@ -158,7 +180,7 @@ impl Registry {
         }
         let options = RoomOptions::from_claims(&attach.room, &attach.claims, &self.services.config)
             .map_err(|error| AttachError::Invalid(error.to_string()))?;
-        Ok(self.open(options, ctx))
+        self.open(options, ctx).ok_or(AttachError::Elsewhere)
     }
 }
 
@@ -183,7 +205,13 @@ impl Handler<Create> for Registry {
                 return;
             }
             None => match RoomOptions::from_request(&request, &self.services.config) {
-                Ok(options) => self.open(options, ctx),
+                Ok(options) => match self.open(options, ctx) {
+                    Some(room) => room,
+                    None => {
+                        let _ = reply.send(Err(RoomError::Elsewhere));
+                        return;
+                    }
+                },
                 Err(error) => {
                     let _ = reply.send(Err(error));
                     return;
@@ -236,8 +264,13 @@ impl Handler<Call> for Registry {
                     name,
                     ..Default::default()
                 };
-                match RoomOptions::from_request(&wanted, &self.services.config) {
-                    Ok(options) => self.open(options, ctx),
+                let options = RoomOptions::from_request(&wanted, &self.services.config);
+                let opened = options.and_then(|options| {
+                    let opened = self.open(options, ctx);
+                    opened.ok_or(RoomError::Elsewhere)
+                });
+                match opened {
+                    Ok(room) => room,
                     Err(error) => {
                         let _ = reply.send(Err(error));
                         return;
@@ -337,7 +370,28 @@ impl Handler<Ended> for Registry {
         let number = KeySpace::room_of(key.0);
         if let Some((name, room)) = self.by_number.remove(&number) {
             self.by_name.remove(&name);
+            if let Some(hosting) = &self.hosting {
+                hosting.ended(&name);
+            }
             room.do_send(ToRoom::Forgotten);
+        }
+    }
+}
+
+impl Handler<HostWith> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, HostWith(hosting): HostWith, _: &mut Self::Context) {
+        self.hosting = Some(hosting);
+    }
+}
+
+impl Handler<Fence> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Fence { name }: Fence, _: &mut Self::Context) {
+        if let Some(room) = self.room(&name) {
+            room.do_send(ToRoom::Input(RoomInput::Fence));
         }
     }
 }

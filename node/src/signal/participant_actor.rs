@@ -19,6 +19,7 @@ use super::frames::DataFrame;
 use super::session::{Close, EndCause, Session, SessionInput, SessionOutput, SocketFrame};
 use crate::alarm::{Alarm, Alarmed};
 use crate::auth::unix_ms;
+use crate::limits::ATTACH_TRIES_MAX;
 use crate::room::contract::{Attach, AttachError, SessionId, SessionMessage, ToSession};
 
 /// Both halves of an upgraded connection.
@@ -40,8 +41,9 @@ pub(super) struct ParticipantActor {
     room: String,
     id: SessionId,
     session: Session,
-    /// Taken when the actor starts.
+    /// Kept until the room has spoken: it may move while it is being asked.
     attach: Option<Attach>,
+    tries: u8,
     upgrade: Option<oneshot::Receiver<Socket>>,
     /// Taken by the first word of the room.
     admit: Option<oneshot::Sender<Result<(), AttachError>>>,
@@ -65,6 +67,7 @@ impl ParticipantActor {
             id: attach.session,
             session: Session::new(Instant::now(), unix_ms()),
             attach: Some(attach),
+            tries: 0,
             upgrade: Some(upgrade),
             admit: Some(admit),
             sender: None,
@@ -74,6 +77,15 @@ impl ParticipantActor {
         };
         actor.start();
         Starting { admitted, upgraded }
+    }
+
+    /// Says whether there was somebody to ask, and patience left.
+    fn ask_room(&mut self, ctx: &mut Context<Self>) -> bool {
+        let attach = self.attach.clone();
+        let attach = attach.filter(|_| self.tries < ATTACH_TRIES_MAX);
+        self.tries = self.tries.saturating_add(1);
+        let asked = attach.map(|attach| self.rooms.attach(attach, ctx.address().recipient()));
+        asked.is_some()
     }
 
     fn feed(&mut self, input: SessionInput, ctx: &mut Context<Self>) {
@@ -176,9 +188,7 @@ impl Actor for ParticipantActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(attach) = self.attach.take() {
-            self.rooms.attach(attach, ctx.address().recipient());
-        }
+        self.ask_room(ctx);
         if let Some(upgrade) = self.upgrade.take() {
             let upgraded = wrap_future::<_, Self>(upgrade);
             ctx.spawn(upgraded.map(|socket, actor, ctx| match socket {
@@ -202,6 +212,7 @@ impl Handler<ToSession> for ParticipantActor {
     fn handle(&mut self, ToSession(result): ToSession, ctx: &mut Self::Context) {
         let message = match result {
             Ok(message) => message,
+            Err(AttachError::Elsewhere) if self.ask_room(ctx) => return,
             Err(error) => {
                 if let Some(admit) = self.admit.take() {
                     // A handler that is gone needs no answer.
@@ -211,6 +222,7 @@ impl Handler<ToSession> for ParticipantActor {
                 return;
             }
         };
+        self.attach = None;
         if let Some(admit) = self.admit.take() {
             let answer = match &message {
                 SessionMessage::Signal(_) => Ok(()),

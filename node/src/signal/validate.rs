@@ -36,7 +36,10 @@ impl From<AttachError> for Refusal {
         let status = match error {
             AttachError::RoomNotFound => StatusCode::NOT_FOUND,
             AttachError::ClosedByMedia => StatusCode::INTERNAL_SERVER_ERROR,
-            AttachError::NodeFull | AttachError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            AttachError::NodeFull
+            | AttachError::ShuttingDown
+            | AttachError::Elsewhere
+            | AttachError::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
             AttachError::Invalid(_) => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.to_string())

@@ -14,6 +14,7 @@ use super::session::{
     Created, PatchError, PatchId, Restarted, SessionInput, SessionOutput, Start, WhipSession,
 };
 use crate::alarm::{Alarm, Alarmed};
+use crate::limits::ATTACH_TRIES_MAX;
 use crate::room::contract::{Attach, AttachError, SessionId, ToSession};
 use crate::signal::Lobby;
 
@@ -42,8 +43,9 @@ pub(super) struct SessionActor {
     id: SessionId,
     owner: Owner,
     core: WhipSession,
-    /// Taken when the actor starts.
+    /// Kept until the room has spoken: it may move while it is being asked.
     attach: Option<Attach>,
+    tries: u8,
     /// Taken by the answer, or by the refusal.
     reply: Option<CreateReply>,
     participant: Option<String>,
@@ -71,6 +73,7 @@ impl SessionActor {
             },
             core: WhipSession::new(Instant::now(), start),
             attach: Some(attach),
+            tries: 0,
             reply: Some(reply),
             participant: None,
             patches: HashMap::new(),
@@ -79,6 +82,15 @@ impl SessionActor {
         };
         actor.start();
         created
+    }
+
+    /// Says whether there was somebody to ask, and patience left.
+    fn ask_room(&mut self, ctx: &mut Context<Self>) -> bool {
+        let attach = self.attach.clone();
+        let attach = attach.filter(|_| self.tries < ATTACH_TRIES_MAX);
+        self.tries = self.tries.saturating_add(1);
+        let asked = attach.map(|attach| self.lobby.attach(attach, ctx.address().recipient()));
+        asked.is_some()
     }
 
     fn feed(&mut self, input: SessionInput, ctx: &mut Context<Self>) {
@@ -147,9 +159,7 @@ impl Actor for SessionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(attach) = self.attach.take() {
-            self.lobby.attach(attach, ctx.address().recipient());
-        }
+        self.ask_room(ctx);
         self.alarm.set(self.core.deadline(), ctx);
     }
 
@@ -165,7 +175,11 @@ impl Handler<ToSession> for SessionActor {
 
     fn handle(&mut self, ToSession(result): ToSession, ctx: &mut Self::Context) {
         match result {
-            Ok(message) => self.feed(SessionInput::Room(message), ctx),
+            Ok(message) => {
+                self.attach = None;
+                self.feed(SessionInput::Room(message), ctx);
+            }
+            Err(AttachError::Elsewhere) if self.ask_room(ctx) => {}
             Err(error) => {
                 if let Some(reply) = self.reply.take() {
                     // A handler that is gone needs no answer.
