@@ -2,9 +2,22 @@
 //! what happens when a node dies. Composed by `run`; the rules are `consensus`'s, the packets
 //! `media`'s.
 
-pub mod fabric;
-pub mod limits;
+pub mod api;
 pub mod detector;
+pub mod directory;
+pub mod fabric;
+mod gateway_session;
+pub mod hosting;
+pub mod limits;
 pub mod links;
+pub mod lobby;
 pub mod membership;
 pub mod node;
+pub mod placing;
+pub mod room_plane;
+pub mod session_server;
+pub mod session_wire;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;

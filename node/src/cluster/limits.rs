@@ -53,3 +53,57 @@ pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
 pub const STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// Kernel buffer of the cluster endpoint: a snapshot comes as fast as the network carries it.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// A room's new place is waited for this long: an election takes half a second, a slow one with
+/// lost votes a few; clients give up after 10 s and more.
+pub const PLACE_PATIENCE: Duration = Duration::from_secs(5);
+/// The leader's answer: one commit. One that hangs is asked again, as another may lead by then.
+pub const PLACE_CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two questions to a leader that is not there yet.
+pub const LEADER_RETRY: Duration = Duration::from_millis(25);
+/// Explanations of placements the leader keeps; about 500 bytes each.
+pub const EXPLANATIONS_MAX: usize = 10_000;
+/// A room that was just placed is in no heartbeat yet, and a burst of rooms must not all go to the
+/// node that was idle a second ago: it is taken for this share of the node's CPUs
+pub const PENDING_ROOM_CPU: f64 = 0.02;
+/// for as long as two heartbeats take,
+pub const PENDING_ROOM_LASTS: Duration = Duration::from_secs(2);
+/// and this many rooms are remembered: more a second than one leader places.
+pub const PENDING_ROOMS_MAX: usize = 65_536;
+
+/// A home that does not know yet what a gateway knows waits this long for the log, and for the end
+/// of the room's earlier life, which takes a commit.
+pub const KNOW_PATIENCE: Duration = Duration::from_secs(2);
+/// What effects did not tell (a reader that fell behind) is found by comparing everything.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// A place nobody claimed is given back after this: its gateway died, or the room was refused. A
+/// client that was sent to a new home is there within seconds.
+pub const UNCLAIMED_LASTS: Duration = Duration::from_secs(30);
+/// Between two tries to tell the log that a room is over.
+pub const CLOSE_RETRY: Duration = Duration::from_millis(500);
+
+/// One frame of a session between nodes: above the largest signal message a client may send
+/// (2 MiB unless configured) and the largest a room says.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// The first frame of a session: the gateway has it ready when it opens the stream.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Client messages on their way into one stream: a gateway lets through 200 a second after a burst
+/// of 1,000. More means that the home does not read.
+pub const WORDS_WAITING_MAX: usize = 2_048;
+/// Messages on their way from a room into one stream, as the gateway keeps them for a client that
+/// does not read: beyond either, the session ends.
+pub const OUTLET_MESSAGES_MAX: usize = 4_096;
+pub const OUTLET_BYTES_MAX: usize = 32 << 20;
+/// How long a gateway looks for a home that lets its client in: death of a node is found and its
+/// rooms are moved within a second; clients give up after 10 s.
+pub const ATTACH_PATIENCE: Duration = Duration::from_secs(6);
+/// Between two such tries.
+pub const ATTACH_RETRY: Duration = Duration::from_millis(50);
+
+/// How long a call of the server API looks for a room that moves.
+pub const API_PATIENCE: Duration = Duration::from_secs(5);
+/// A room answers in milliseconds; a home that hangs is found dead and the call goes to the next.
+pub const API_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A client's answer to `PerformRpc` is waited for by its room; this is longer than that ever is.
+pub const API_RPC_TIMEOUT: Duration = Duration::from_secs(60);
+/// A list waits this long for a node; the rooms of one that says nothing are missing.
+pub const API_LIST_TIMEOUT: Duration = Duration::from_secs(1);

@@ -187,7 +187,7 @@ fn a_fenced_room_sends_everybody_back_and_reports_nothing() {
     assert_eq!(house.room.room_info().sid, "RM_given");
     house.input(RoomInput::Fence);
     let leave = leave_of(&house.heard(alice));
-    assert_eq!(leave.action(), proto::leave_request::Action::Reconnect);
+    assert_eq!(leave.action(), Action::Reconnect);
     assert_eq!(leave.reason(), DisconnectReason::Migration);
     assert!(house.ended);
     assert_eq!(

@@ -1,0 +1,413 @@
+//! The server API over all nodes: a call about a room is answered by the room's home, a list by all
+//! of them, and a new room is placed first. Every node takes every call; what comes from another
+//! node is answered here or not at all.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use consensus::ids::{Epoch, NodeId};
+use futures_util::future::{BoxFuture, join_all};
+use prost::Message;
+use protocol::proto;
+use protocol::twirp::{Code, Error, Method};
+use tokio::time::{Duration, Instant};
+
+use super::directory::{Directory, Found, Place};
+use super::hosting::Homes;
+use super::limits::{
+    API_CALL_TIMEOUT, API_LIST_TIMEOUT, API_PATIENCE, API_RPC_TIMEOUT, ATTACH_RETRY,
+};
+use super::links::{Duplex, LinkError, Serve, Service};
+use super::wire::api_reply::Answer as Told;
+use super::wire::{ApiFailure, ApiReply, ApiRequest};
+use crate::api::{Answer, Api, Forward, is_elsewhere, room_error};
+use crate::auth::Caller;
+use crate::room::contract::{RoomCall, RoomError, RoomReply};
+use crate::rooms::Rooms;
+
+/// The service of calls that are not LiveKit's.
+const OPERATOR: &str = "Skein";
+const INSPECT: &str = "InspectRoom";
+
+pub struct ClusterApi {
+    /// What this node answers itself.
+    here: Api,
+    rooms: Rooms,
+    directory: Directory,
+    homes: Homes,
+    /// `room.auto_create`
+    auto_create: bool,
+}
+
+/// Whose a call is.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// Any node answers it alike.
+    Anybody,
+    /// Every node has a part of the answer.
+    Everybody,
+    Room {
+        name: String,
+        /// It makes the room if there is none.
+        creates: bool,
+        /// Asking twice does no harm.
+        repeatable: bool,
+    },
+}
+
+/// What one try came to.
+enum Tried {
+    Answered(Answer),
+    /// The room is not there: nothing happened.
+    NotHere,
+    /// It may have happened.
+    Lost(LinkError),
+}
+
+impl ClusterApi {
+    pub fn new(
+        here: Api,
+        rooms: Rooms,
+        directory: Directory,
+        homes: Homes,
+        auto_create: bool,
+    ) -> Self {
+        Self {
+            here,
+            rooms,
+            directory,
+            homes,
+            auto_create,
+        }
+    }
+
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Everything an operator wants to see of a room, wherever it is.
+    pub async fn inspect(&self, caller: &Caller, room: &str) -> Result<serde_json::Value, Error> {
+        let target = Target::Room {
+            name: room.to_owned(),
+            creates: false,
+            repeatable: true,
+        };
+        let answer = self
+            .carry(caller, OPERATOR, INSPECT, room.as_bytes(), target)
+            .await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| Error::new(Code::Internal, error.to_string()))
+    }
+
+    async fn carry(
+        &self,
+        caller: &Caller,
+        service: &str,
+        method: &str,
+        body: &[u8],
+        target: Target,
+    ) -> Answer {
+        let Target::Room {
+            name,
+            creates,
+            repeatable,
+        } = target
+        else {
+            return self.answer(caller, service, method, body).await;
+        };
+        // Who may nothing here is told so without asking the cluster; a room without a name is
+        // refused as it always was.
+        let may = caller.may_administer(&name).is_ok() || caller.may_create_rooms().is_ok();
+        if !may || name.is_empty() {
+            return self.answer(caller, service, method, body).await;
+        }
+        let until = Instant::now() + API_PATIENCE;
+        let mut request = ApiRequest {
+            claims_json: claims_of(caller),
+            service: service.to_owned(),
+            method: method.to_owned(),
+            body: body.to_vec(),
+            room: name,
+            epoch: 0,
+        };
+        loop {
+            let Some(place) = self.place(&request.room, creates).await? else {
+                return self.answer(caller, service, method, body).await;
+            };
+            request.epoch = place.epoch.0;
+            let unreachable = match self.ask(&place, caller, &request).await {
+                Tried::Answered(answer) => return answer,
+                Tried::NotHere => "the room moves".to_owned(),
+                Tried::Lost(error) if repeatable => error.to_string(),
+                Tried::Lost(error) => return Err(unavailable(&error.to_string())),
+            };
+            if Instant::now() >= until {
+                return Err(unavailable(&unreachable));
+            }
+            tokio::time::sleep(ATTACH_RETRY).await;
+            self.directory.refresh().await;
+        }
+    }
+
+    /// `None`: there is no such room.
+    async fn place(&self, room: &str, creates: bool) -> Result<Option<Place>, Error> {
+        let failed = |error: super::directory::PlaceError| unavailable(&error.to_string());
+        let found = self.directory.find(room);
+        let found = match found {
+            Found::Absent if !creates => self.directory.find_surely(room).await.map_err(failed)?,
+            found => found,
+        };
+        match found {
+            Found::Placed(place) => Ok(Some(place)),
+            _ if creates => Ok(Some(self.directory.place(room).await.map_err(failed)?)),
+            // Nobody is in a room whose home died before anybody stood by.
+            Found::Orphaned | Found::Absent => Ok(None),
+        }
+    }
+
+    async fn ask(&self, place: &Place, caller: &Caller, request: &ApiRequest) -> Tried {
+        if place.home == self.directory.node() {
+            let (room, epoch) = (&request.room, place.epoch);
+            if self.homes.enter(room, epoch).await.is_err() {
+                return Tried::NotHere;
+            }
+            let answer = self
+                .answer(caller, &request.service, &request.method, &request.body)
+                .await;
+            return match answer {
+                Err(error) if is_elsewhere(&error) => Tried::NotHere,
+                answer => Tried::Answered(answer),
+            };
+        }
+        let within = match request.method.as_str() {
+            "PerformRpc" => API_RPC_TIMEOUT,
+            _ => API_CALL_TIMEOUT,
+        };
+        self.ask_node(place.home, request, within).await
+    }
+
+    async fn ask_node(&self, node: NodeId, request: &ApiRequest, within: Duration) -> Tried {
+        let bytes = Bytes::from(request.encode_to_vec());
+        let links = self.directory.links();
+        let reply = match links.call(node, Service::Api, bytes, within).await {
+            Ok(reply) => reply,
+            Err(error @ LinkError::Lost { .. }) => return Tried::Lost(error),
+            Err(error) => {
+                tracing::debug!(%error, "a call of the API did not arrive");
+                return Tried::NotHere;
+            }
+        };
+        match ApiReply::decode(reply).ok().and_then(|reply| reply.answer) {
+            Some(Told::Done(answer)) => Tried::Answered(Ok(answer)),
+            Some(Told::Failed(failure)) => Tried::Answered(Err(error_of(failure))),
+            Some(Told::NotHere(_)) => Tried::NotHere,
+            None => Tried::Answered(Err(Error::new(Code::Internal, "internal error"))),
+        }
+    }
+
+    /// What this node says to it.
+    async fn answer(&self, caller: &Caller, service: &str, method: &str, body: &[u8]) -> Answer {
+        if service == OPERATOR {
+            return self.answer_operator(caller, method, body).await;
+        }
+        match Method::find(&format!("livekit.{service}"), method) {
+            Some(method) => self.here.call_here(caller, &method, body).await,
+            None => Err(Error::new(Code::Unimplemented, "not implemented")),
+        }
+    }
+
+    async fn answer_operator(&self, caller: &Caller, method: &str, body: &[u8]) -> Answer {
+        let room = String::from_utf8_lossy(body);
+        if method != INSPECT || caller.may_administer(&room).is_err() {
+            return Err(Error::new(Code::Unauthenticated, "permissions denied"));
+        }
+        match self.rooms.call(&room, RoomCall::Inspect).await {
+            Ok(RoomReply::Inspection(value)) => Ok(value.to_string().into_bytes()),
+            Ok(_) => Err(room_error(RoomError::Internal("unexpected answer".into()))),
+            Err(RoomError::NotFound(text)) => Err(Error::new(Code::NotFound, text)),
+            Err(error) => Err(room_error(error)),
+        }
+    }
+
+    /// Rooms of all nodes; those of a node that does not answer are missing.
+    async fn list(&self, caller: &Caller, method: &Method, body: &[u8]) -> Answer {
+        if caller.may_list_rooms().is_err() {
+            return self.here.call_here(caller, method, body).await;
+        }
+        let request = ApiRequest {
+            claims_json: claims_of(caller),
+            service: method.service(),
+            method: method.name().to_owned(),
+            body: body.to_vec(),
+            ..ApiRequest::default()
+        };
+        let nodes = self.directory.media_nodes();
+        let asked = nodes.into_iter().map(|node| {
+            let request = &request;
+            async move {
+                let answer = if node == self.directory.node() {
+                    self.here.call_here(caller, method, body).await
+                } else {
+                    match self.ask_node(node, request, API_LIST_TIMEOUT).await {
+                        Tried::Answered(answer) => answer,
+                        Tried::NotHere | Tried::Lost(_) => {
+                            tracing::warn!(%node, "rooms of this node are missing in a list");
+                            Ok(Vec::new())
+                        }
+                    }
+                };
+                Ok::<_, Error>((node, answer?))
+            }
+        });
+        let mut merged = BTreeMap::new();
+        for answer in join_all(asked).await {
+            let (node, answer) = answer?;
+            let rooms = proto::ListRoomsResponse::decode(&answer[..]);
+            let rooms = rooms.map_err(|_| Error::new(Code::Internal, "internal error"))?;
+            for room in rooms.rooms {
+                // One that moves may be on two nodes for a moment: its home is right.
+                let is_home = matches!(
+                    self.directory.find(&room.name),
+                    Found::Placed(place) if place.home == node
+                );
+                if is_home || !merged.contains_key(&room.name) {
+                    merged.insert(room.name.clone(), room);
+                }
+            }
+        }
+        let mut rooms: Vec<_> = merged.into_values().collect();
+        crate::rooms::sort_oldest_first(&mut rooms);
+        Ok(proto::ListRoomsResponse { rooms }.encode_to_vec())
+    }
+
+    async fn serve(&self, request: ApiRequest) -> Told {
+        let claims = request.claims_json.as_deref().map(serde_json::from_slice);
+        let Ok(claims) = claims.transpose() else {
+            return Told::Failed(failure_of(Error::new(Code::Internal, "malformed claims")));
+        };
+        let caller = Caller(claims);
+        if !request.room.is_empty() {
+            let epoch = Epoch(request.epoch);
+            if self.homes.enter(&request.room, epoch).await.is_err() {
+                return Told::NotHere(true);
+            }
+        }
+        let answer = self.answer(&caller, &request.service, &request.method, &request.body);
+        match answer.await {
+            Ok(answer) => Told::Done(answer),
+            Err(error) if is_elsewhere(&error) => Told::NotHere(true),
+            Err(error) => Told::Failed(failure_of(error)),
+        }
+    }
+
+    fn target(&self, method: &Method, body: &[u8]) -> Target {
+        target(&method.service(), method.name(), body, self.auto_create)
+    }
+}
+
+impl Forward for ClusterApi {
+    fn call<'a>(
+        &'a self,
+        caller: &'a Caller,
+        method: &'a Method,
+        request: &'a [u8],
+    ) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            match self.target(method, request) {
+                Target::Anybody => self.here.call_here(caller, method, request).await,
+                Target::Everybody => self.list(caller, method, request).await,
+                target => {
+                    let (service, name) = (method.service(), method.name());
+                    self.carry(caller, &service, name, request, target).await
+                }
+            }
+        })
+    }
+}
+
+impl Serve for ClusterApi {
+    fn call(&self, _: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(async move {
+            let request = ApiRequest::decode(request).map_err(|error| error.to_string())?;
+            let answer = Some(self.serve(request).await);
+            Ok(ApiReply { answer }.encode_to_vec().into())
+        })
+    }
+
+    fn stream(&self, _: NodeId, _: Duplex) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// What a call is about; a body that cannot be read is anybody's to complain about.
+fn target(service: &str, method: &str, body: &[u8], auto_create: bool) -> Target {
+    let name = match (service, method) {
+        ("RoomService", "ListRooms") => return Target::Everybody,
+        ("RoomService", "ForwardParticipant" | "MoveParticipant") => return Target::Anybody,
+        ("RoomService", "CreateRoom") => {
+            proto::CreateRoomRequest::decode(body).map(|request| request.name)
+        }
+        ("RoomService", _) => room_of(method, body),
+        ("AgentDispatchService", "CreateDispatch") => {
+            proto::CreateAgentDispatchRequest::decode(body).map(|request| request.room)
+        }
+        ("AgentDispatchService", "DeleteDispatch") => {
+            proto::DeleteAgentDispatchRequest::decode(body).map(|request| request.room)
+        }
+        ("AgentDispatchService", "ListDispatch") => {
+            proto::ListAgentDispatchRequest::decode(body).map(|request| request.room)
+        }
+        _ => return Target::Anybody,
+    };
+    let Ok(name) = name else {
+        return Target::Anybody;
+    };
+    Target::Room {
+        name,
+        creates: method == "CreateRoom" || (method == "CreateDispatch" && auto_create),
+        repeatable: matches!(method, "CreateRoom" | "UpdateRoomMetadata")
+            || method.starts_with("List")
+            || method.starts_with("Get"),
+    }
+}
+
+fn room_of(method: &str, body: &[u8]) -> Result<String, prost::DecodeError> {
+    Ok(match method {
+        "DeleteRoom" => proto::DeleteRoomRequest::decode(body)?.room,
+        "UpdateRoomMetadata" => proto::UpdateRoomMetadataRequest::decode(body)?.room,
+        "ListParticipants" => proto::ListParticipantsRequest::decode(body)?.room,
+        "MutePublishedTrack" => proto::MuteRoomTrackRequest::decode(body)?.room,
+        "UpdateParticipant" => proto::UpdateParticipantRequest::decode(body)?.room,
+        "UpdateSubscriptions" => proto::UpdateSubscriptionsRequest::decode(body)?.room,
+        "SendData" => proto::SendDataRequest::decode(body)?.room,
+        "PerformRpc" => proto::PerformRpcRequest::decode(body)?.room,
+        // GetParticipant, RemoveParticipant.
+        _ => proto::RoomParticipantIdentity::decode(body)?.room,
+    })
+}
+
+fn claims_of(caller: &Caller) -> Option<Vec<u8>> {
+    // Claims came from JSON; writing them back cannot fail.
+    let claims = caller.0.as_ref();
+    claims.map(|claims| serde_json::to_vec(claims).unwrap_or_default())
+}
+
+fn unavailable(why: &str) -> Error {
+    Error::new(Code::Unavailable, why)
+}
+
+fn failure_of(error: Error) -> ApiFailure {
+    ApiFailure {
+        code: error.code.name().to_owned(),
+        message: error.message,
+        meta: error.meta,
+    }
+}
+
+fn error_of(failure: ApiFailure) -> Error {
+    Error {
+        code: Code::named(&failure.code).unwrap_or(Code::Unknown),
+        message: failure.message,
+        meta: failure.meta,
+    }
+}

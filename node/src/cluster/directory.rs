@@ -1,0 +1,206 @@
+//! Where rooms are, as this node has applied the log: found without a quorum, placed with one. Asks
+//! the leader to place (`placing` answers there). Used by gateways and the API's forwarding; opens
+//! no room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::cluster::Cluster;
+use consensus::command::{NodeState, Room};
+use consensus::ids::{Epoch, NodeId, RoomName, RoomSid};
+use consensus::state::State;
+use prost::Message;
+use tokio::time::Instant;
+
+use super::limits::{LEADER_RETRY, PLACE_CALL_TIMEOUT, PLACE_PATIENCE};
+use super::links::{Links, Service};
+use super::wire::{PlaceReply, PlaceRequest, place_reply};
+
+/// A room's home and the epoch that makes it one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub home: NodeId,
+    pub epoch: Epoch,
+    pub sid: RoomSid,
+}
+
+impl From<&Room> for Place {
+    fn from(room: &Room) -> Self {
+        Self {
+            home: room.home,
+            epoch: room.epoch,
+            sid: room.sid.clone(),
+        }
+    }
+}
+
+/// What this node knows of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Placed(Place),
+    /// Its home is dead, or began anew, and nobody stood by: who needs it has it placed again.
+    Orphaned,
+    Absent,
+}
+
+/// Why a room has no place now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    #[error("the cluster has no quorum: new rooms cannot be placed now")]
+    NoQuorum,
+    #[error("no media node is available")]
+    NoMediaNode,
+    /// For good: a name that is too long, a cluster that is full.
+    #[error("{0}")]
+    Refused(String),
+}
+
+#[derive(Clone)]
+pub struct Directory {
+    cluster: Cluster,
+    links: Arc<dyn Links>,
+    /// `region` of this node, for selectors that want the nearest.
+    region: String,
+}
+
+impl Directory {
+    pub fn new(cluster: Cluster, links: Arc<dyn Links>, region: String) -> Self {
+        Self {
+            cluster,
+            links,
+            region,
+        }
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.cluster.node()
+    }
+
+    pub(super) fn links(&self) -> &Arc<dyn Links> {
+        &self.links
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// As applied here: needs nobody, and may be some milliseconds old.
+    pub fn find(&self, room: &str) -> Found {
+        let name = RoomName::from(room);
+        self.cluster.read(|state| found(state, &name))
+    }
+
+    /// What is certain: a name that is absent here is looked up again after everything committed
+    /// before was applied. An absent room and no quorum: nobody knows.
+    pub async fn find_surely(&self, room: &str) -> Result<Found, PlaceError> {
+        match self.find(room) {
+            Found::Absent => {
+                let caught_up = self.cluster.catch_up().await;
+                caught_up.map_err(|_| PlaceError::NoQuorum)?;
+                Ok(self.find(room))
+            }
+            known => Ok(known),
+        }
+    }
+
+    /// What somebody else knew to be old was looked up here: brings this node up to date, if there
+    /// is a quorum to say what that is.
+    pub(super) async fn refresh(&self) {
+        // Without a quorum nothing changes either.
+        let _ = self.cluster.catch_up().await;
+    }
+
+    /// The room's place; a new one if it has none. Elections are waited for.
+    pub async fn place(&self, room: &str) -> Result<Place, PlaceError> {
+        let until = Instant::now() + PLACE_PATIENCE;
+        let request = PlaceRequest {
+            room: room.to_owned(),
+            region: self.region.clone(),
+            explain: false,
+        };
+        let request = Bytes::from(request.encode_to_vec());
+        let mut failure = PlaceError::NoQuorum;
+        while Instant::now() < until {
+            match self.ask_leader(request.clone()).await {
+                Some(place_reply::Answer::Placed(placed)) => {
+                    return Ok(Place {
+                        home: NodeId(placed.home),
+                        epoch: Epoch(placed.epoch),
+                        sid: RoomSid(placed.sid),
+                    });
+                }
+                Some(place_reply::Answer::Refused(why)) => return Err(PlaceError::Refused(why)),
+                // Nodes may be about to come back.
+                Some(place_reply::Answer::NoMediaNode(_)) => failure = PlaceError::NoMediaNode,
+                Some(_) | None => failure = PlaceError::NoQuorum,
+            }
+            tokio::time::sleep(LEADER_RETRY).await;
+        }
+        Err(failure)
+    }
+
+    async fn ask_leader(&self, request: Bytes) -> Option<place_reply::Answer> {
+        let leader = self.cluster.status().leader?;
+        let asked = self
+            .links
+            .call(leader, Service::Placement, request, PLACE_CALL_TIMEOUT);
+        let answer = asked.await.ok()?;
+        PlaceReply::decode(answer).ok()?.answer
+    }
+
+    /// Why the room is where it is, as whoever placed it tells; several masters may know.
+    pub async fn explain(&self, room: &str) -> Vec<(NodeId, String)> {
+        let request = PlaceRequest {
+            room: room.to_owned(),
+            region: self.region.clone(),
+            explain: true,
+        };
+        let request = Bytes::from(request.encode_to_vec());
+        let masters = self.nodes(|node| node.info.roles.master);
+        let asked = masters.into_iter().map(|node| {
+            let request = request.clone();
+            async move {
+                let service = Service::Placement;
+                let answer = self.links.call(node, service, request, EXPLAIN_TIMEOUT);
+                match PlaceReply::decode(answer.await.ok()?).ok()?.answer? {
+                    place_reply::Answer::Explanation(text) => Some((node, text)),
+                    _ => None,
+                }
+            }
+        });
+        let told = futures_util::future::join_all(asked).await;
+        told.into_iter().flatten().collect()
+    }
+
+    /// Nodes that may have rooms.
+    pub fn media_nodes(&self) -> Vec<NodeId> {
+        self.nodes(|node| {
+            let works = matches!(node.state, NodeState::Active | NodeState::Draining);
+            node.info.roles.media && works
+        })
+    }
+
+    fn nodes(&self, wanted: impl Fn(&consensus::state::Node) -> bool) -> Vec<NodeId> {
+        self.cluster.read(|state| {
+            let nodes = state.nodes().filter(|(_, node)| wanted(node));
+            nodes.map(|(id, _)| id).collect()
+        })
+    }
+}
+
+/// An explanation is nice to have.
+const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) fn found(state: &State, name: &RoomName) -> Found {
+    match state.room(name) {
+        None => Found::Absent,
+        Some(room) if lives(state, room.home) => Found::Placed(room.into()),
+        Some(_) => Found::Orphaned,
+    }
+}
+
+pub(super) fn lives(state: &State, node: NodeId) -> bool {
+    let state = state.node(node).map(|node| node.state);
+    matches!(state, Some(NodeState::Active | NodeState::Draining))
+}

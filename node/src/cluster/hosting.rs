@@ -1,0 +1,311 @@
+//! The rooms this node is home of, between the log and the registry: a room is opened only under
+//! the epoch that made this node its home, stopped at once when another epoch is in force, and
+//! closed in the log when it is over. A place that nobody claims is given back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use consensus::cluster::{Change, Cluster, ProposeError};
+use consensus::command::{Action, Effect, Room};
+use consensus::ids::{Epoch, NodeId, RoomName};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+
+use super::limits::{CLOSE_RETRY, KNOW_PATIENCE, SWEEP_INTERVAL, UNCLAIMED_LASTS};
+use crate::room::environment::Hosting;
+
+/// What hosting does to local rooms: `rooms::Rooms` in the program.
+pub trait LocalRooms: Send + Sync {
+    /// The room lives elsewhere from now on.
+    fn fence(&self, room: &str);
+}
+
+impl LocalRooms for crate::rooms::Rooms {
+    fn fence(&self, room: &str) {
+        self.fence(room);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Placed here; nobody came yet.
+    Expected {
+        since: Instant,
+    },
+    Running,
+    /// It is over; the log is being told.
+    Closing,
+    /// It is somebody else's and has been told to stop.
+    Fenced,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hosted {
+    epoch: Epoch,
+    phase: Phase,
+}
+
+/// This node is not the room's home under that epoch or a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotHere;
+
+/// Clones are one.
+#[derive(Clone)]
+pub struct Homes(Arc<Inner>);
+
+struct Inner {
+    cluster: Cluster,
+    rooms: Arc<dyn LocalRooms>,
+    hosted: Mutex<HashMap<String, Hosted>>,
+    /// Something in `hosted` changed.
+    changed: watch::Sender<()>,
+}
+
+impl Homes {
+    /// Follows the cluster until its changes end.
+    pub fn start(cluster: Cluster, rooms: Arc<dyn LocalRooms>) -> Self {
+        let changes = cluster.changes();
+        let homes = Self(Arc::new(Inner {
+            cluster,
+            rooms,
+            hosted: Mutex::new(HashMap::new()),
+            changed: watch::channel(()).0,
+        }));
+        tokio::spawn(homes.clone().follow(changes));
+        homes
+    }
+
+    fn node(&self) -> NodeId {
+        self.0.cluster.node()
+    }
+
+    /// A holder that panicked left a whole table: every change is a single step.
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Hosted>> {
+        self.0.hosted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log as applied here says that the room is here, under `epoch` or a later one, and
+    /// nothing of an earlier life is left.
+    pub fn is_open(&self, room: &str, epoch: Epoch) -> bool {
+        let hosted = self.locked();
+        let ready = hosted
+            .get(room)
+            .is_none_or(|known| matches!(known.phase, Phase::Expected { .. } | Phase::Running));
+        ready && self.current(room).is_some_and(|known| known.epoch >= epoch)
+    }
+
+    fn is_ending(&self, room: &str) -> bool {
+        let hosted = self.locked();
+        let phase = hosted.get(room).map(|known| known.phase);
+        matches!(phase, Some(Phase::Closing | Phase::Fenced))
+    }
+
+    /// The room's entry in the log, if this node is its home.
+    fn current(&self, room: &str) -> Option<Room> {
+        let name = RoomName::from(room);
+        let known = self.0.cluster.read(|state| state.room(&name).cloned());
+        known.filter(|known| known.home == self.node())
+    }
+
+    /// Waits until this node knows what the asker knew, and until an earlier life of the room is
+    /// over; says whether the room is here then.
+    pub async fn enter(&self, room: &str, epoch: Epoch) -> Result<(), NotHere> {
+        if self.is_open(room, epoch) {
+            return Ok(());
+        }
+        let mut changed = self.0.changed.subscribe();
+        let ended = async {
+            while self.is_ending(room) {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let waited = tokio::time::timeout(KNOW_PATIENCE, async {
+            ended.await;
+            if !self.is_open(room, epoch) {
+                // Without a quorum nobody can have placed it here since.
+                let _ = self.0.cluster.catch_up().await;
+            }
+        });
+        let _ = waited.await;
+        match self.is_open(room, epoch) {
+            true => Ok(()),
+            false => Err(NotHere),
+        }
+    }
+
+    async fn follow(self, mut changes: broadcast::Receiver<Change>) {
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(change) => self.observe(&change),
+                    Err(RecvError::Lagged(_)) => self.compare(),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = sweep.tick() => {
+                    self.compare();
+                    self.give_back();
+                }
+            }
+        }
+    }
+
+    fn observe(&self, change: &Change) {
+        let Change::Effect { effect, .. } = change else {
+            return self.compare();
+        };
+        match effect {
+            Effect::RoomPlaced { name, room }
+            | Effect::RoomMoved { name, room, .. }
+            | Effect::RoomOrphaned { name, room } => self.settle(name.as_str(), Some(room)),
+            Effect::RoomClosed { name, .. } => self.settle(name.as_str(), None),
+            _ => {}
+        }
+    }
+
+    /// Everything this node believes to have, and everything the log says it has.
+    fn compare(&self) {
+        let believed: Vec<String> = self.locked().keys().cloned().collect();
+        let node = self.node();
+        let (ours, known) = self.0.cluster.read(|state| {
+            let ours = state.rooms().filter(|(_, room)| room.home == node);
+            let ours: Vec<_> = ours.map(|(n, r)| (n.0.clone(), Some(r.clone()))).collect();
+            let room = |name: &String| state.room(&RoomName(name.clone())).cloned();
+            let known: Vec<_> = believed.iter().map(|n| (n.clone(), room(n))).collect();
+            (ours, known)
+        });
+        for (name, room) in ours.into_iter().chain(known) {
+            self.settle(&name, room.as_ref());
+        }
+    }
+
+    /// What the log said of a room; what it says by now may be newer, and only that counts.
+    fn settle(&self, name: &str, said: Option<&Room>) {
+        let mut hosted = self.locked();
+        if !hosted.contains_key(name) && said.is_none_or(|room| room.home != self.node()) {
+            return;
+        }
+        let current = self.current(name);
+        let Some(known) = hosted.get_mut(name) else {
+            if let Some(room) = current {
+                let phase = Phase::Expected {
+                    since: Instant::now(),
+                };
+                let epoch = room.epoch;
+                hosted.insert(name.to_owned(), Hosted { epoch, phase });
+            }
+            return;
+        };
+        if current
+            .as_ref()
+            .is_some_and(|room| room.epoch == known.epoch)
+        {
+            return;
+        }
+        match (known.phase, current) {
+            (Phase::Running, _) => {
+                tracing::info!(room = name, epoch = %known.epoch, "the room is another node's now");
+                known.phase = Phase::Fenced;
+                self.0.rooms.fence(name);
+            }
+            // Its registry has not said yet that it is over.
+            (Phase::Fenced, _) => {}
+            (Phase::Expected { .. } | Phase::Closing, Some(room)) => {
+                known.epoch = room.epoch;
+                known.phase = Phase::Expected {
+                    since: Instant::now(),
+                };
+            }
+            (Phase::Expected { .. } | Phase::Closing, None) => {
+                hosted.remove(name);
+            }
+        }
+        drop(hosted);
+        self.0.changed.send_replace(());
+    }
+
+    /// Closes what was placed here and never opened.
+    fn give_back(&self) {
+        let now = Instant::now();
+        let mut unclaimed = Vec::new();
+        for (name, known) in self.locked().iter_mut() {
+            let Phase::Expected { since } = known.phase else {
+                continue;
+            };
+            if now.duration_since(since) >= UNCLAIMED_LASTS {
+                known.phase = Phase::Closing;
+                unclaimed.push((name.clone(), known.epoch));
+            }
+        }
+        for (name, epoch) in unclaimed {
+            self.close(name, epoch);
+        }
+    }
+
+    /// Tells the log until it has answered; the entry goes when the answer is applied here.
+    fn close(&self, name: String, epoch: Epoch) {
+        let homes = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let name = RoomName::from(name.as_str());
+                let proposed = homes.0.cluster.propose(Action::CloseRoom { name, epoch });
+                match proposed.await {
+                    Ok(_) | Err(ProposeError::Refused(_)) => break,
+                    Err(ProposeError::Unavailable { .. }) => tokio::time::sleep(CLOSE_RETRY).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "a room could not be closed in the log");
+                        return;
+                    }
+                }
+            }
+            // The effect may have come before the table said that it was closing.
+            let _ = homes.0.cluster.catch_up().await;
+            homes.settle(&name, None);
+        });
+    }
+}
+
+impl Hosting for Homes {
+    fn begin(&self, room: &str) -> Option<String> {
+        // Under the lock: what the log says later finds the entry and fences it.
+        let mut hosted = self.locked();
+        let current = self.current(room)?;
+        let ending = hosted.get(room).map(|known| known.phase);
+        if matches!(ending, Some(Phase::Closing | Phase::Fenced)) {
+            return None;
+        }
+        let running = Hosted {
+            epoch: current.epoch,
+            phase: Phase::Running,
+        };
+        hosted.insert(room.to_owned(), running);
+        Some(current.sid.0)
+    }
+
+    fn ended(&self, room: &str) {
+        let mut hosted = self.locked();
+        let Some(known) = hosted.get_mut(room) else {
+            return;
+        };
+        let epoch = known.epoch;
+        let fenced = known.phase == Phase::Fenced;
+        if fenced {
+            hosted.remove(room);
+        } else {
+            known.phase = Phase::Closing;
+        }
+        drop(hosted);
+        self.0.changed.send_replace(());
+        if fenced {
+            // It may have come back here under another epoch meanwhile.
+            let current = self.current(room);
+            self.settle(room, current.as_ref());
+        } else {
+            self.close(room.to_owned(), epoch);
+        }
+    }
+}

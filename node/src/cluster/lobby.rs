@@ -1,0 +1,227 @@
+//! The door of a gateway in a cluster: `signal::Lobby` over all nodes. A room that is here is
+//! entered directly; one elsewhere through a stream to its home (`gateway_session`). When a home
+//! dies or loses the room, its clients are told at once to come back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::Recipient;
+use consensus::cluster::Change;
+use consensus::command::{Effect, NodeState, Room};
+use consensus::ids::{Epoch, NodeId, RoomName};
+use futures_util::future::LocalBoxFuture;
+use protocol::proto::signal_request;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+
+use super::directory::{Directory, Found, Place, lives};
+use super::gateway_session::{self, Word};
+use super::hosting::Homes;
+use super::limits::WORDS_WAITING_MAX;
+use crate::room::contract::{Attach, SessionId, ToSession};
+use crate::rooms::Rooms;
+use crate::signal::Lobby;
+
+/// Clones are one.
+#[derive(Clone)]
+pub struct ClusterLobby(Arc<Inner>);
+
+struct Inner {
+    directory: Directory,
+    homes: Homes,
+    rooms: Rooms,
+    /// `room.auto_create`
+    auto_create: bool,
+    /// Sessions that are on their way into a room, or whose room is elsewhere; those in rooms of
+    /// this node are not in it. As many as the gateway has WebSockets.
+    sessions: Mutex<HashMap<SessionId, Entry>>,
+}
+
+struct Entry {
+    room: String,
+    /// Where it is, once that is known.
+    place: Option<(NodeId, Epoch)>,
+    words: mpsc::Sender<Word>,
+}
+
+impl ClusterLobby {
+    /// Must be called within a tokio runtime.
+    pub fn start(directory: Directory, homes: Homes, rooms: Rooms, auto_create: bool) -> Self {
+        let changes = directory.cluster().changes();
+        let lobby = Self(Arc::new(Inner {
+            directory,
+            homes,
+            rooms,
+            auto_create,
+            sessions: Mutex::default(),
+        }));
+        tokio::spawn(lobby.clone().follow(changes));
+        lobby
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+
+    pub(super) fn homes(&self) -> &Homes {
+        &self.0.homes
+    }
+
+    pub(super) fn may_create(&self, attach: &Attach) -> bool {
+        let video = attach.claims.video.as_ref();
+        self.0.auto_create || video.is_some_and(|video| video.room_create)
+    }
+
+    /// A holder that panicked left a whole table: every change is a single step.
+    fn locked(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+        self.0
+            .sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session goes to another node. `false`: it is over already.
+    pub(super) fn set_place(&self, session: SessionId, place: &Place) -> bool {
+        let mut sessions = self.locked();
+        let entry = sessions.get_mut(&session);
+        entry.is_some_and(|entry| {
+            entry.place = Some((place.home, place.epoch));
+            true
+        })
+    }
+
+    /// The session goes on in a room of this node: from now on it is spoken to directly.
+    pub(super) fn hand_over(
+        &self,
+        attach: Attach,
+        recipient: Recipient<ToSession>,
+        words: &mut mpsc::Receiver<Word>,
+    ) {
+        let (session, room) = (attach.session, attach.room.clone());
+        let mut sessions = self.locked();
+        self.0.rooms.attach(attach, recipient);
+        sessions.remove(&session);
+        drop(sessions);
+        // What was said meanwhile comes after the attach.
+        while let Ok(word) = words.try_recv() {
+            match word {
+                Word::Signal(message) => self.0.rooms.signal(&room, session, *message),
+                Word::Closed => self.0.rooms.session_closed(&room, session),
+                Word::Moved => {}
+            }
+        }
+    }
+
+    pub(super) fn forget(&self, session: SessionId) {
+        self.locked().remove(&session);
+    }
+
+    async fn follow(self, mut changes: broadcast::Receiver<Change>) {
+        loop {
+            match changes.recv().await {
+                Ok(Change::Effect { effect, .. }) => self.observe(&effect),
+                Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => self.compare(),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn observe(&self, effect: &Effect) {
+        match effect {
+            Effect::NodeChanged {
+                node,
+                state: NodeState::Dead | NodeState::Joining,
+            }
+            | Effect::NodeRemoved { node } => self.end_where(|_, home, _| home == *node),
+            Effect::RoomMoved { name, room, .. } | Effect::RoomOrphaned { name, room } => {
+                self.end_where(|on, _, epoch| on == name.as_str() && epoch < room.epoch);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends what is not as the log says; a room it does not know was closed, which its home tells.
+    fn compare(&self) {
+        let places: Vec<(String, NodeId, Epoch)> = {
+            let sessions = self.locked();
+            let placed = |entry: &Entry| {
+                let (home, epoch) = entry.place?;
+                Some((entry.room.clone(), home, epoch))
+            };
+            sessions.values().filter_map(placed).collect()
+        };
+        let old: std::collections::HashSet<_> = self.0.directory.cluster().read(|state| {
+            let newer = |room: &Room, epoch| room.epoch > epoch;
+            let is_old = |(name, home, epoch): &(String, NodeId, Epoch)| {
+                let room = state.room(&RoomName(name.clone()));
+                !lives(state, *home) || room.is_some_and(|room| newer(room, *epoch))
+            };
+            places.into_iter().filter(is_old).collect()
+        });
+        self.end_where(|on, home, epoch| old.contains(&(on.to_owned(), home, epoch)));
+    }
+
+    fn end_where(&self, is_old: impl Fn(&str, NodeId, Epoch) -> bool) {
+        let mut sessions = self.locked();
+        sessions.retain(|_, entry| match entry.place {
+            // Full: a sender that is gone means the same.
+            Some((home, epoch)) if is_old(&entry.room, home, epoch) => {
+                entry.place = None;
+                entry.words.try_send(Word::Moved).is_ok()
+            }
+            _ => true,
+        });
+    }
+}
+
+impl Lobby for ClusterLobby {
+    fn attach(&self, attach: Attach, recipient: Recipient<ToSession>) {
+        let inner = &*self.0;
+        if let Found::Placed(place) = inner.directory.find(&attach.room)
+            && place.home == inner.directory.node()
+            && inner.homes.is_open(&attach.room, place.epoch)
+        {
+            inner.rooms.attach(attach, recipient);
+            return;
+        }
+        let (words, said) = mpsc::channel(WORDS_WAITING_MAX);
+        let entry = Entry {
+            room: attach.room.clone(),
+            place: None,
+            words,
+        };
+        self.locked().insert(attach.session, entry);
+        tokio::spawn(gateway_session::run(self.clone(), attach, recipient, said));
+    }
+
+    fn signal(&self, room: &str, session: SessionId, message: signal_request::Message) {
+        let mut sessions = self.locked();
+        let Some(entry) = sessions.get(&session) else {
+            drop(sessions);
+            self.0.rooms.signal(room, session, message);
+            return;
+        };
+        let word = Word::Signal(Box::new(message));
+        if entry.words.try_send(word).is_err() {
+            tracing::warn!(room, "a home does not read what a client says");
+            // Its task sees the end of the words and sends the client back.
+            sessions.remove(&session);
+        }
+    }
+
+    fn session_closed(&self, room: &str, session: SessionId) {
+        let Some(entry) = self.locked().remove(&session) else {
+            self.0.rooms.session_closed(room, session);
+            return;
+        };
+        // Dropping the sender says the same, less precisely.
+        let _ = entry.words.try_send(Word::Closed);
+    }
+
+    fn exists<'a>(&'a self, room: &'a str) -> LocalBoxFuture<'a, bool> {
+        Box::pin(async move {
+            let found = self.0.directory.find_surely(room).await;
+            matches!(found, Ok(Found::Placed(_) | Found::Orphaned))
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! Rooms over nodes, put together: who is home of what, the gateways' door, the server API and
+//! placement, each answering other nodes for its part. Started by `run` once the cluster runs.
+
+use std::sync::Arc;
+
+use actix::ArbiterHandle;
+use consensus::cluster::Cluster;
+use consensus::placement::Selector;
+
+use super::api::ClusterApi;
+use super::directory::Directory;
+use super::hosting::Homes;
+use super::links::registry::Registry;
+use super::links::{Links, Service};
+use super::lobby::ClusterLobby;
+use super::placing::{Figures, Placing};
+use super::session_server::SessionServer;
+use crate::api::Api;
+use crate::rooms::Rooms;
+
+/// What it is made of.
+pub struct Parts {
+    pub cluster: Cluster,
+    pub links: Arc<dyn Links>,
+    /// What this node heard in heartbeats, for when it leads.
+    pub figures: Arc<dyn Figures>,
+    pub selector: Selector,
+    /// `region` of this node.
+    pub region: String,
+    /// From the operating system outside of simulations.
+    pub seed: u64,
+    /// The rooms of this node,
+    pub rooms: Rooms,
+    /// and the API that knows no others.
+    pub api: Api,
+    /// `room.auto_create`
+    pub auto_create: bool,
+    /// Where actors of other nodes' sessions live.
+    pub arbiter: ArbiterHandle,
+}
+
+#[derive(Clone)]
+pub struct RoomPlane {
+    pub homes: Homes,
+    pub lobby: ClusterLobby,
+    pub api: Arc<ClusterApi>,
+}
+
+impl RoomPlane {
+    /// From now on the cluster decides about this node's rooms, and other nodes are answered.
+    /// Must be called within a tokio runtime.
+    pub fn start(parts: Parts, answers: &Registry) -> Self {
+        let Parts { cluster, rooms, .. } = parts;
+        let homes = Homes::start(cluster.clone(), Arc::new(rooms.clone()));
+        rooms.host_with(Arc::new(homes.clone()));
+        let directory = Directory::new(cluster.clone(), parts.links, parts.region);
+        let api = Arc::new(ClusterApi::new(
+            parts.api,
+            rooms.clone(),
+            directory.clone(),
+            homes.clone(),
+            parts.auto_create,
+        ));
+        let lobby = ClusterLobby::start(directory, homes.clone(), rooms.clone(), parts.auto_create);
+        let placing = Placing::new(cluster, parts.figures, parts.selector, parts.seed);
+        let sessions = SessionServer::new(homes.clone(), rooms, parts.arbiter);
+        answers.add(Service::Placement, Arc::new(placing));
+        answers.add(Service::Session, Arc::new(sessions));
+        answers.add(Service::Api, api.clone());
+        Self { homes, lobby, api }
+    }
+}

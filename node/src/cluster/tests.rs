@@ -1,0 +1,433 @@
+//! Rooms over several nodes of one process: real consensus, real rooms without media, real bytes
+//! between the nodes. What clients and callers see when they come to the wrong node, and when nodes
+//! die.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod calls;
+mod clients;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler};
+use consensus::cluster::{Cluster, ClusterOptions, Lanes, Role};
+use consensus::command::{Action, NodeInfo, Outcome, Roles};
+use consensus::disk::SimDisk;
+use consensus::ids::{Epoch, NodeId, RoomName};
+use consensus::placement::{Load, Selector};
+use consensus::store::{Disks, Found, Identity, Store};
+use consensus::testing::Hub as Peers;
+use consensus::wal::WalOptions;
+use media::types::Fingerprint;
+use protocol::grants::{Claims, VideoGrant};
+use protocol::proto;
+use protocol::proto::leave_request::Action as LeaveAction;
+use protocol::proto::signal_response::Message;
+use protocol::token::Keys;
+use protocol::twirp::{Code, Error, Method};
+use tokio::sync::mpsc;
+
+use super::links::registry::Registry;
+use super::links::testing::Hub as LinkHub;
+use super::placing::{Figures, Heard};
+use super::room_plane::{Parts, RoomPlane};
+use crate::api::{Api, Forward};
+use crate::auth::Caller;
+use crate::room::contract::{
+    Attach, AttachError, AttachKind, JobRequest, SessionId, SessionMessage, ToSession,
+};
+use crate::room::environment::{
+    Endpoint, JobSink, RoomsConfig, Services, ShardSink, Sinks, WebhookSink,
+};
+use crate::rooms::Rooms;
+use crate::signal::Lobby;
+
+/// Upper bound of any wait; elections take half a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+const C: NodeId = NodeId(3);
+
+struct Nowhere;
+
+impl ShardSink for Nowhere {
+    fn send(&self, _: usize, _: media::Command) {}
+}
+
+impl WebhookSink for Nowhere {
+    fn publish(&self, _: proto::WebhookEvent) {}
+}
+
+impl JobSink for Nowhere {
+    fn launch(&self, _: JobRequest) {}
+    fn terminate(&self, _: &str) {}
+}
+
+/// What heartbeats would have said: the least loaded node gets the next room.
+#[derive(Default)]
+struct Scripted(Mutex<BTreeMap<NodeId, f64>>);
+
+impl Figures for Scripted {
+    fn of(&self, node: NodeId) -> Option<Heard> {
+        let cpu = self.0.lock().unwrap().get(&node).copied().unwrap_or(0.5);
+        let load = Load {
+            cpu,
+            cpus: 4,
+            ..Load::default()
+        };
+        Some(Heard {
+            load,
+            age_ms: 100,
+            full: false,
+        })
+    }
+}
+
+struct Node {
+    cluster: Cluster,
+    plane: RoomPlane,
+    next_session: u64,
+}
+
+struct Stage {
+    peers: Peers,
+    links: LinkHub,
+    figures: Arc<Scripted>,
+    nodes: BTreeMap<NodeId, Node>,
+}
+
+fn rooms() -> Rooms {
+    let endpoint = Endpoint {
+        candidates: Arc::new([]),
+        fingerprint: Fingerprint {
+            algorithm: "sha-256".into(),
+            digest: vec![0; 32],
+        },
+        ufrag_prefix: '0',
+    };
+    let config = RoomsConfig {
+        auto_create: true,
+        empty_timeout_s: 300,
+        departure_timeout_s: 20,
+        ..RoomsConfig::default()
+    };
+    let services = Services::new(config, Arc::new(endpoint), keys());
+    let nowhere = Arc::new(Nowhere);
+    let sinks = Sinks {
+        shards: nowhere.clone(),
+        webhooks: nowhere.clone(),
+        jobs: nowhere,
+    };
+    Rooms::start(Arc::new(services), sinks, Arc::new(|| false))
+}
+
+fn keys() -> Keys {
+    Keys::new([("devkey".to_owned(), "s".repeat(32))])
+}
+
+async fn consensus(peers: &Peers, node: NodeId) -> Cluster {
+    let disks = Disks {
+        log: Box::new(SimDisk::new(node.0)),
+        snapshots: Box::new(SimDisk::new(node.0 ^ 0xff)),
+    };
+    let wal = WalOptions::default();
+    let Ok(Found::Nothing(disks)) = Store::open(disks, wal) else {
+        panic!("a new disk holds something");
+    };
+    let store = Store::create(disks, wal, Identity { cluster: 7, node }, node.0).unwrap();
+    let options = ClusterOptions {
+        lanes: Lanes::Tasks,
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start(options, store, peers.peers(node), node.0);
+    let cluster = cluster.await.unwrap();
+    peers.put(cluster.clone());
+    cluster
+}
+
+impl Stage {
+    /// Nodes A, B and C, all of them masters with media.
+    async fn start() -> Self {
+        let mut stage = Self {
+            peers: Peers::new(),
+            links: LinkHub::new(),
+            figures: Arc::default(),
+            nodes: BTreeMap::new(),
+        };
+        let first = consensus(&stage.peers, A).await;
+        first.bootstrap("a").await.unwrap();
+        for node in [A, B, C] {
+            let cluster = if node == A {
+                first.clone()
+            } else {
+                let cluster = consensus(&stage.peers, node).await;
+                first.add_learner(node, "x").await.unwrap();
+                cluster
+            };
+            stage.admit(&first, node).await;
+            let registry = Registry::default();
+            let links = stage.links.join(node, registry.services());
+            let rooms = rooms();
+            let parts = Parts {
+                cluster: cluster.clone(),
+                links,
+                figures: stage.figures.clone(),
+                selector: Selector::default(),
+                region: String::new(),
+                seed: node.0,
+                api: Api::new(rooms.clone(), keys(), 0),
+                rooms,
+                auto_create: true,
+                arbiter: actix::Arbiter::current(),
+            };
+            let plane = RoomPlane::start(parts, &registry);
+            let next_session = 1;
+            let node_ = Node {
+                cluster,
+                plane,
+                next_session,
+            };
+            stage.nodes.insert(node, node_);
+        }
+        first.set_voters([A, B, C].into(), true).await.unwrap();
+        for node in stage.nodes.values() {
+            node.cluster.catch_up().await.unwrap();
+        }
+        stage
+    }
+
+    async fn admit(&self, first: &Cluster, node: NodeId) {
+        let info = NodeInfo {
+            roles: Roles {
+                master: true,
+                media: true,
+            },
+            address: format!("node{node}"),
+            host: format!("host{node}"),
+            zone: String::new(),
+            region: String::new(),
+            version_max: consensus::encoding::VERSION,
+        };
+        let registered = first.propose(Action::RegisterNode { node, info }).await;
+        let Outcome::Epoch(incarnation) = registered.unwrap().outcome else {
+            panic!("no incarnation");
+        };
+        let activate = Action::ActivateNode { node, incarnation };
+        first.propose(activate).await.unwrap();
+    }
+
+    /// The next room goes to this node.
+    fn prefer(&self, node: NodeId) {
+        let cpu = |n: NodeId| if n == node { 0.0 } else { 0.5 };
+        *self.figures.0.lock().unwrap() = [A, B, C].map(|n| (n, cpu(n))).into();
+    }
+
+    async fn leader(&self) -> Cluster {
+        loop {
+            let lead = self
+                .nodes
+                .values()
+                .find(|n| n.cluster.status().role == Role::Leader);
+            match lead {
+                Some(node) => return node.cluster.clone(),
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    /// A client comes to `at` and wants into `room`.
+    fn attach(&mut self, at: NodeId, room: &str, identity: &str, kind: AttachKind) -> Client {
+        let node = self.nodes.get_mut(&at).unwrap();
+        let session = SessionId(node.next_session);
+        node.next_session += 1;
+        let attach = attach(session, room, identity, kind);
+        let (told, heard) = mpsc::unbounded_channel();
+        let ear = Ear(told).start();
+        node.plane.lobby.attach(attach, ear.recipient());
+        Client {
+            lobby: Arc::new(node.plane.lobby.clone()),
+            room: room.to_owned(),
+            session,
+            heard,
+        }
+    }
+
+    async fn join(
+        &mut self,
+        at: NodeId,
+        room: &str,
+        identity: &str,
+    ) -> (Client, proto::JoinResponse) {
+        let mut client = self.attach(at, room, identity, AttachKind::Join);
+        match client.signal().await {
+            Message::Join(join) => (client, join),
+            other => panic!("{identity} in {room}: {other:?}"),
+        }
+    }
+
+    async fn call<M: prost::Message + Default>(
+        &self,
+        at: NodeId,
+        method: &str,
+        request: &impl prost::Message,
+    ) -> Result<M, Error> {
+        self.call_as(at, method, request, &admin()).await
+    }
+
+    async fn call_as<M: prost::Message + Default>(
+        &self,
+        at: NodeId,
+        method: &str,
+        request: &impl prost::Message,
+        caller: &Caller,
+    ) -> Result<M, Error> {
+        let method = Method::find("livekit.RoomService", method).unwrap();
+        let api = &self.nodes[&at].plane.api;
+        let bytes = request.encode_to_vec();
+        let answer = Forward::call(&**api, caller, &method, &bytes);
+        let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap()?;
+        Ok(M::decode(&answer[..]).unwrap())
+    }
+
+    async fn list(&self, at: NodeId) -> Vec<(String, u32)> {
+        let request = proto::ListRoomsRequest::default();
+        let listed = self.call::<proto::ListRoomsResponse>(at, "ListRooms", &request);
+        let rooms = listed.await.unwrap().rooms;
+        rooms
+            .into_iter()
+            .map(|r| (r.name, r.num_participants))
+            .collect()
+    }
+
+    fn home(&self, at: NodeId, room: &str) -> Option<(NodeId, Epoch)> {
+        let name = RoomName::from(room);
+        let cluster = &self.nodes[&at].cluster;
+        cluster.read(|state| state.room(&name).map(|room| (room.home, room.epoch)))
+    }
+
+    /// The process of `node` is gone.
+    fn kill(&mut self, node: NodeId) {
+        self.links.take(node);
+        self.peers.take(node);
+        self.nodes.remove(&node);
+    }
+
+    async fn declare_dead(&self, node: NodeId) {
+        let leader = self.leader().await;
+        let incarnation = leader.read(|state| state.node(node).unwrap().incarnation);
+        let action = Action::DeclareDead { node, incarnation };
+        leader.propose(action).await.unwrap();
+    }
+}
+
+fn attach(session: SessionId, room: &str, identity: &str, kind: AttachKind) -> Attach {
+    Attach {
+        session,
+        room: room.to_owned(),
+        claims: Claims {
+            identity: identity.to_owned(),
+            video: Some(VideoGrant {
+                room_join: true,
+                room: room.to_owned(),
+                ..VideoGrant::default()
+            }),
+            ..Claims::default()
+        },
+        kind,
+        client: proto::ClientInfo {
+            protocol: 16,
+            ..proto::ClientInfo::default()
+        },
+        auto_subscribe: true,
+        auto_subscribe_data_track: true,
+        adaptive_stream: false,
+        subscriber_allow_pause: None,
+        disable_ice_lite: false,
+        single_peer_connection: false,
+        attributes: BTreeMap::new(),
+        publisher_offer: None,
+        add_tracks: Vec::new(),
+    }
+}
+
+/// May everything, in the rooms these tests use.
+fn admin() -> Caller {
+    caller(|video| {
+        video.room_create = true;
+        video.room_list = true;
+        video.room_admin = true;
+        video.room = "daily".into();
+    })
+}
+
+fn caller(grant: impl FnOnce(&mut VideoGrant)) -> Caller {
+    let mut video = VideoGrant::default();
+    grant(&mut video);
+    Caller(Some(Claims {
+        video: Some(video),
+        ..Claims::default()
+    }))
+}
+
+/// Hears what a session is told.
+struct Ear(mpsc::UnboundedSender<Result<SessionMessage, AttachError>>);
+
+impl Actor for Ear {
+    type Context = Context<Self>;
+}
+
+impl Handler<ToSession> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, ToSession(message): ToSession, _: &mut Self::Context) {
+        let _ = self.0.send(message);
+    }
+}
+
+struct Client {
+    lobby: Arc<dyn Lobby>,
+    room: String,
+    session: SessionId,
+    heard: mpsc::UnboundedReceiver<Result<SessionMessage, AttachError>>,
+}
+
+impl Client {
+    async fn hear(&mut self) -> Result<SessionMessage, AttachError> {
+        let heard = tokio::time::timeout(PATIENCE, self.heard.recv()).await;
+        heard
+            .expect("something in time")
+            .expect("the session says more")
+    }
+
+    async fn signal(&mut self) -> Message {
+        match self.hear().await {
+            Ok(SessionMessage::Signal(response)) => response.message.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn hear_leave(&mut self) -> proto::LeaveRequest {
+        loop {
+            match self.signal().await {
+                Message::Leave(leave) => break leave,
+                _ => continue,
+            }
+        }
+    }
+
+    /// Leave, then nothing but the end.
+    async fn is_sent_back(&mut self) {
+        let leave = self.hear_leave().await;
+        assert_eq!(leave.action(), LeaveAction::Reconnect);
+        assert!(matches!(self.hear().await, Ok(SessionMessage::Close)));
+    }
+
+    fn say(&self, message: proto::signal_request::Message) {
+        self.lobby.signal(&self.room, self.session, message);
+    }
+
+    fn hang_up(&self) {
+        self.lobby.session_closed(&self.room, self.session);
+    }
+}

@@ -1,0 +1,124 @@
+//! The server API through any node.
+
+use super::*;
+
+fn create(name: &str) -> proto::CreateRoomRequest {
+    proto::CreateRoomRequest {
+        name: name.into(),
+        metadata: "m".into(),
+        ..Default::default()
+    }
+}
+
+fn delete(room: &str) -> proto::DeleteRoomRequest {
+    proto::DeleteRoomRequest { room: room.into() }
+}
+
+#[actix_web::test]
+async fn rooms_are_made_found_and_ended_through_any_node_and_names_are_free_at_once() {
+    let mut stage = Stage::start().await;
+    let mut sids = std::collections::BTreeSet::new();
+    for round in 0..6 {
+        stage.prefer([A, B, C][round % 3]);
+        let (first, second, third) = match round % 2 {
+            0 => (A, C, B),
+            _ => (C, B, A),
+        };
+        let made: proto::Room = stage
+            .call(first, "CreateRoom", &create("daily"))
+            .await
+            .unwrap();
+        assert_eq!(made.metadata, "m");
+        assert!(sids.insert(made.sid.clone()), "a new life has a new sid");
+        let again: proto::Room = stage
+            .call(second, "CreateRoom", &create("daily"))
+            .await
+            .unwrap();
+        assert_eq!(again.sid, made.sid);
+        assert_eq!(stage.list(third).await, [("daily".to_owned(), 0)]);
+        let (mut alice, join) = stage.join(third, "daily", "alice").await;
+        assert_eq!(join.room.unwrap().sid, made.sid);
+        let listing = proto::ListParticipantsRequest {
+            room: "daily".into(),
+        };
+        let there: proto::ListParticipantsResponse = stage
+            .call(second, "ListParticipants", &listing)
+            .await
+            .unwrap();
+        assert_eq!(there.participants[0].identity, "alice");
+        let _: proto::DeleteRoomResponse = stage
+            .call(second, "DeleteRoom", &delete("daily"))
+            .await
+            .unwrap();
+        let leave = alice.hear_leave().await;
+        assert_eq!(leave.reason(), proto::DisconnectReason::RoomDeleted);
+        assert!(stage.list(first).await.is_empty(), "round {round}");
+    }
+}
+
+#[actix_web::test]
+async fn absent_rooms_and_missing_rights_are_answered_as_by_a_single_node() {
+    let stage = Stage::start().await;
+    let nobody = caller(|_| {});
+    let code = |answer: Result<proto::Room, Error>| answer.unwrap_err().code;
+    let denied = stage
+        .call_as(A, "CreateRoom", &create("daily"), &nobody)
+        .await;
+    assert_eq!(code(denied), Code::Unauthenticated);
+    assert_eq!(stage.home(A, "daily"), None, "nothing was placed");
+    let unnamed = stage.call(B, "CreateRoom", &create("")).await;
+    assert_eq!(code(unnamed), Code::InvalidArgument);
+    let absent: Result<proto::DeleteRoomResponse, _> =
+        stage.call(C, "DeleteRoom", &delete("daily")).await;
+    let error = absent.unwrap_err();
+    assert_eq!(error.code, Code::NotFound);
+    assert_eq!(
+        error.message,
+        "twirp error unknown: requested room does not exist"
+    );
+    let listing = proto::ListRoomsRequest::default();
+    let denied: Result<proto::ListRoomsResponse, _> =
+        stage.call_as(A, "ListRooms", &listing, &nobody).await;
+    assert_eq!(denied.unwrap_err().code, Code::Unauthenticated);
+}
+
+#[actix_web::test]
+async fn errors_of_a_room_elsewhere_arrive_as_they_were_and_operators_see_everything() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let (_alice, _) = stage.join(B, "daily", "alice").await;
+    let nobody = proto::RoomParticipantIdentity {
+        room: "daily".into(),
+        identity: "nobody".into(),
+        ..Default::default()
+    };
+    let ask = |at| {
+        let stage = &stage;
+        let nobody = &nobody;
+        async move {
+            let answer = stage.call::<proto::ParticipantInfo>(at, "GetParticipant", nobody);
+            answer.await.unwrap_err()
+        }
+    };
+    let there = ask(B).await;
+    assert_eq!(there.code, Code::NotFound);
+    assert_eq!(ask(A).await, there);
+    let near = stage.nodes[&B]
+        .plane
+        .api
+        .inspect(&admin(), "daily")
+        .await
+        .unwrap();
+    let far = stage.nodes[&C]
+        .plane
+        .api
+        .inspect(&admin(), "daily")
+        .await
+        .unwrap();
+    assert_eq!(near["sid"], far["sid"]);
+    let told = stage.nodes[&C].plane.api.directory().explain("daily").await;
+    assert!(
+        told.iter().any(|(_, why)| why.contains("n2: home")),
+        "{told:?}"
+    );
+}

@@ -1,0 +1,150 @@
+//! Sessions through any gateway, and what they are told when homes die or rooms move.
+
+use super::*;
+
+#[actix_web::test]
+async fn a_client_of_any_gateway_meets_the_others_at_the_room_s_home() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let (mut alice, first) = stage.join(A, "daily", "alice").await;
+    assert_eq!(stage.home(A, "daily").unwrap().0, B);
+    let (bob, second) = stage.join(C, "daily", "bob").await;
+    let (_carol, third) = stage.join(B, "daily", "carol").await;
+    let sid = |join: &proto::JoinResponse| join.room.clone().unwrap().sid;
+    assert_eq!((sid(&first), sid(&first)), (sid(&second), sid(&third)));
+    let known = stage.nodes[&A].cluster.read(|state| {
+        let room = state.room(&RoomName::from("daily"));
+        room.unwrap().sid.0.clone()
+    });
+    assert_eq!(sid(&first), known, "the log's sid is the room's");
+    assert_eq!(second.other_participants.len(), 1, "alice");
+
+    // What a client says reaches its room, in order, and what the room says reaches the client.
+    let update = proto::UpdateParticipantMetadata {
+        request_id: 5,
+        ..Default::default()
+    };
+    alice.say(proto::signal_request::Message::UpdateMetadata(update));
+    while !matches!(alice.signal().await, Message::RequestResponse(told) if told.request_id == 5) {}
+    for at in [A, B, C] {
+        assert_eq!(stage.list(at).await, [("daily".to_owned(), 3)], "{at}");
+    }
+    bob.say(proto::signal_request::Message::Leave(Default::default()));
+    let mut bob = bob;
+    while !matches!(bob.hear().await, Ok(SessionMessage::Close)) {}
+    assert_eq!(stage.list(A).await, [("daily".to_owned(), 2)]);
+    // Never connected: the room forgets it with its WebSocket.
+    alice.hang_up();
+    let gone = async {
+        while stage.list(C).await != [("daily".to_owned(), 1)] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_gateway_tells_its_clients_at_once_that_the_home_died_and_they_come_back() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let (mut alice, first) = stage.join(A, "daily", "alice").await;
+    let old = stage.home(A, "daily").unwrap();
+    assert_eq!(old.0, B);
+    stage.kill(B);
+    // Nobody has declared anything dead: the broken stream is enough.
+    alice.is_sent_back().await;
+    // Back before it is declared dead: the gateway waits for the room's new home.
+    let resume = AttachKind::Resume {
+        participant_sid: first.participant.unwrap().sid,
+        reason: 0,
+    };
+    let mut resumed = stage.attach(A, "daily", "alice", resume);
+    let leave = resumed.hear_leave().await;
+    assert_eq!(leave.action(), LeaveAction::Reconnect);
+    assert_eq!(leave.reason(), proto::DisconnectReason::StateMismatch);
+    let mut again = stage.attach(A, "daily", "alice", AttachKind::Join);
+    stage.declare_dead(B).await;
+    let Message::Join(second) = again.signal().await else {
+        panic!("not let in again");
+    };
+    let (home, epoch) = stage.home(A, "daily").unwrap();
+    assert!(home != B && epoch > old.1);
+    assert_eq!(second.room.unwrap().sid, first.room.unwrap().sid);
+    assert_eq!(stage.list(C).await, [("daily".to_owned(), 1)]);
+}
+
+#[actix_web::test]
+async fn a_home_that_lost_its_room_sends_everybody_to_the_new_one() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let (mut near, _) = stage.join(B, "daily", "near").await;
+    let (mut far, _) = stage.join(A, "daily", "far").await;
+    let (_, epoch) = stage.home(A, "daily").unwrap();
+    let action = Action::MoveRoom {
+        name: "daily".into(),
+        epoch,
+        home: C,
+        standby: None,
+    };
+    stage.leader().await.propose(action).await.unwrap();
+    near.is_sent_back().await;
+    far.is_sent_back().await;
+    let (_near, _) = stage.join(B, "daily", "near").await;
+    let (_far, _) = stage.join(A, "daily", "far").await;
+    assert_eq!(stage.home(B, "daily").unwrap().0, C);
+    assert_eq!(stage.list(B).await, [("daily".to_owned(), 2)]);
+}
+
+#[actix_web::test]
+async fn without_a_quorum_rooms_with_a_place_are_joined_and_new_ones_fail_to_be_tried_again() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let (_alice, _) = stage.join(A, "daily", "alice").await;
+    // Raft is cut everywhere; nodes still reach each other's rooms.
+    for node in [A, B, C] {
+        stage.peers.isolate(node);
+    }
+    let (_bob, _) = stage.join(C, "daily", "bob").await;
+    assert_eq!(stage.list(A).await, [("daily".to_owned(), 2)]);
+    let mut carol = stage.attach(A, "other", "carol", AttachKind::Join);
+    match carol.hear().await {
+        Err(AttachError::Unreachable(why)) => assert!(why.contains("quorum"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    stage.peers.heal();
+    let (_carol, _) = stage.join(A, "other", "carol").await;
+}
+
+#[actix_web::test]
+async fn an_unknown_session_starts_over_and_an_orphaned_room_gets_a_new_home() {
+    let mut stage = Stage::start().await;
+    let resume = || AttachKind::Resume {
+        participant_sid: "PA_unknown".into(),
+        reason: 0,
+    };
+    let mut nowhere = stage.attach(A, "daily", "alice", resume());
+    assert_eq!(
+        nowhere.hear_leave().await.reason(),
+        proto::DisconnectReason::StateMismatch
+    );
+    stage.prefer(B);
+    let (_bob, _) = stage.join(B, "daily", "bob").await;
+    let mut elsewhere = stage.attach(A, "daily", "alice", resume());
+    assert_eq!(
+        elsewhere.hear_leave().await.reason(),
+        proto::DisconnectReason::StateMismatch
+    );
+    let (_, epoch) = stage.home(A, "daily").unwrap();
+    let name = RoomName::from("daily");
+    let alone = Action::SetStandby {
+        name,
+        epoch,
+        standby: None,
+    };
+    stage.leader().await.propose(alone).await.unwrap();
+    stage.kill(B);
+    stage.declare_dead(B).await;
+    stage.prefer(C);
+    let (_alice, _) = stage.join(A, "daily", "alice").await;
+    assert_eq!(stage.home(A, "daily").unwrap().0, C);
+}
