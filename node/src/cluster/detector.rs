@@ -7,8 +7,9 @@ mod awake;
 pub mod limits;
 mod peer;
 mod watch;
+pub mod wire;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use consensus::ids::{Epoch, NodeId};
@@ -147,8 +148,9 @@ impl Detector {
     }
 
     /// Those this node keeps a lifeline to.
-    pub fn watched(&self) -> BTreeSet<NodeId> {
-        self.peers.keys().copied().collect()
+    pub fn watched(&self) -> BTreeMap<NodeId, Epoch> {
+        let lives = self.peers.iter();
+        lives.map(|(id, peer)| (*id, peer.incarnation)).collect()
     }
 
     /// Whether all peers should be looked at again because of this.

@@ -107,3 +107,27 @@ pub const API_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const API_RPC_TIMEOUT: Duration = Duration::from_secs(60);
 /// A list waits this long for a node; the rooms of one that says nothing are missing.
 pub const API_LIST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a question whether a node lives is awaited: far longer than the detector does, so that
+/// a late answer still counts.
+pub const LIVENESS_PATIENCE: Duration = Duration::from_secs(1);
+/// What lifelines, answers and other nodes have to say and the detector has not taken yet. It takes
+/// them at once; beyond this they are lost and counted, as packets are.
+pub const LIVENESS_INPUTS_MAX: usize = 16_384;
+/// A verdict is worth something only while this node is sure: one that could not be written within
+/// this is given again, or not.
+pub const VERDICT_PATIENCE: Duration = Duration::from_millis(400);
+
+/// Connections that have not shown a ticket yet. A further one ends the oldest: one that has a
+/// ticket needs a round trip to show it.
+pub const LIFELINE_STRANGERS_MAX: usize = 256;
+/// Time a stranger has, and the other side of one.
+pub const LIFELINE_PATIENCE: Duration = Duration::from_secs(2);
+/// A ticket is used at once.
+pub const LIFELINE_TICKET_AGE_MAX: Duration = Duration::from_secs(10);
+/// Between tries to open a lifeline: at first, as a process that restarts is back soon, and at last.
+pub const LIFELINE_RETRY_MIN: Duration = Duration::from_millis(50);
+pub const LIFELINE_RETRY_MAX: Duration = Duration::from_secs(1);
+/// Nothing is said on a lifeline; a middlebox that forgets idle connections is reminded this often.
+pub const LIFELINE_KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Pause after an error of the listener, so that one that lasts does not spin.
+pub const LIFELINE_ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -42,7 +42,7 @@ pub enum Service {
 }
 
 impl Service {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Raft,
         Self::Membership,
         Self::Heartbeat,
@@ -52,6 +52,7 @@ impl Service {
         Self::Agent,
         Self::Journal,
         Self::Relay,
+        Self::Liveness,
     ];
 
     /// `None`: of a newer node.

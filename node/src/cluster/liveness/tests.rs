@@ -1,0 +1,263 @@
+//! Nodes of one process that watch each other: real raft on simulated disks, links and lines of the
+//! process, virtual time. What ends must be dead in the log, in time, and nothing else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use consensus::cluster::{ClusterOptions, Lanes, Role};
+use consensus::command::{NodeInfo, Roles};
+use consensus::disk::SimDisk;
+use consensus::store::{Disks, Found, Identity, Store};
+use consensus::testing::Hub as Voters;
+use consensus::wal::WalOptions;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::cluster::lifeline::Line;
+use crate::cluster::links::Services;
+use crate::cluster::links::testing::Hub;
+
+const WAL: WalOptions = WalOptions {
+    segment_bytes: 128 * 1024,
+    record_bytes_max: 16 * 1024,
+};
+
+/// What stands for TCP: lines between addresses, refused where nobody listens.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<Box<dyn Line>>>>>);
+
+struct Door(mpsc::UnboundedReceiver<Box<dyn Line>>);
+
+impl Lines {
+    fn listen(&self, address: &str) -> Door {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.lock().unwrap().insert(address.to_owned(), sender);
+        Door(receiver)
+    }
+}
+
+impl Dial for Lines {
+    fn dial(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Line>>> {
+        let door = self.0.lock().unwrap().get(&address).cloned();
+        Box::pin(async move {
+            let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+            let (here, there) = tokio::io::duplex(1_024);
+            let sent = door.ok_or_else(refused)?.send(Box::new(there));
+            sent.map_err(|_| refused())?;
+            Ok(Box::new(here) as Box<dyn Line>)
+        })
+    }
+}
+
+impl Listen for Door {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Line>>> {
+        Box::pin(async {
+            self.0
+                .recv()
+                .await
+                .ok_or_else(|| io::ErrorKind::NotConnected.into())
+        })
+    }
+}
+
+struct World {
+    voters: Voters,
+    hub: Hub,
+    lines: Lines,
+    clusters: BTreeMap<u64, Cluster>,
+    disks: Vec<SimDisk>,
+    liveness: BTreeMap<u64, Liveness>,
+    processes: BTreeMap<u64, JoinHandle<()>>,
+}
+
+fn name(id: u64) -> String {
+    format!("node{id}")
+}
+
+impl World {
+    /// `masters` voters, then media nodes that follow; all of them watching.
+    async fn new(masters: u64, media: u64) -> Self {
+        let mut world = Self {
+            voters: Voters::new(),
+            hub: Hub::new(),
+            lines: Lines::default(),
+            clusters: BTreeMap::new(),
+            disks: Vec::new(),
+            liveness: BTreeMap::new(),
+            processes: BTreeMap::new(),
+        };
+        world.voters.set_latency(Duration::from_micros(300));
+        let first = world.start_raft(1).await;
+        first.bootstrap(&name(1)).await.unwrap();
+        for id in 2..=masters + media {
+            world.start_raft(id).await;
+            first.add_learner(NodeId(id), &name(id)).await.unwrap();
+        }
+        let all = (1..=masters).map(NodeId).collect();
+        first.set_voters(all, true).await.unwrap();
+        for id in 1..=masters + media {
+            let info = NodeInfo {
+                roles: Roles {
+                    master: id <= masters,
+                    media: true,
+                },
+                address: name(id),
+                host: name(id),
+                zone: String::new(),
+                region: String::new(),
+                version_max: 1,
+            };
+            let node = NodeId(id);
+            first
+                .propose(Action::RegisterNode { node, info })
+                .await
+                .unwrap();
+        }
+        for id in 1..=masters + media {
+            world.start(id);
+        }
+        world
+    }
+
+    async fn start_raft(&mut self, id: u64) -> Cluster {
+        let (log, snapshots) = (SimDisk::new(id), SimDisk::new(id + 100));
+        let disks = Disks {
+            log: Box::new(log.reopen()),
+            snapshots: Box::new(snapshots.reopen()),
+        };
+        self.disks.extend([log, snapshots]);
+        let Found::Nothing(disks) = Store::open(disks, WAL).unwrap() else {
+            panic!("a new disk is empty");
+        };
+        let node = NodeId(id);
+        let store = Store::create(disks, WAL, Identity { cluster: 7, node }, id).unwrap();
+        let options = ClusterOptions {
+            lanes: Lanes::Tasks,
+            ..ClusterOptions::default()
+        };
+        let peers = self.voters.peers(node);
+        let cluster = Cluster::start(options, store, peers, id).await.unwrap();
+        self.voters.put(cluster.clone());
+        self.clusters.insert(id, cluster.clone());
+        cluster
+    }
+
+    /// A process that watches.
+    fn start(&mut self, id: u64) {
+        let shared: Arc<Mutex<Option<Arc<dyn Serve>>>> = Arc::default();
+        let services: Services = {
+            let shared = shared.clone();
+            Arc::new(move |service| match service {
+                Service::Liveness => shared.lock().unwrap().clone(),
+                _ => None,
+            })
+        };
+        let (liveness, inbox) = Liveness::new(LivenessParts {
+            cluster: self.clusters[&id].clone(),
+            links: self.hub.join(NodeId(id), services),
+            dial: Arc::new(self.lines.clone()),
+            seed: [id as u8; 32],
+        });
+        *shared.lock().unwrap() = Some(Arc::new(liveness.clone()));
+        let door = self.lines.listen(&name(id));
+        self.liveness.insert(id, liveness.clone());
+        self.processes
+            .insert(id, tokio::spawn(liveness.run(inbox, door)));
+    }
+
+    /// `kill -9`.
+    fn kill(&mut self, id: u64) {
+        self.hub.take(NodeId(id));
+        if let Some(cluster) = self.voters.take(NodeId(id)) {
+            tokio::spawn(async move { cluster.shutdown().await });
+        }
+        self.processes[&id].abort();
+    }
+
+    /// The power fails: no kernel says anything.
+    fn unplug(&mut self, id: u64) {
+        for other in self.clusters.keys().filter(|other| **other != id) {
+            self.hub.cut(NodeId(*other), NodeId(id));
+        }
+        self.voters.isolate(NodeId(id));
+    }
+
+    fn dead(&self, at: u64) -> Vec<u64> {
+        self.clusters[&at].read(|state| {
+            let dead = state.nodes().filter(|(_, n)| n.state == NodeState::Dead);
+            dead.map(|(id, _)| id.0).collect()
+        })
+    }
+
+    /// How long it takes until `at` reads in its log that somebody is dead.
+    async fn until_dead(&self, at: u64) -> Duration {
+        let began = Instant::now();
+        while self.dead(at).is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(30), "nobody noticed");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        began.elapsed()
+    }
+
+    async fn settle(&self) {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert_eq!(self.dead(1), [0; 0], "nobody died");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_process_is_dead_in_the_log_at_once() {
+    let mut world = World::new(3, 2).await;
+    world.settle().await;
+    world.kill(5);
+    let took = world.until_dead(2).await;
+    assert!(took <= Duration::from_millis(80), "{took:?}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.dead(2), [5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_without_power_is_dead_in_the_log_soon() {
+    let mut world = World::new(1, 3).await;
+    world.settle().await;
+    world.unplug(3);
+    let took = world.until_dead(1).await;
+    assert!(took <= Duration::from_millis(450), "{took:?}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.dead(1), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_leader_is_declared_dead_by_the_next() {
+    let mut world = World::new(3, 2).await;
+    world.settle().await;
+    let leader = world.clusters[&1].wait_for(|s| s.leader.is_some()).await;
+    let leader = leader.leader.unwrap().0;
+    world.kill(leader);
+    let other = (1..=3).find(|id| *id != leader).unwrap();
+    let took = world.until_dead(other).await;
+    assert!(took <= Duration::from_millis(1_300), "{took:?}");
+    assert_eq!(world.dead(other), [leader]);
+    let status = world.clusters[&other].status();
+    assert!(matches!(status.role, Role::Leader | Role::Follower));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_restarts_and_said_so_is_not_declared_dead() {
+    let mut world = World::new(1, 2).await;
+    world.settle().await;
+    world.liveness[&2].say_farewell().await;
+    world.hub.take(NodeId(2));
+    world.processes[&2].abort();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.start(2);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.dead(1), [0; 0]);
+    // It lives on, and is watched as before.
+    world.kill(2);
+    let took = world.until_dead(1).await;
+    assert!(took <= Duration::from_millis(80), "{took:?}");
+}
