@@ -1,6 +1,7 @@
 //! Who is dead: a core that asks peers whether they live, hears what kernels and other nodes say,
 //! and gives the verdict where this node leads. A process is dead when its kernel closed its
-//! lifeline, refuses a new one and a question stays unanswered; a host when two nodes hear nothing.
+//! lifeline, refuses a new one and a question stays unanswered; a host when two nodes hear nothing
+//! and its kernel takes no connection.
 //! Its shell is `liveness`. Decides nothing about rooms; a verdict binds one life of a node.
 
 mod awake;
@@ -59,6 +60,8 @@ pub enum Input {
     LifelineClosed(NodeId),
     /// Its kernel says that nobody listens.
     LifelineRefused(NodeId),
+    /// Its kernel took a connection that was only to see whether it would.
+    KernelAnswered(NodeId),
     /// The fabric lost its connection: a reason to ask, no proof.
     ConnectionLost(NodeId),
     Answered {
@@ -83,6 +86,9 @@ pub enum Input {
 pub enum Output {
     /// Ask now; the answer comes back as `Answered` or `Failed`.
     Ask { node: NodeId, number: u64 },
+    /// See whether its kernel takes a connection; the answer is `KernelAnswered`, `LifelineRefused`
+    /// or nothing.
+    Knock { node: NodeId },
     /// To the leader.
     Tell { to: NodeId, suspicion: Suspicion },
     /// This node leads and is sure.
@@ -172,6 +178,10 @@ impl Detector {
             Input::LifelineOpened(node) => self.with(node, |peer| peer.opened(now)),
             Input::LifelineClosed(node) => self.with(node, |peer| peer.closed(now, next)),
             Input::LifelineRefused(node) => self.with(node, |peer| peer.refused(now, next)),
+            Input::KernelAnswered(node) => {
+                self.with(node, |peer| peer.kernel_answered(now));
+                return false;
+            }
             Input::ConnectionLost(node) => self.ask(now, node),
             Input::Failed { node, number } => self.with(node, |peer| peer.failed(number)),
             Input::Farewell(node) => self.with(node, |peer| peer.says_farewell(now)),
@@ -281,6 +291,10 @@ impl Detector {
             };
             if peer.ask_at(now, interval) <= now {
                 self.ask(now, node);
+            }
+            let peer = self.peers.get_mut(&node);
+            if peer.is_some_and(|peer| peer.knocks(now, interval)) {
+                self.outputs.push_back(Output::Knock { node });
             }
             self.judge(now, node, interval);
             if let Some(peer) = self.peers.get(&node) {

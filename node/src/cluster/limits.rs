@@ -124,7 +124,7 @@ pub const LIFELINE_STRANGERS_MAX: usize = 256;
 pub const LIFELINE_PATIENCE: Duration = Duration::from_secs(2);
 /// A ticket is used at once.
 pub const LIFELINE_TICKET_AGE_MAX: Duration = Duration::from_secs(10);
-/// Between tries to open a lifeline: at first, as a process that restarts is back soon, and at last.
+/// Between tries to open a lifeline: at first, as a process that restarts is soon back, and later.
 pub const LIFELINE_RETRY_MIN: Duration = Duration::from_millis(50);
 pub const LIFELINE_RETRY_MAX: Duration = Duration::from_secs(1);
 /// Nothing is said on a lifeline; a middlebox that forgets idle connections is reminded this often.

@@ -6,6 +6,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use crate::cluster::detector::{Cause, Detector, Input, Life, Output, Suspicion};
 use crate::cluster::lifeline::{Dial, Holder, Keeper, Listen, News, Tickets};
 use crate::cluster::limits::{LIVENESS_INPUTS_MAX, LIVENESS_PATIENCE, VERDICT_PATIENCE};
 use crate::cluster::links::{Duplex, LinkError, Links, Serve, Service};
+use crate::cluster::node::ClusterNode;
 
 /// What it is made of.
 pub struct LivenessParts {
@@ -47,6 +49,25 @@ pub struct Liveness {
 
 /// What `Liveness::run` needs.
 pub struct Inbox(mpsc::Receiver<Input>);
+
+/// Lets a node watch the others and be watched, until it stops.
+pub fn attach(
+    node: &ClusterNode,
+    dial: Arc<dyn Dial>,
+    listener: impl Listen,
+    seed: [u8; 32],
+) -> Liveness {
+    let (liveness, inbox) = Liveness::new(LivenessParts {
+        cluster: node.cluster().clone(),
+        links: node.links(),
+        dial,
+        seed,
+    });
+    let registry = node.registry();
+    registry.add(Service::Liveness, Arc::new(liveness.clone()));
+    node.keep(tokio::spawn(liveness.clone().run(inbox, listener)));
+    liveness
+}
 
 impl Liveness {
     /// To be registered as `Service::Liveness`, then run.
@@ -122,6 +143,23 @@ impl Liveness {
             true => Input::Answered { node, number },
             false => Input::Failed { node, number },
         });
+    }
+
+    /// Whether its kernel takes a connection; nothing is said on it.
+    async fn knock(self, node: NodeId) {
+        let address = self
+            .cluster
+            .read(|state| state.node(node).map(|node| node.info.address.clone()));
+        let Some(address) = address else {
+            return;
+        };
+        match timeout(LIVENESS_PATIENCE, self.dial.dial(address)).await {
+            Ok(Ok(_)) => self.notice(Input::KernelAnswered(node)),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                self.notice(Input::LifelineRefused(node));
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
     }
 
     async fn follow_leader(self) {
@@ -294,6 +332,9 @@ impl Driver {
         match output {
             Output::Ask { node, number } => {
                 self.errands.spawn(liveness.ask(node, number));
+            }
+            Output::Knock { node } => {
+                self.errands.spawn(liveness.knock(node));
             }
             Output::Tell { to, suspicion } => {
                 info!(node = %suspicion.node, cause = ?suspicion.cause, "a node is suspected");

@@ -1,4 +1,4 @@
-//! This node's part of the cluster on a real machine: real disks, a UDP socket, the names of the
+//! This node's part of the cluster on a real machine: real disks, its sockets, the names of the
 //! system. What it does is `cluster::node`'s.
 
 use std::io;
@@ -17,7 +17,9 @@ use socket2::{Domain, Socket, Type};
 use super::RunError;
 use super::compose::entropy;
 use crate::cluster::fabric::ClusterSecret;
+use crate::cluster::lifeline::{TcpDial, TcpListen};
 use crate::cluster::limits::SOCKET_BUFFER_BYTES;
+use crate::cluster::liveness;
 use crate::cluster::membership::Settings;
 use crate::cluster::node::{ClusterNode, NodeParts, StartError};
 use crate::config::Config;
@@ -33,7 +35,13 @@ pub(super) async fn start(config: &Config) -> Result<Option<ClusterNode>, RunErr
     let section = &config.cluster;
     let secret = ClusterSecret::new(section.token.expose()).map_err(StartError::from)?;
     let socket = listen(&section.listen)?;
-    let address = advertised(config, socket.local_addr()?)?;
+    let local = socket.local_addr()?;
+    let lifelines = TcpListen::bind(local).await;
+    let lifelines = lifelines.map_err(|source| RunError::Listen {
+        address: local,
+        source,
+    })?;
+    let address = advertised(config, local)?;
     let directory = directory(config)?;
     tracing::info!(address, directory = %directory.display(), "cluster endpoint");
     let runtime = Arc::new(TokioRuntime);
@@ -55,7 +63,9 @@ pub(super) async fn start(config: &Config) -> Result<Option<ClusterNode>, RunErr
         }),
         seed: entropy()?,
     });
-    Ok(Some(node.await?))
+    let node = node.await?;
+    liveness::attach(&node, Arc::new(TcpDial), lifelines, entropy()?);
+    Ok(Some(node))
 }
 
 fn settings(config: &Config, address: String) -> Settings {

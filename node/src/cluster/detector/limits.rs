@@ -16,6 +16,11 @@ pub const PROBE_FOR: Duration = Duration::from_secs(2);
 pub const SILENCE: Duration = Duration::from_millis(250);
 /// As `SILENCE`, once its kernel has closed the lifeline.
 pub const SILENCE_CLOSED: Duration = Duration::from_millis(100);
+/// Silence of a process whose kernel still takes connections: it is stopped, or starved of its CPU
+/// by something else on the machine. A room is better off waiting for the latter.
+pub const STALLED: Duration = Duration::from_secs(1);
+/// The kernel of a peer in doubt is asked for a connection this often.
+pub const KNOCK_INTERVAL: Duration = Duration::from_millis(50);
 /// A question that confirms the end of a process has at least this long to be answered: a living
 /// one answers in a round trip, or when its core has time.
 pub const CONFIRM_MIN: Duration = Duration::from_millis(40);

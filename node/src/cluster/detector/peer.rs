@@ -8,8 +8,8 @@ use consensus::ids::Epoch;
 
 use super::Cause;
 use super::limits::{
-    CONFIRM_MIN, FAREWELL, IN_FLIGHT_MAX, PING_INTERVAL, PROBE_FOR, PROBE_INTERVAL,
-    ROUND_TRIP_FIRST, ROUND_TRIP_MAX, ROUND_TRIP_MIN, SILENCE, SILENCE_CLOSED,
+    CONFIRM_MIN, FAREWELL, IN_FLIGHT_MAX, KNOCK_INTERVAL, PING_INTERVAL, PROBE_FOR, PROBE_INTERVAL,
+    ROUND_TRIP_FIRST, ROUND_TRIP_MAX, ROUND_TRIP_MIN, SILENCE, SILENCE_CLOSED, STALLED,
 };
 
 /// The TCP connection that the peer's kernel closes when its process ends.
@@ -42,6 +42,9 @@ pub(super) struct Peer {
     /// Its listener was reached once in this life: a refusal means something.
     met: bool,
     farewell: Option<Duration>,
+    /// When its kernel last took a connection.
+    kernel: Option<Duration>,
+    knocked: Option<Duration>,
     pub(super) told: Option<Duration>,
     pub(super) declared: Option<Duration>,
 }
@@ -59,6 +62,8 @@ impl Peer {
             lifeline: Lifeline::Absent,
             met: false,
             farewell: None,
+            kernel: None,
+            knocked: None,
             told: None,
             declared: None,
         }
@@ -147,6 +152,27 @@ impl Peer {
         self.declared = None;
     }
 
+    /// A connection was taken: its host lives, whatever its process does.
+    pub(super) fn kernel_answered(&mut self, now: Duration) {
+        self.kernel = Some(now);
+    }
+
+    /// Whether its kernel should be asked now.
+    pub(super) fn knocks(&mut self, now: Duration, interval: Duration) -> bool {
+        let rested = |last: Duration| now.saturating_sub(last) >= KNOCK_INTERVAL;
+        let due = self.is_doubted(now, interval) && self.knocked.is_none_or(rested);
+        if due {
+            self.knocked = Some(now);
+        }
+        due
+    }
+
+    fn is_doubted(&self, now: Duration, interval: Duration) -> bool {
+        let usual = interval + self.round_trip.bound();
+        let closed = matches!(self.lifeline, Lifeline::Closed { .. });
+        self.heard.is_some() && (self.silent_for(now) > usual || closed)
+    }
+
     pub(super) fn silent_for(&self, now: Duration) -> Duration {
         now.saturating_sub(self.heard.unwrap_or(self.watched_since))
     }
@@ -178,11 +204,22 @@ impl Peer {
             if refused && (failed || waited >= self.round_trip.bound().max(CONFIRM_MIN)) {
                 return Some(Cause::Process);
             }
-            if waited >= SILENCE_CLOSED + self.round_trip.bound() {
+            let patience = SILENCE_CLOSED + self.round_trip.bound();
+            if waited >= self.unless_stalled(now, patience) {
                 return Some(Cause::Silence);
             }
         }
-        (self.silent_for(now) >= self.patience(interval)).then_some(Cause::Silence)
+        let patience = self.unless_stalled(now, self.patience(interval));
+        (self.silent_for(now) >= patience).then_some(Cause::Silence)
+    }
+
+    /// A process whose host lives gets more time: it may only be starved of its CPU.
+    fn unless_stalled(&self, now: Duration, patience: Duration) -> Duration {
+        let fresh = |at: Duration| now.saturating_sub(at) < patience;
+        if self.kernel.is_some_and(fresh) {
+            return patience.max(STALLED);
+        }
+        patience
     }
 
     /// When the next question is due.
@@ -190,11 +227,7 @@ impl Peer {
         let Some(asked) = self.asked else {
             return now;
         };
-        let silent = self.silent_for(now);
-        let usual = interval + self.round_trip.bound();
-        let closed = matches!(self.lifeline, Lifeline::Closed { .. });
-        let doubt = self.heard.is_some() && (silent > usual || closed);
-        if doubt && silent < PROBE_FOR {
+        if self.is_doubted(now, interval) && self.silent_for(now) < PROBE_FOR {
             asked + PROBE_INTERVAL
         } else {
             asked + interval

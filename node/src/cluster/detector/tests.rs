@@ -67,6 +67,33 @@ fn a_leader_that_was_not_scheduled_accuses_nobody() {
     }
 }
 
+#[test]
+fn a_starved_process_is_not_a_dead_host() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed, 2, 3);
+        for stall in [100, 300, 500, 800, 900] {
+            world.run_for(ms(1_000));
+            let victim = 2 + world.random(4);
+            world.freeze(victim, ms(stall));
+            world.run_for(ms(stall));
+        }
+        world.run_for(ms(1_000));
+        assert!(
+            world.verdicts.is_empty(),
+            "seed {seed}: {:?}",
+            world.verdicts
+        );
+    }
+}
+
+#[test]
+fn a_stopped_process_is_dead_after_a_second() {
+    let stop = |world: &mut World, victim| world.freeze(victim, ms(30_000));
+    let times = detection(2, 3, 4, |w| w, stop);
+    assert!(times[0] >= ms(900), "{times:?}");
+    assert!(times[times.len() - 1] <= ms(1_300), "{times:?}");
+}
+
 /// The time from `kill` or `unplug` to the verdict, over all seeds.
 fn detection(
     masters: u64,

@@ -2,8 +2,7 @@
 //! process, virtual time. What ends must be dead in the log, in time, and nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -27,7 +26,11 @@ const WAL: WalOptions = WalOptions {
 
 /// What stands for TCP: lines between addresses, refused where nobody listens.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<Box<dyn Line>>>>>);
+struct Lines(
+    Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<Box<dyn Line>>>>>,
+    /// Hosts without power.
+    Arc<Mutex<BTreeSet<String>>>,
+);
 
 struct Door(mpsc::UnboundedReceiver<Box<dyn Line>>);
 
@@ -42,7 +45,11 @@ impl Lines {
 impl Dial for Lines {
     fn dial(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Line>>> {
         let door = self.0.lock().unwrap().get(&address).cloned();
+        let unplugged = self.1.lock().unwrap().contains(&address);
         Box::pin(async move {
+            if unplugged {
+                return std::future::pending().await;
+            }
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
             let (here, there) = tokio::io::duplex(1_024);
             let sent = door.ok_or_else(refused)?.send(Box::new(there));
@@ -183,6 +190,7 @@ impl World {
             self.hub.cut(NodeId(*other), NodeId(id));
         }
         self.voters.isolate(NodeId(id));
+        self.lines.1.lock().unwrap().insert(name(id));
     }
 
     fn dead(&self, at: u64) -> Vec<u64> {

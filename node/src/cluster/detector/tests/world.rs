@@ -43,6 +43,10 @@ enum Event {
         at: u64,
         of: u64,
     },
+    Kernel {
+        at: u64,
+        of: u64,
+    },
     Elect,
     Applied,
 }
@@ -236,6 +240,7 @@ impl World {
                 (at, Input::LifelineClosed(NodeId(of)))
             }
             Event::Refused { at, of } => (at, Input::LifelineRefused(NodeId(of))),
+            Event::Kernel { at, of } => (at, Input::KernelAnswered(NodeId(of))),
             Event::Elect => return self.elect(),
             Event::Applied => return self.publish(),
         };
@@ -283,6 +288,19 @@ impl World {
                 {
                     let (from, to) = (id, node.0);
                     self.push(taken, Event::Question { from, to, number });
+                }
+            }
+            Output::Knock { node } => {
+                let (at, of) = (id, node.0);
+                if let Some(there) = self.travel_tcp(at, of)
+                    && self.nodes[&of].host
+                    && let Some(back) = self.travel_tcp(of, at)
+                {
+                    let event = match self.nodes[&of].running {
+                        true => Event::Kernel { at, of },
+                        false => Event::Refused { at, of },
+                    };
+                    self.push(there + back, event);
                 }
             }
             Output::Tell { to, suspicion } => {
