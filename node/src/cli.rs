@@ -2,6 +2,7 @@
 //! dotted flag, and sub-commands. `main` calls `run`; commands live in `cli/`.
 
 mod client;
+mod cluster;
 mod credentials;
 mod doctor;
 mod errors;
@@ -78,6 +79,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliErro
         Some(("doctor", given)) => doctor::run(&config::read(&overrides)?, given),
         Some(("ports", given)) => ports::list(&config::read(&overrides)?, given),
         Some(("create-join-token", given)) => tokens::join(&config::read(&overrides)?, given),
+        Some(("cluster", given)) => cluster::run(&config::read(&overrides)?, given),
         Some(("token", given)) => tokens::run(&config::read(&overrides)?, given),
         Some((name, given)) => remote::run(&config::read(&overrides)?, name, given),
     }
@@ -92,6 +94,7 @@ fn command() -> Command {
         .subcommand(keys::command())
         .subcommand(ports::command())
         .subcommand(doctor::command())
+        .subcommand(cluster::command())
         .subcommand(help::command())
         .subcommand(remote::list_nodes_command())
         .subcommand(tokens::join_command())

@@ -105,7 +105,6 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let prometheus = prometheus.flatten();
     let stats = NodeStats::start(config.node_stats.stats_update_interval)?;
     let identity = DtlsIdentity::generate()?;
-    let cluster = cluster::start(&config).await?;
     let listeners = listen_all(&config.bind_addresses, config.port)?;
 
     let shard_config = compose::shard_config(&config, &identity)?;
@@ -115,6 +114,8 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let authority = turn::authority(&config);
     let turner = turn::start(&config, authority.clone(), &shards)?;
     let node = compose::node(&config, &node_id, &identity, &shards, authority)?;
+    let pulse = cluster::pulse(&config, &stats, &node.capacity);
+    let cluster = cluster::start(&config, pulse).await?;
     let traffic = Traffic::new(Arc::clone(&node.capacity));
     actix_rt::spawn(forward_events(events, node.rooms.clone(), traffic));
     actix_rt::spawn(census::count(
@@ -127,7 +128,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let server = http::serve(
         listeners,
         compose::http_settings(&config, stats)?,
-        node.routes(&config, &status),
+        node.routes(&config, &status, cluster.as_ref()),
     )?;
     let mut handles = vec![server.handle()];
     actix_rt::spawn(server);

@@ -1,6 +1,8 @@
 //! What an operator asks a node over HTTP, beyond LiveKit's API: its own state, and everything
 //! about one room. Needs a token with `roomList`, or `roomAdmin` of the room.
 
+pub mod cluster;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;

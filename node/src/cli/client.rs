@@ -60,6 +60,11 @@ impl Client {
         self.answer(request, grant).await
     }
 
+    pub(super) async fn post(&self, path: &str, grant: VideoGrant) -> Result<Value, CliError> {
+        let request = self.http.post(format!("{}{path}", self.url));
+        self.answer(request, grant).await
+    }
+
     async fn answer(
         &self,
         request: reqwest::RequestBuilder,

@@ -38,9 +38,20 @@ Examples:
 The server is --url or LIVEKIT_URL, else the one the configuration describes; the key is
 LIVEKIT_API_KEY and LIVEKIT_API_SECRET, else the first key by name.";
 
+pub(super) const CLUSTER: &str = "\
+Examples:
+  skein cluster token                        once; the same for all nodes, as cluster.token
+  skein cluster status --config skein.yaml   asks the node of this configuration
+  skein cluster status --url https://example.org --json
+
+Who has the token can become a node and is trusted with everything: keep it like a private key.";
+
 pub(super) const NODE: &str = "\
 Examples:
   skein node status
+  skein node drain n281474976710         it gets nothing new; by id, address or host
+  skein node undrain 10.0.0.5:7890
+  skein node remove n281474976710        one that is gone, or drained and stopped
   skein node status --json --url https://example.org";
 
 pub(super) const LIST_NODES: &str = "\

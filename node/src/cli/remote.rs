@@ -8,7 +8,7 @@ use protocol::grants::VideoGrant;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::{CliError, credentials, help, print, switch};
+use super::{CliError, cluster, credentials, help, print, switch};
 use crate::auth::unix_seconds;
 use crate::config::Config;
 use crate::page;
@@ -50,6 +50,7 @@ pub(super) fn node_command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(Command::new("status").about("State and load of the node"))
+        .subcommands(cluster::node_verbs())
 }
 
 pub(super) fn list_nodes_command() -> Command {
@@ -106,6 +107,10 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
         ("room", _) => {
             let link = page::link(client.keys(), client.url(), &room, unix_seconds())?;
             json!({ "room": room, "link": link })
+        }
+        ("node", verb @ ("drain" | "undrain" | "remove")) => {
+            let node = inner.get_one::<String>("node").cloned();
+            cluster::tell(&client, verb, &encoded(&node.unwrap_or_default())).await?
         }
         ("list-nodes", _) => json!([client.get("/skein/node", listing()).await?]),
         _ => client.get("/skein/node", listing()).await?,

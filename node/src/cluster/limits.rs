@@ -45,6 +45,8 @@ pub const MEMBERSHIP_RETRY: Duration = Duration::from_millis(500);
 pub const MEMBERSHIP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the first entries may take after somebody was taken in; then it asks again.
 pub const ENTRY_PATIENCE: Duration = Duration::from_secs(10);
+/// Who waits for no longer is not in trouble.
+pub const QUIET_WAIT: Duration = Duration::from_secs(5);
 /// What a node waits for is said again after this.
 pub const REPEAT_LOG: Duration = Duration::from_secs(30);
 /// How long a leader that stops waits for another to lead; two elections.
@@ -131,3 +133,24 @@ pub const LIFELINE_RETRY_MAX: Duration = Duration::from_secs(1);
 pub const LIFELINE_KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Pause after an error of the listener, so that one that lasts does not spin.
 pub const LIFELINE_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a node says what it carries; placement believes it for five times as long.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Who takes longer to hear it hears the next one.
+pub const HEARTBEAT_PATIENCE: Duration = Duration::from_millis(800);
+/// A version of the program as text.
+pub const VERSION_BYTES_MAX: usize = 64;
+
+/// How often the leader looks whether the voters are the right ones.
+pub const KEEPER_INTERVAL: Duration = Duration::from_secs(1);
+/// A change of voters is two commits; a quorum that does not answer is asked again.
+pub const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
+/// Raft's heartbeats come 20 times a second: who is silent for longer was away.
+pub const ANSWER_GAP: Duration = Duration::from_secs(2);
+/// A learner that is not registered after this is nobody's: entering takes seconds.
+pub const STRANGER_LEARNER_AGE: Duration = Duration::from_secs(60);
+
+/// How long the leader has to make a report before the node that was asked makes its own.
+pub const REPORT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a node has to show that it lives; nodes of one site answer within milliseconds.
+pub const REPORT_PROBE: Duration = Duration::from_millis(800);

@@ -18,7 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::fabric::Fabric;
-use crate::cluster::limits::{MEMBERSHIP_RETRY, REPEAT_LOG};
+use crate::cluster::heartbeat::Heartbeats;
+use crate::cluster::limits::{MEMBERSHIP_RETRY, QUIET_WAIT, REPEAT_LOG};
 
 pub(crate) use addresses::follow as follow_addresses;
 pub use store::{OpenDisks, StoreProblem};
@@ -68,11 +69,14 @@ pub(crate) struct Membership {
     pub(crate) settings: Settings,
     pub(crate) cluster: Cluster,
     pub(crate) fabric: Fabric,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) phase: watch::Sender<Phase>,
     /// This node is the first of its list, as far as it knows.
     founder: Mutex<bool>,
     /// This process as a client of the log.
     client: u64,
+    /// One is taken in after the other.
+    door: tokio::sync::Mutex<()>,
 }
 
 impl Membership {
@@ -80,6 +84,7 @@ impl Membership {
         settings: Settings,
         cluster: Cluster,
         fabric: Fabric,
+        heartbeats: Heartbeats,
         client: u64,
     ) -> Arc<Self> {
         let first = settings.join.first();
@@ -89,9 +94,11 @@ impl Membership {
             settings,
             cluster,
             fabric,
+            heartbeats,
             phase,
             founder: Mutex::new(founder),
             client,
+            door: tokio::sync::Mutex::default(),
         })
     }
 
@@ -101,7 +108,7 @@ impl Membership {
 
     /// Until the node is removed.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::begin();
         while !self.is_in() {
             match self.try_enter().await {
                 Ok(()) => break,
@@ -139,7 +146,7 @@ impl Membership {
 
     /// `None`: it was removed.
     async fn register(&self, life: u64) -> Option<Epoch> {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::begin();
         let mut refused = 0;
         loop {
             // The same number over all tries of one life: applied once, whatever was lost.
@@ -233,12 +240,19 @@ impl Membership {
 }
 
 /// Says a reason once, and again only after a while or when it is another one.
-#[derive(Default)]
 struct Waiting {
+    since: Instant,
     last: Option<(String, Instant)>,
 }
 
 impl Waiting {
+    fn begin() -> Self {
+        Self {
+            since: Instant::now(),
+            last: None,
+        }
+    }
+
     fn say(&mut self, what: &str, reason: &str) {
         let now = Instant::now();
         let again = |(said, at): &(String, Instant)| {
@@ -250,7 +264,11 @@ impl Waiting {
             now.duration_since(*at) >= pause
         };
         if self.last.as_ref().is_none_or(again) {
-            tracing::warn!(reason, "{what}");
+            // Nodes that start together wait for each other a moment: that is no trouble.
+            match now.duration_since(self.since) < QUIET_WAIT {
+                true => tracing::info!(reason, "{what}"),
+                false => tracing::warn!(reason, "{what}"),
+            }
             self.last = Some((reason.to_owned(), now));
         }
     }

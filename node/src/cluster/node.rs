@@ -2,6 +2,7 @@
 //! runtime, names and randomness are handed in, so that a simulation runs it unchanged. Others take
 //! links, log and registry from it.
 
+mod ask;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +24,13 @@ use super::fabric::{
     ClusterSecret, Fabric, FabricError, FabricParts, Identity, IdentityError, RaftPeers,
     RaftService, Resolve,
 };
+use super::heartbeat::{self, Heartbeats, Pulse};
 use super::limits::{HANDOVER_PATIENCE, STOP_PATIENCE};
 use super::links::registry::Registry;
 use super::links::{Links, Service};
 use super::membership::store::{self, StoreParts};
 use super::membership::{Membership, OpenDisks, Phase, Settings, StoreProblem, follow_addresses};
+use super::quorum;
 
 /// What a node's part of the cluster is made of.
 pub struct NodeParts {
@@ -39,6 +42,8 @@ pub struct NodeParts {
     pub socket: Arc<dyn AsyncUdpSocket>,
     pub runtime: Arc<dyn Runtime>,
     pub resolve: Resolve,
+    /// What this node says of itself every second.
+    pub pulse: Pulse,
     /// Random; in a simulation it is the seed.
     pub seed: [u8; 32],
 }
@@ -64,6 +69,7 @@ struct Inner {
     cluster: Cluster,
     fabric: Fabric,
     registry: Registry,
+    heartbeats: Heartbeats,
     settings: Settings,
     phase: watch::Receiver<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -106,23 +112,36 @@ impl ClusterNode {
         })?;
         // Raft runs already, and could reach nobody until now.
         let _ = peers.0.set(RaftPeers(fabric.clone()));
+        let heartbeats = Heartbeats::default();
         let membership = Membership::new(
             settings.clone(),
             cluster.clone(),
             fabric.clone(),
+            heartbeats.clone(),
             rng.next_u64(),
         );
         registry.add(Service::Membership, Arc::clone(&membership) as Arc<_>);
         let phase = membership.phase.subscribe();
+        registry.add(Service::Heartbeat, Arc::new(heartbeats.clone()));
+        let told = phase.clone();
         let tasks = vec![
             tokio::spawn(follow_addresses(cluster.clone(), fabric.clone())),
             tokio::spawn(membership.run()),
+            tokio::spawn(heartbeat::beat(
+                cluster.clone(),
+                Arc::new(fabric.clone()),
+                heartbeats.clone(),
+                move || told.borrow().incarnation(),
+                parts.pulse,
+            )),
+            tokio::spawn(quorum::keep(cluster.clone(), heartbeats.clone())),
         ];
         Ok(Self {
             inner: Arc::new(Inner {
                 cluster,
                 fabric,
                 registry,
+                heartbeats,
                 settings,
                 phase,
                 tasks: Mutex::new(tasks),
@@ -151,6 +170,11 @@ impl ClusterNode {
     /// Where what answers other nodes is added.
     pub fn registry(&self) -> &Registry {
         &self.inner.registry
+    }
+
+    /// What nodes last said of themselves; on masters and where this node leads.
+    pub fn heartbeats(&self) -> &Heartbeats {
+        &self.inner.heartbeats
     }
 
     pub fn settings(&self) -> &Settings {

@@ -17,6 +17,7 @@ use socket2::{Domain, Socket, Type};
 use super::RunError;
 use super::compose::entropy;
 use crate::cluster::fabric::ClusterSecret;
+use crate::cluster::heartbeat::{Beat, Pulse};
 use crate::cluster::lifeline::{TcpDial, TcpListen};
 use crate::cluster::limits::SOCKET_BUFFER_BYTES;
 use crate::cluster::liveness;
@@ -26,9 +27,11 @@ use crate::config::Config;
 use crate::config::cluster::with_port;
 use crate::config::server::Storage;
 use crate::net::interfaces;
+use crate::telemetry::census::Capacity;
+use crate::telemetry::node_stats::NodeStats;
 
 /// Starts it if the configuration has a `cluster:` section with a token.
-pub(super) async fn start(config: &Config) -> Result<Option<ClusterNode>, RunError> {
+pub(super) async fn start(config: &Config, pulse: Pulse) -> Result<Option<ClusterNode>, RunError> {
     if !config.cluster.is_configured() {
         return Ok(None);
     }
@@ -61,11 +64,34 @@ pub(super) async fn start(config: &Config) -> Result<Option<ClusterNode>, RunErr
         resolve: Arc::new(|name| {
             Box::pin(async move { Ok(tokio::net::lookup_host(name).await?.collect()) })
         }),
+        pulse,
         seed: entropy()?,
     });
     let node = node.await?;
     liveness::attach(&node, Arc::new(TcpDial), lifelines, entropy()?);
     Ok(Some(node))
+}
+
+/// What this node says of itself: what it measures for its own metrics and limits.
+pub(super) fn pulse(config: &Config, stats: &NodeStats, capacity: &Arc<Capacity>) -> Pulse {
+    let (stats, capacity) = (stats.clone(), Arc::clone(capacity));
+    let long_lived = config.cluster.long_lived;
+    Arc::new(move || {
+        let (load, census) = (stats.load(), capacity.census());
+        Beat {
+            cpu: f64::from(load.cpu_load),
+            average_1min: load.load_avg_1m,
+            cpus: u32::try_from(load.cpus).unwrap_or(u32::MAX),
+            rooms: census.rooms,
+            clients: census.participants,
+            tracks: census.tracks,
+            bytes_per_second: census.bytes_per_second,
+            full: capacity.is_full(),
+            long_lived,
+            version: env!("CARGO_PKG_VERSION").into(),
+            incarnation: 0,
+        }
+    })
 }
 
 fn settings(config: &Config, address: String) -> Settings {

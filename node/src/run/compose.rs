@@ -19,6 +19,7 @@ use super::{RunError, ice_servers};
 use crate::agent::{self, Agents};
 use crate::api::limits::BODY_BYTES_DEFAULT;
 use crate::api::{Api, whip};
+use crate::cluster::node::ClusterNode;
 use crate::config::Config;
 use crate::config::server::Storage;
 use crate::net::gate::{Gate, Terms};
@@ -46,7 +47,12 @@ pub struct Node {
 
 impl Node {
     /// Everything that is mounted on the HTTP server.
-    pub fn routes(&self, config: &Config, status: &Status) -> Vec<Routes> {
+    pub fn routes(
+        &self,
+        config: &Config,
+        status: &Status,
+        cluster: Option<&ClusterNode>,
+    ) -> Vec<Routes> {
         let (api, agents, status) = (self.api.clone(), self.agents.clone(), status.clone());
         let mut routes: Vec<Routes> = vec![
             signal::routes(Arc::clone(&self.gateway)),
@@ -56,6 +62,10 @@ impl Node {
             Arc::new(page::configure),
             Arc::new(move |config| status::configure(config, &status)),
         ];
+        let cluster = cluster.cloned();
+        routes.push(Arc::new(move |config| {
+            status::cluster::configure(config, cluster.as_ref());
+        }));
         if config.development {
             let rooms = self.rooms.clone();
             routes.push(Arc::new(move |config| debug::configure(config, &rooms)));

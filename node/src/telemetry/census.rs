@@ -21,6 +21,19 @@ pub struct Capacity {
     /// Carried since the start; written by `traffic`.
     bytes: AtomicU64,
     bytes_per_second: AtomicU64,
+    rooms: AtomicU64,
+    participants: AtomicU64,
+}
+
+/// What the node carries, as last counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Census {
+    pub rooms: u32,
+    pub participants: u32,
+    /// In and out.
+    pub tracks: u32,
+    /// In and out.
+    pub bytes_per_second: f64,
 }
 
 impl Capacity {
@@ -31,6 +44,8 @@ impl Capacity {
             tracks: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             bytes_per_second: AtomicU64::new(0),
+            rooms: AtomicU64::new(0),
+            participants: AtomicU64::new(0),
         })
     }
 
@@ -40,6 +55,17 @@ impl Capacity {
         let rate = self.bytes_per_second.load(Ordering::Relaxed) as f64;
         (self.tracks_max > 0 && tracks >= self.tracks_max)
             || (self.bytes_per_second_max > 0.0 && rate >= self.bytes_per_second_max)
+    }
+
+    pub fn census(&self) -> Census {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let small = |figure| u32::try_from(read(figure)).unwrap_or(u32::MAX);
+        Census {
+            rooms: small(&self.rooms),
+            participants: small(&self.participants),
+            tracks: small(&self.tracks),
+            bytes_per_second: read(&self.bytes_per_second) as f64,
+        }
     }
 
     pub fn carried(&self, bytes: u64) {
@@ -73,6 +99,9 @@ pub async fn count(rooms: Rooms, capacity: Arc<Capacity>, interval: Duration) {
         let seconds = now.0.duration_since(before.0).as_secs_f64().max(0.001);
         let rate = now.1.saturating_sub(before.1) as f64 / seconds;
         before = now;
+        let (rooms, people) = (&capacity.rooms, &capacity.participants);
+        rooms.store(all.len() as u64, Ordering::Relaxed);
+        people.store(u64::from(sum.participants), Ordering::Relaxed);
         capacity.measured(sum.published.sum() + sum.subscribed.sum(), rate);
         publish(all.len(), &sum);
     }

@@ -41,9 +41,15 @@ fn directives(config: &Config) -> String {
         "warning" => "warn",
         level => level,
     };
+    // Openraft warns of every heartbeat to a voter that is away, twenty a second; the quorum keeper
+    // and the detector say it once.
+    let raft = match level {
+        "trace" => "info",
+        _ => "error",
+    };
     let mut text = format!(
-        "{library},rtc_dtls={webrtc},rtc_sctp={webrtc},rtc_stun={webrtc},\
-         skein_node={level},skein_media={level},skein={level}"
+        "{library},rtc_dtls={webrtc},rtc_sctp={webrtc},rtc_stun={webrtc},openraft={raft},\
+         skein_node={level},skein_media={level},skein_consensus={level},skein={level}"
     );
     for (component, level) in &config.logging.component_levels {
         // Upstream's names (sfu, transport, pub…) that are modules of ours work; others are inert.

@@ -18,11 +18,8 @@ pub(crate) enum Question {
         #[serde(default)]
         forwarded: bool,
     },
-    /// What `skein cluster status` shows, as the leader sees it.
-    Report {
-        #[serde(default)]
-        forwarded: bool,
-    },
+    /// What `skein cluster status` shows, as the node that is asked sees it.
+    Report,
 }
 
 /// The answer to `Who`.

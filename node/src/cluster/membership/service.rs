@@ -1,15 +1,19 @@
 //! Answers other nodes about membership: who this is, and taking somebody in, which only the
 //! leader can and others pass on to it once.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
+use consensus::cluster::ClusterError;
 use consensus::ids::NodeId;
 use futures_util::future::BoxFuture;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Membership;
 use super::messages::{Introduction, Question, decode, encode};
-use crate::cluster::limits::MEMBERSHIP_PATIENCE;
+use crate::cluster::limits::{MEMBERSHIP_PATIENCE, MEMBERSHIP_RETRY};
 use crate::cluster::links::{Duplex, Links, Serve, Service};
+use crate::cluster::report::report;
 
 impl Serve for Membership {
     fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
@@ -27,7 +31,10 @@ impl Serve for Membership {
                     }
                     self.take_in(node, address, forwarded).await
                 }
-                Question::Report { .. } => Err("not offered".into()),
+                Question::Report => {
+                    let nobody = BTreeMap::new();
+                    Ok(encode(&report(&self.cluster, &self.heartbeats, &nobody)))
+                }
             }
         })
     }
@@ -48,6 +55,19 @@ impl Membership {
         }
     }
 
+    async fn add(&self, node: NodeId, address: &str) -> Result<(), String> {
+        let _one = self.door.lock().await;
+        loop {
+            match self.cluster.add_learner(node, address).await {
+                // Raft changes its members one change at a time, and the keeper changes them too.
+                Err(ClusterError::Refused(_)) if self.cluster.status().changing => {
+                    sleep(MEMBERSHIP_RETRY / 10).await;
+                }
+                added => return added.map_err(|error| error.to_string()),
+            }
+        }
+    }
+
     async fn take_in(
         &self,
         node: NodeId,
@@ -58,12 +78,8 @@ impl Membership {
         let leader = leader.ok_or("nobody leads the cluster now")?;
         if leader == self.node() {
             self.fabric.book().set(node, &address);
-            let added = timeout(
-                MEMBERSHIP_PATIENCE,
-                self.cluster.add_learner(node, &address),
-            );
-            let added = added.await.map_err(|_| "no quorum answers")?;
-            added.map_err(|error| error.to_string())?;
+            let added = timeout(MEMBERSHIP_PATIENCE, self.add(node, &address));
+            added.await.map_err(|_| "no quorum answers")??;
             tracing::info!(node = node.0, address, "took a node in");
             return Ok(Bytes::new());
         }

@@ -12,6 +12,7 @@ use quinn::TokioRuntime;
 use tempfile::TempDir;
 
 use super::*;
+use crate::cluster::heartbeat::Beat;
 
 const TOKEN: &str = "an example of a secret that is long enough";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,6 +77,7 @@ async fn start(place: &Place, join: &[&Place], roles: Roles) -> Result<ClusterNo
         resolve: Arc::new(|name| {
             Box::pin(async move { Err(std::io::Error::other(format!("no names here: {name}"))) })
         }),
+        pulse: Arc::new(Beat::default),
         seed: seed(),
     })
     .await
@@ -137,6 +139,13 @@ async fn masters_and_media_nodes_find_each_other_in_any_order() {
             .read(|state| state.nodes().map(|(_, node)| node.state).collect());
         assert_eq!(states, [NodeState::Active; 3]);
     }
+    let media_id = media.id();
+    let heard = async {
+        while first.heartbeats().of(media_id).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, heard).await.unwrap();
     // Everybody reaches everybody by id, though nobody listed the media node.
     assert_eq!(
         first.fabric().book().address(media.id()),

@@ -1,0 +1,106 @@
+//! The quorum keeper's hands: while this node leads, once a second it shows `consensus::keeper`
+//! what it sees and does what that decides. Also lets go of learners that are nobody's any more.
+
+mod observe;
+
+use std::collections::BTreeSet;
+
+use consensus::cluster::{Cluster, ClusterError, Role, Status};
+use consensus::command::{Action, NodeState};
+use consensus::ids::NodeId;
+use consensus::keeper::{self, Decision};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::heartbeat::Heartbeats;
+use super::limits::{KEEPER_INTERVAL, KEEPER_PATIENCE, STRANGER_LEARNER_AGE};
+pub(crate) use observe::Observer;
+
+/// Keeps the quorum for as long as the cluster runs.
+pub(crate) async fn keep(cluster: Cluster, heard: Heartbeats) {
+    let mut tick = interval(KEEPER_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut observer = Observer::default();
+    loop {
+        tick.tick().await;
+        let status = cluster.status();
+        if status.role != Role::Leader {
+            observer.clear();
+            continue;
+        }
+        let now = Instant::now();
+        let long_lived = |node| heard.of(node).is_some_and(|heard| heard.beat.long_lived);
+        let view = cluster.read(|state| observer.view(now, &status, state, long_lived));
+        match keeper::decide(&view) {
+            Some(decision) => carry_out(&cluster, &status, decision).await,
+            None => tidy(&cluster, &status, &observer, now).await,
+        }
+    }
+}
+
+async fn carry_out(cluster: &Cluster, status: &Status, decision: Decision) {
+    let done = match decision {
+        Decision::SetVoters(voters) => {
+            let names = |of: &BTreeSet<NodeId>| {
+                let names: Vec<String> = of.iter().map(ToString::to_string).collect();
+                names.join(" ")
+            };
+            let (from, to) = (names(&status.voters), names(&voters));
+            tracing::info!(from, to, "changing who votes");
+            bounded(cluster.set_voters(voters, true)).await
+        }
+        Decision::TransferLeadership(heir) => {
+            tracing::info!(heir = heir.0, "handing leadership over");
+            bounded(cluster.transfer_leadership(heir)).await
+        }
+    };
+    if let Err(reason) = done {
+        // It is decided anew in a second.
+        tracing::warn!(reason, "the quorum was not changed");
+    }
+}
+
+async fn bounded(change: impl Future<Output = Result<(), ClusterError>>) -> Result<(), String> {
+    match timeout(KEEPER_PATIENCE, change).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("no quorum answered in time".into()),
+    }
+}
+
+/// Removes what nothing will come of: learners that never registered or were removed, and nodes
+/// found dead whose address another has by now (their disk was lost).
+async fn tidy(cluster: &Cluster, status: &Status, observer: &Observer, now: Instant) {
+    let (strangers, replaced) = cluster.read(|state| {
+        let stranger = |node: &&NodeId| {
+            state.node(**node).is_none() && observer.known_for(**node, now) > STRANGER_LEARNER_AGE
+        };
+        let strangers: BTreeSet<NodeId> =
+            status.learners.iter().filter(stranger).copied().collect();
+        let successor = |address: &str| {
+            let alive = |n: &consensus::state::Node| n.state == NodeState::Active;
+            state
+                .nodes()
+                .any(|(_, n)| alive(n) && n.info.address == address)
+        };
+        let replaced = state.nodes().find(|(node, known)| {
+            known.state == NodeState::Dead
+                && !status.voters.contains(node)
+                && successor(&known.info.address)
+        });
+        (strangers, replaced.map(|(node, _)| node))
+    });
+    if !strangers.is_empty() {
+        tracing::info!(?strangers, "letting go of learners that are not registered");
+        if let Err(reason) = bounded(cluster.remove_learners(strangers)).await {
+            tracing::warn!(reason, "learners were not removed");
+        }
+    }
+    if let Some(node) = replaced {
+        // Refused while it still has something; then it is tried again.
+        let removed = cluster.propose(Action::RemoveNode { node }).await;
+        tracing::info!(
+            node = node.0,
+            ?removed,
+            "another node has the address of a dead one"
+        );
+    }
+}
