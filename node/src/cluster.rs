@@ -5,6 +5,7 @@
 pub mod api;
 pub mod detector;
 pub mod directory;
+pub mod drain;
 pub mod fabric;
 mod gateway_session;
 pub mod heartbeat;
@@ -24,5 +25,7 @@ pub mod session_server;
 pub mod session_wire;
 pub mod wire;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -12,9 +12,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skein-protocol", &[]),
     ("skein-media", &[]),
     ("skein-consensus", &["skein-protocol"]),
+    ("skein-operator", &["skein-consensus", "skein-protocol"]),
     (
         "skein-node",
-        &["skein-consensus", "skein-media", "skein-protocol"],
+        &[
+            "skein-consensus",
+            "skein-media",
+            "skein-operator",
+            "skein-protocol",
+        ],
     ),
     ("skein-tests", &["skein-protocol"]),
     ("skein-load", &["skein-media", "skein-protocol"]),
@@ -38,6 +44,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     (
         "skein-consensus",
         &["actix", "actix-web", "mio", "socket2", "quinn", "reqwest"],
+    ),
+    (
+        "skein-operator",
+        &["actix", "actix-web", "mio", "socket2", "quinn", "openraft"],
     ),
     (
         "skein-protocol",
@@ -128,6 +138,9 @@ fn cores_have_no_clock_no_await_and_no_socket() {
             || name.starts_with("node/src/room/")
             || name.starts_with("node/src/cluster/detector")
             || name.starts_with("node/protocol/src/")
+            || name.starts_with("operator/src/autoscale")
+            || name.starts_with("operator/src/drain")
+            || name.starts_with("operator/src/cloud/sigv4")
             || (name.starts_with("consensus/src/")
                 && !CONSENSUS_SHELLS.iter().any(|shell| name.contains(shell)));
         if !core || name.ends_with("_actor.rs") || name.contains("test") {

@@ -154,3 +154,15 @@ pub const STRANGER_LEARNER_AGE: Duration = Duration::from_secs(60);
 pub const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a node has to show that it lives; nodes of one site answer within milliseconds.
 pub const REPORT_PROBE: Duration = Duration::from_millis(800);
+/// How often a leader looks at what drains; rooms go at their own pace in between.
+pub const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Who is in the rooms that have to go is asked this often: only their order depends on it.
+pub const DRAIN_COUNT_INTERVAL: Duration = Duration::from_secs(2);
+/// A question about drains, and the lease, take at most this long.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+/// A move that takes longer is reported as failed and tried again.
+pub const DRAIN_MOVE_PATIENCE: Duration = Duration::from_secs(3);
+/// Ends of moves on their way to the duty.
+pub const DRAIN_RESULTS_MAX: usize = 64;
+/// How often a drain is asked for again when others ask at the same time.
+pub const DRAIN_TRIES_MAX: usize = 5;

@@ -39,10 +39,12 @@ pub enum Service {
     Relay = 9,
     /// Whether a node lives: questions, opinions, tickets of lifelines.
     Liveness = 10,
+    /// Drains: who is in rooms that must go, how far they are.
+    Operator = 11,
 }
 
 impl Service {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Raft,
         Self::Membership,
         Self::Heartbeat,
@@ -53,6 +55,7 @@ impl Service {
         Self::Journal,
         Self::Relay,
         Self::Liveness,
+        Self::Operator,
     ];
 
     /// `None`: of a newer node.

@@ -6,23 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use consensus::cluster::{ClusterOptions, Lanes, Role};
-use consensus::command::{NodeInfo, Roles};
-use consensus::disk::SimDisk;
-use consensus::store::{Disks, Found, Identity, Store};
-use consensus::testing::Hub as Voters;
-use consensus::wal::WalOptions;
+use consensus::cluster::Role;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::cluster::lifeline::Line;
-use crate::cluster::links::Services;
-use crate::cluster::links::testing::Hub;
-
-const WAL: WalOptions = WalOptions {
-    segment_bytes: 128 * 1024,
-    record_bytes_max: 16 * 1024,
-};
+use crate::cluster::links::registry::Registry;
+use crate::cluster::testing::{Group, name};
 
 /// What stands for TCP: lines between addresses, refused where nobody listens.
 #[derive(Clone, Default)]
@@ -71,104 +61,37 @@ impl Listen for Door {
 }
 
 struct World {
-    voters: Voters,
-    hub: Hub,
+    group: Group,
     lines: Lines,
-    clusters: BTreeMap<u64, Cluster>,
-    disks: Vec<SimDisk>,
     liveness: BTreeMap<u64, Liveness>,
     processes: BTreeMap<u64, JoinHandle<()>>,
-}
-
-fn name(id: u64) -> String {
-    format!("node{id}")
 }
 
 impl World {
     /// `masters` voters, then media nodes that follow; all of them watching.
     async fn new(masters: u64, media: u64) -> Self {
         let mut world = Self {
-            voters: Voters::new(),
-            hub: Hub::new(),
+            group: Group::new(masters, media).await,
             lines: Lines::default(),
-            clusters: BTreeMap::new(),
-            disks: Vec::new(),
             liveness: BTreeMap::new(),
             processes: BTreeMap::new(),
         };
-        world.voters.set_latency(Duration::from_micros(300));
-        let first = world.start_raft(1).await;
-        first.bootstrap(&name(1)).await.unwrap();
-        for id in 2..=masters + media {
-            world.start_raft(id).await;
-            first.add_learner(NodeId(id), &name(id)).await.unwrap();
-        }
-        let all = (1..=masters).map(NodeId).collect();
-        first.set_voters(all, true).await.unwrap();
-        for id in 1..=masters + media {
-            let info = NodeInfo {
-                roles: Roles {
-                    master: id <= masters,
-                    media: true,
-                },
-                address: name(id),
-                host: name(id),
-                zone: String::new(),
-                region: String::new(),
-                version_max: 1,
-            };
-            let node = NodeId(id);
-            first
-                .propose(Action::RegisterNode { node, info })
-                .await
-                .unwrap();
-        }
         for id in 1..=masters + media {
             world.start(id);
         }
         world
     }
 
-    async fn start_raft(&mut self, id: u64) -> Cluster {
-        let (log, snapshots) = (SimDisk::new(id), SimDisk::new(id + 100));
-        let disks = Disks {
-            log: Box::new(log.reopen()),
-            snapshots: Box::new(snapshots.reopen()),
-        };
-        self.disks.extend([log, snapshots]);
-        let Found::Nothing(disks) = Store::open(disks, WAL).unwrap() else {
-            panic!("a new disk is empty");
-        };
-        let node = NodeId(id);
-        let store = Store::create(disks, WAL, Identity { cluster: 7, node }, id).unwrap();
-        let options = ClusterOptions {
-            lanes: Lanes::Tasks,
-            ..ClusterOptions::default()
-        };
-        let peers = self.voters.peers(node);
-        let cluster = Cluster::start(options, store, peers, id).await.unwrap();
-        self.voters.put(cluster.clone());
-        self.clusters.insert(id, cluster.clone());
-        cluster
-    }
-
     /// A process that watches.
     fn start(&mut self, id: u64) {
-        let shared: Arc<Mutex<Option<Arc<dyn Serve>>>> = Arc::default();
-        let services: Services = {
-            let shared = shared.clone();
-            Arc::new(move |service| match service {
-                Service::Liveness => shared.lock().unwrap().clone(),
-                _ => None,
-            })
-        };
+        let registry = Registry::default();
         let (liveness, inbox) = Liveness::new(LivenessParts {
-            cluster: self.clusters[&id].clone(),
-            links: self.hub.join(NodeId(id), services),
+            cluster: self.group.clusters[&id].clone(),
+            links: self.group.link(id, &registry),
             dial: Arc::new(self.lines.clone()),
             seed: [id as u8; 32],
         });
-        *shared.lock().unwrap() = Some(Arc::new(liveness.clone()));
+        registry.add(Service::Liveness, Arc::new(liveness.clone()));
         let door = self.lines.listen(&name(id));
         self.liveness.insert(id, liveness.clone());
         self.processes
@@ -177,24 +100,21 @@ impl World {
 
     /// `kill -9`.
     fn kill(&mut self, id: u64) {
-        self.hub.take(NodeId(id));
-        if let Some(cluster) = self.voters.take(NodeId(id)) {
-            tokio::spawn(async move { cluster.shutdown().await });
-        }
+        self.group.kill(id);
         self.processes[&id].abort();
     }
 
     /// The power fails: no kernel says anything.
     fn unplug(&mut self, id: u64) {
-        for other in self.clusters.keys().filter(|other| **other != id) {
-            self.hub.cut(NodeId(*other), NodeId(id));
+        for other in self.group.clusters.keys().filter(|other| **other != id) {
+            self.group.hub.cut(NodeId(*other), NodeId(id));
         }
-        self.voters.isolate(NodeId(id));
+        self.group.voters.isolate(NodeId(id));
         self.lines.1.lock().unwrap().insert(name(id));
     }
 
     fn dead(&self, at: u64) -> Vec<u64> {
-        self.clusters[&at].read(|state| {
+        self.group.clusters[&at].read(|state| {
             let dead = state.nodes().filter(|(_, n)| n.state == NodeState::Dead);
             dead.map(|(id, _)| id.0).collect()
         })
@@ -242,14 +162,16 @@ async fn a_host_without_power_is_dead_in_the_log_soon() {
 async fn a_killed_leader_is_declared_dead_by_the_next() {
     let mut world = World::new(3, 2).await;
     world.settle().await;
-    let leader = world.clusters[&1].wait_for(|s| s.leader.is_some()).await;
+    let leader = world.group.clusters[&1]
+        .wait_for(|s| s.leader.is_some())
+        .await;
     let leader = leader.leader.unwrap().0;
     world.kill(leader);
     let other = (1..=3).find(|id| *id != leader).unwrap();
     let took = world.until_dead(other).await;
     assert!(took <= Duration::from_millis(1_300), "{took:?}");
     assert_eq!(world.dead(other), [leader]);
-    let status = world.clusters[&other].status();
+    let status = world.group.clusters[&other].status();
     assert!(matches!(status.role, Role::Leader | Role::Follower));
 }
 
@@ -258,7 +180,7 @@ async fn who_restarts_and_said_so_is_not_declared_dead() {
     let mut world = World::new(1, 2).await;
     world.settle().await;
     world.liveness[&2].say_farewell().await;
-    world.hub.take(NodeId(2));
+    world.group.hub.take(NodeId(2));
     world.processes[&2].abort();
     tokio::time::sleep(Duration::from_secs(5)).await;
     world.start(2);
