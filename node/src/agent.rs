@@ -22,7 +22,7 @@ use protocol::token::Keys;
 
 use self::jobs::{Config, Connection, Input, Jobs};
 use self::limits::MESSAGE_BYTES_DEFAULT;
-use self::worker_actor::{Handle, ReportTo, WorkerActor};
+use self::worker_actor::{Handle, LoadFor, ReportTo, WorkerActor};
 use crate::participant::WallClock;
 use crate::room::contract::{JobRequest, JobUpdate};
 use crate::room::environment::JobSink;
@@ -86,7 +86,13 @@ impl Agents {
         self.report_with(move |update| rooms.job_update(update));
     }
 
-    fn report_with(&self, report: impl Fn(JobUpdate) + Send + Sync + 'static) {
+    /// The load of the least loaded worker that would be offered this job; `None`: there is none.
+    pub(crate) async fn load_for(&self, job: JobRequest) -> Option<f32> {
+        // A service that is gone has no workers.
+        self.actor.send(LoadFor(Box::new(job))).await.ok().flatten()
+    }
+
+    pub(crate) fn report_with(&self, report: impl Fn(JobUpdate) + Send + Sync + 'static) {
         self.actor.do_send(ReportTo(Box::new(report)));
     }
 
@@ -97,6 +103,25 @@ impl Agents {
 
     fn new_connection(&self) -> Connection {
         Connection(self.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A worker without a WebSocket.
+#[cfg(test)]
+impl Agents {
+    pub(crate) fn connected_for_test(&self, connection: u64, sender: worker_actor::ToWorker) {
+        self.actor.do_send(worker_actor::Connected {
+            connection: Connection(connection),
+            api_key: "devkey".into(),
+            sender,
+        });
+    }
+
+    pub(crate) fn said_for_test(&self, connection: u64, said: proto::worker_message::Message) {
+        self.actor.do_send(Handle(Input::Message {
+            connection: Connection(connection),
+            message: said,
+        }));
     }
 }
 

@@ -10,6 +10,7 @@ pub mod fabric;
 mod gateway_session;
 pub mod heartbeat;
 pub mod hosting;
+pub mod jobs;
 pub mod lifeline;
 pub mod limits;
 pub mod links;

@@ -60,6 +60,8 @@ pub enum RunError {
     ClusterAdvertise,
     #[error("cluster.directory is missing: there is no folder of the user")]
     ClusterDirectory,
+    #[error(transparent)]
+    Selector(#[from] consensus::placement::SelectorError),
     #[error("{0}")]
     ClusterEnded(String),
     #[error(transparent)]
@@ -113,7 +115,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let shards = Arc::new(shards);
     let authority = turn::authority(&config);
     let turner = turn::start(&config, authority.clone(), &shards)?;
-    let node = compose::node(&config, &node_id, &identity, &shards, authority)?;
+    let mut node = compose::node(&config, &node_id, &identity, &shards, authority)?;
     let pulse = cluster::pulse(&config, &stats, &node.capacity);
     let cluster = cluster::start(&config, pulse).await?;
     let traffic = Traffic::new(Arc::clone(&node.capacity));
@@ -125,6 +127,9 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     ));
 
     let status = status::Status::new(&config, &node_id, node.rooms.clone(), stats.clone());
+    if let Some(cluster) = &cluster {
+        node.join_cluster(&config, cluster, &status)?;
+    }
     let server = http::serve(
         listeners,
         compose::http_settings(&config, stats)?,

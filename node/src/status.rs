@@ -3,8 +3,8 @@
 
 pub mod cluster;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actix_web::HttpResponse;
@@ -13,6 +13,7 @@ use actix_web::web::{self, Data, Path};
 use serde_json::json;
 
 use crate::auth::{Caller, PermissionDenied, refusal};
+use crate::cluster::api::ClusterApi;
 use crate::config::Config;
 use crate::room::contract::{RoomCall, RoomError, RoomReply};
 use crate::rooms::Rooms;
@@ -25,6 +26,8 @@ struct Inner {
     draining: AtomicBool,
     rooms: Rooms,
     stats: NodeStats,
+    /// Rooms of other nodes.
+    cluster: OnceLock<Arc<ClusterApi>>,
 }
 
 /// The node's own state, shared.
@@ -40,7 +43,14 @@ impl Status {
             draining: AtomicBool::new(false),
             rooms,
             stats,
+            cluster: OnceLock::new(),
         }))
+    }
+
+    /// From now on rooms of other nodes are seen too.
+    pub fn join_cluster(&self, api: Arc<ClusterApi>) {
+        // A node joins one cluster in its life.
+        let _ = self.0.cluster.set(api);
     }
 
     pub fn set_draining(&self) {
@@ -53,7 +63,8 @@ pub fn configure(config: &mut web::ServiceConfig, status: &Status) {
     config
         .app_data(Data::new(status.clone()))
         .route("/skein/node", web::get().to(node))
-        .route("/skein/rooms/{room}", web::get().to(room));
+        .route("/skein/rooms/{room}", web::get().to(room))
+        .route("/skein/rooms/{room}/place", web::get().to(place));
 }
 
 async fn node(caller: Caller, status: Data<Status>) -> HttpResponse {
@@ -81,6 +92,18 @@ async fn room(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpR
     if let Err(denied) = caller.may_administer(&name) {
         return refused(&denied);
     }
+    if let Some(cluster) = status.0.cluster.get() {
+        return match cluster.inspect(&caller, &name).await {
+            Ok(inspection) => HttpResponse::Ok().json(inspection),
+            Err(error) => {
+                let status = StatusCode::from_u16(error.code.status());
+                refusal(
+                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                    error.message,
+                )
+            }
+        };
+    }
     match status.0.rooms.call(&name, RoomCall::Inspect).await {
         Ok(RoomReply::Inspection(inspection)) => HttpResponse::Ok().json(inspection),
         Err(RoomError::NotFound(text)) => refusal(StatusCode::NOT_FOUND, text),
@@ -89,6 +112,20 @@ async fn room(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpR
             "unexpected answer of the room",
         ),
         Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+/// Where a room is, and why there.
+async fn place(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpResponse {
+    if let Err(denied) = caller.may_administer(&name) {
+        return refused(&denied);
+    }
+    let Some(cluster) = status.0.cluster.get() else {
+        return refusal(StatusCode::NOT_FOUND, "this node is in no cluster");
+    };
+    match cluster.directory().explain(&name).await {
+        Some(told) => HttpResponse::Ok().json(told),
+        None => refusal(StatusCode::NOT_FOUND, crate::rooms::NO_SUCH_ROOM),
     }
 }
 

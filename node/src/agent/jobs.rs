@@ -150,20 +150,21 @@ impl Jobs {
         self.config.clock.unix_micros_at(now).saturating_mul(1000)
     }
 
+    /// The load of the least loaded worker that would be offered the job.
+    pub(crate) fn load_for(&self, request: &JobRequest) -> Option<f32> {
+        let key = key_of(request);
+        let workers = self.workers.values();
+        let loads = workers.filter_map(|worker| worker.load_for(&key));
+        loads.min_by(f32::total_cmp)
+    }
+
     fn launch(&mut self, now: Instant, request: JobRequest) {
-        let JobRequest { job, deployment } = request;
+        let key = key_of(&request);
+        let job = request.job;
         let id = job.id.clone();
         if self.jobs.contains_key(&id) {
             return;
         }
-        // The namespace is deprecated, yet workers that register one must be told by it.
-        #[allow(deprecated)]
-        let key = WorkerKey {
-            agent_name: job.agent_name.clone(),
-            namespace: job.namespace.clone(),
-            deployment,
-            job_type: job.r#type,
-        };
         let entry = Entry {
             job,
             key,
@@ -328,6 +329,19 @@ impl Jobs {
             }
             Phase::Running(_) => {}
         }
+    }
+}
+
+/// Which workers a job may be offered to.
+// The namespace is deprecated, yet workers that register one must be told by it.
+#[allow(deprecated)]
+fn key_of(request: &JobRequest) -> WorkerKey {
+    let job = &request.job;
+    WorkerKey {
+        agent_name: job.agent_name.clone(),
+        namespace: job.namespace.clone(),
+        deployment: request.deployment.clone(),
+        job_type: job.r#type,
     }
 }
 

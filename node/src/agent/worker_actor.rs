@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, Context, Handler, Message, MessageResult};
 use protocol::proto::server_message;
 use tokio::sync::mpsc;
 
 use super::jobs::{Connection, Input, Jobs, Output};
 use crate::alarm::{Alarm, Alarmed};
-use crate::room::contract::JobUpdate;
+use crate::room::contract::{JobRequest, JobUpdate};
 
 /// What the WebSocket of a worker is told; a dropped sender = close.
 pub(crate) type ToWorker = mpsc::Sender<server_message::Message>;
@@ -31,6 +31,10 @@ pub(crate) struct Connected {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ReportTo(pub(crate) Box<dyn Fn(JobUpdate) + Send + Sync>);
+
+#[derive(Message)]
+#[rtype(result = "Option<f32>")]
+pub(crate) struct LoadFor(pub(crate) Box<JobRequest>);
 
 pub(crate) struct WorkerActor {
     jobs: Jobs,
@@ -134,5 +138,13 @@ impl Handler<ReportTo> for WorkerActor {
 
     fn handle(&mut self, report: ReportTo, _: &mut Self::Context) {
         self.report = Some(report);
+    }
+}
+
+impl Handler<LoadFor> for WorkerActor {
+    type Result = MessageResult<LoadFor>;
+
+    fn handle(&mut self, LoadFor(job): LoadFor, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.jobs.load_for(&job))
     }
 }

@@ -32,6 +32,7 @@ pub(super) const ROOM: &str = "\
 Examples:
   skein room list
   skein room inspect demo --json
+  skein room explain demo
   skein room link demo --url https://example.org
   skein room delete demo
 

@@ -32,6 +32,11 @@ pub(super) fn room_command() -> Command {
                 .arg(name()),
         )
         .subcommand(
+            Command::new("explain")
+                .about("Where a room of a cluster is, and why there")
+                .arg(name()),
+        )
+        .subcommand(
             Command::new("delete")
                 .about("End a room and disconnect everybody in it")
                 .arg(name()),
@@ -76,6 +81,7 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
         false => match (name, what) {
             ("room", "list") => print_rooms,
             ("room", "inspect") => print_room,
+            ("room", "explain") => print_place,
             ("room", "delete") => print_deleted,
             ("room", _) => print_link,
             ("list-nodes", _) => print_nodes,
@@ -93,6 +99,10 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
         }
         ("room", "inspect") => {
             let path = format!("/skein/rooms/{}", encoded(&room));
+            client.get(&path, administering(room)).await?
+        }
+        ("room", "explain") => {
+            let path = format!("/skein/rooms/{}/place", encoded(&room));
             client.get(&path, administering(room)).await?
         }
         ("room", "delete") => {
@@ -175,6 +185,17 @@ fn print_room(answer: &Value) -> Result<(), CliError> {
     }
     writeln!(io::stdout())?;
     print::table(&["IDENTITY", "SID", "STATE", "SDK", "TRACKS"], &rows)
+}
+
+fn print_place(answer: &Value) -> Result<(), CliError> {
+    let mut place = answer.clone();
+    let why = place.as_object_mut().and_then(|place| place.remove("why"));
+    print::fields(&place)?;
+    let told = why.as_ref().and_then(Value::as_str);
+    let told =
+        told.unwrap_or("nobody remembers why: it moved when a node died, or a master restarted");
+    writeln!(io::stdout(), "\n{}", told.trim_end())?;
+    Ok(())
 }
 
 fn print_deleted(answer: &Value) -> Result<(), CliError> {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::limits::{LEADER_RETRY, PLACE_CALL_TIMEOUT, PLACE_PATIENCE};
 use super::links::{Links, Service};
-use super::wire::{PlaceReply, PlaceRequest, place_reply};
+use super::wire::{PlaceReply, PlaceRequest, Reasons, place_reply};
 
 /// A room's home and the epoch that makes it one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,18 @@ pub enum Found {
     /// Its home is dead, or began anew, and nobody stood by: who needs it has it placed again.
     Orphaned,
     Absent,
+}
+
+/// For `skein room explain`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Explained {
+    pub room: String,
+    pub sid: String,
+    pub home: String,
+    pub standby: Option<String>,
+    pub epoch: u64,
+    /// `None`: it moved there when its former home died, or nobody remembers.
+    pub why: Option<String>,
 }
 
 /// Why a room has no place now.
@@ -149,8 +161,31 @@ impl Directory {
         PlaceReply::decode(answer).ok()?.answer
     }
 
-    /// Why the room is where it is, as whoever placed it tells; several masters may know.
-    pub async fn explain(&self, room: &str) -> Vec<(NodeId, String)> {
+    /// Where a room is and why: what the log says, and what the master that placed it noted. One
+    /// that restarted since has forgotten its reasons.
+    pub async fn explain(&self, room: &str) -> Option<Explained> {
+        let name = RoomName::from(room);
+        let find = || self.cluster.read(|state| state.room(&name).cloned());
+        let known = match find() {
+            Some(known) => known,
+            None => {
+                self.refresh().await;
+                find()?
+            }
+        };
+        let reasons = self.ask_reasons(room).await;
+        let current = reasons.into_iter().find(|told| told.epoch == known.epoch.0);
+        Some(Explained {
+            room: room.to_owned(),
+            sid: known.sid.0,
+            home: known.home.to_string(),
+            standby: known.standby.map(|node| node.to_string()),
+            epoch: known.epoch.0,
+            why: current.map(|told| told.why),
+        })
+    }
+
+    async fn ask_reasons(&self, room: &str) -> Vec<Reasons> {
         let request = PlaceRequest {
             room: room.to_owned(),
             region: self.region.clone(),
@@ -164,7 +199,7 @@ impl Directory {
                 let service = Service::Placement;
                 let answer = self.links.call(node, service, request, EXPLAIN_TIMEOUT);
                 match PlaceReply::decode(answer.await.ok()?).ok()?.answer? {
-                    place_reply::Answer::Explanation(text) => Some((node, text)),
+                    place_reply::Answer::Explanation(told) => Some(told),
                     _ => None,
                 }
             }
@@ -179,6 +214,12 @@ impl Directory {
             let works = matches!(node.state, NodeState::Active | NodeState::Draining);
             node.info.roles.media && works
         })
+    }
+
+    /// Nodes that may have agent workers.
+    pub(super) fn living_nodes(&self) -> Vec<NodeId> {
+        let works = [NodeState::Active, NodeState::Draining];
+        self.nodes(|node| works.contains(&node.state))
     }
 
     fn nodes(&self, wanted: impl Fn(&consensus::state::Node) -> bool) -> Vec<NodeId> {

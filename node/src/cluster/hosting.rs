@@ -10,6 +10,7 @@ use consensus::command::{Action, Effect, Room};
 use consensus::ids::{Epoch, NodeId, RoomName};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::limits::{CLOSE_RETRY, KNOW_PATIENCE, SWEEP_INTERVAL, UNCLAIMED_LASTS};
@@ -63,8 +64,8 @@ struct Inner {
 }
 
 impl Homes {
-    /// Follows the cluster until its changes end.
-    pub fn start(cluster: Cluster, rooms: Arc<dyn LocalRooms>) -> Self {
+    /// The task follows the cluster until its changes end.
+    pub fn start(cluster: Cluster, rooms: Arc<dyn LocalRooms>) -> (Self, JoinHandle<()>) {
         let changes = cluster.changes();
         let homes = Self(Arc::new(Inner {
             cluster,
@@ -72,8 +73,8 @@ impl Homes {
             hosted: Mutex::new(HashMap::new()),
             changed: watch::channel(()).0,
         }));
-        tokio::spawn(homes.clone().follow(changes));
-        homes
+        let task = tokio::spawn(homes.clone().follow(changes));
+        (homes, task)
     }
 
     fn node(&self) -> NodeId {

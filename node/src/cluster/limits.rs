@@ -166,3 +166,18 @@ pub const DRAIN_MOVE_PATIENCE: Duration = Duration::from_secs(3);
 pub const DRAIN_RESULTS_MAX: usize = 64;
 /// How often a drain is asked for again when others ask at the same time.
 pub const DRAIN_TRIES_MAX: usize = 5;
+
+/// A node says at once which workers it has, or takes a job.
+pub const JOB_CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// A room's home is told about a job this often, and then it is gone.
+pub const JOB_UPDATE_TRIES_MAX: usize = 5;
+/// Between two such tries.
+pub const JOB_UPDATE_RETRY: Duration = Duration::from_millis(500);
+/// Jobs of rooms here, and as many lent to others: as the agent service's own bound.
+pub const JOBS_ELSEWHERE_MAX: usize = 20_000;
+
+/// A room whose home died with nobody standing by is closed when nobody came back for this long:
+/// clients give up within a minute.
+pub const ORPHAN_LASTS: Duration = Duration::from_secs(60);
+/// Rooms the leader looks after in one round of its upkeep; each costs a commit.
+pub const UPKEEP_ROOMS_MAX: usize = 1_000;

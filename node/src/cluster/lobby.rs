@@ -13,6 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use protocol::proto::signal_request;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
 
 use super::directory::{Directory, Found, Place, lives};
 use super::gateway_session::{self, Word};
@@ -45,8 +46,13 @@ struct Entry {
 }
 
 impl ClusterLobby {
-    /// Must be called within a tokio runtime.
-    pub fn start(directory: Directory, homes: Homes, rooms: Rooms, auto_create: bool) -> Self {
+    /// The task follows the cluster until its changes end.
+    pub fn start(
+        directory: Directory,
+        homes: Homes,
+        rooms: Rooms,
+        auto_create: bool,
+    ) -> (Self, JoinHandle<()>) {
         let changes = directory.cluster().changes();
         let lobby = Self(Arc::new(Inner {
             directory,
@@ -55,8 +61,8 @@ impl ClusterLobby {
             auto_create,
             sessions: Mutex::default(),
         }));
-        tokio::spawn(lobby.clone().follow(changes));
-        lobby
+        let task = tokio::spawn(lobby.clone().follow(changes));
+        (lobby, task)
     }
 
     pub(super) fn directory(&self) -> &Directory {

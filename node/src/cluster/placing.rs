@@ -2,6 +2,8 @@
 //! log agree, and keeps the reasons. Whoever does not lead says so. The rules are
 //! `consensus::placement`'s.
 
+pub(crate) mod upkeep;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,10 +20,11 @@ use rand_chacha::ChaCha12Rng;
 use tokio::time::{Duration, Instant};
 
 use super::directory::{Found, found};
+use super::heartbeat::Heartbeats;
 use super::limits::{EXPLANATIONS_MAX, PENDING_ROOM_CPU, PENDING_ROOM_LASTS, PENDING_ROOMS_MAX};
 use super::links::{Duplex, Serve};
 use super::wire::place_reply::Answer;
-use super::wire::{PlaceReply, PlaceRequest, Placed};
+use super::wire::{PlaceReply, PlaceRequest, Placed, Reasons};
 
 /// What a node last said of itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +40,17 @@ pub trait Figures: Send + Sync {
     fn of(&self, node: NodeId) -> Option<Heard>;
 }
 
+impl Figures for Heartbeats {
+    fn of(&self, node: NodeId) -> Option<Heard> {
+        let heard = self.of(node)?;
+        Some(Heard {
+            load: heard.beat.load(),
+            age_ms: u64::try_from(heard.age.as_millis()).unwrap_or(u64::MAX),
+            full: heard.beat.full,
+        })
+    }
+}
+
 pub struct Placing {
     cluster: Cluster,
     figures: std::sync::Arc<dyn Figures>,
@@ -48,7 +62,7 @@ struct Inner {
     rng: ChaCha12Rng,
     /// Rooms that no heartbeat knows of yet.
     pending: VecDeque<(Instant, NodeId)>,
-    explanations: BTreeMap<String, String>,
+    explanations: BTreeMap<String, Reasons>,
     /// Names in `explanations`, oldest first.
     explained: VecDeque<String>,
 }
@@ -78,6 +92,10 @@ impl Placing {
     /// A holder that panicked left whole tables: every change is a single step.
     fn locked(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seed(&self) -> u64 {
+        self.locked().rng.next_u64()
     }
 
     async fn answer(&self, request: PlaceRequest) -> Answer {
@@ -188,8 +206,10 @@ impl Placing {
         }
         let why = placement.explanation.to_string();
         tracing::info!(room = name, home = %room.home, epoch = %room.epoch, why, "room placed");
+        let epoch = room.epoch.0;
         let mut inner = self.locked();
-        if inner.explanations.insert(name.to_owned(), why).is_none() {
+        let told = Reasons { epoch, why };
+        if inner.explanations.insert(name.to_owned(), told).is_none() {
             inner.explained.push_back(name.to_owned());
         }
         while inner.explained.len() > EXPLANATIONS_MAX {

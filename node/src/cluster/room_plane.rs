@@ -6,15 +6,18 @@ use std::sync::Arc;
 use actix::ArbiterHandle;
 use consensus::cluster::Cluster;
 use consensus::placement::Selector;
+use tokio::task::JoinHandle;
 
 use super::api::ClusterApi;
 use super::directory::Directory;
 use super::hosting::Homes;
+use super::jobs::ClusterJobs;
 use super::links::registry::Registry;
 use super::links::{Links, Service};
 use super::lobby::ClusterLobby;
-use super::placing::{Figures, Placing};
+use super::placing::{Figures, Placing, upkeep};
 use super::session_server::SessionServer;
+use crate::agent::Agents;
 use crate::api::Api;
 use crate::rooms::Rooms;
 
@@ -33,6 +36,7 @@ pub struct Parts {
     pub rooms: Rooms,
     /// and the API that knows no others.
     pub api: Api,
+    pub agents: Agents,
     /// `room.auto_create`
     pub auto_create: bool,
     /// Where actors of other nodes' sessions live.
@@ -44,14 +48,16 @@ pub struct RoomPlane {
     pub homes: Homes,
     pub lobby: ClusterLobby,
     pub api: Arc<ClusterApi>,
+    pub jobs: ClusterJobs,
 }
 
 impl RoomPlane {
     /// From now on the cluster decides about this node's rooms, and other nodes are answered.
-    /// Must be called within a tokio runtime.
-    pub fn start(parts: Parts, answers: &Registry) -> Self {
+    /// Must be called within a tokio runtime; `keep` is given what runs along, to end it.
+    pub fn start(parts: Parts, answers: &Registry, keep: impl Fn(JoinHandle<()>)) -> Self {
         let Parts { cluster, rooms, .. } = parts;
-        let homes = Homes::start(cluster.clone(), Arc::new(rooms.clone()));
+        let (homes, task) = Homes::start(cluster.clone(), Arc::new(rooms.clone()));
+        keep(task);
         rooms.host_with(Arc::new(homes.clone()));
         let directory = Directory::new(cluster.clone(), parts.links, parts.region);
         let api = Arc::new(ClusterApi::new(
@@ -61,12 +67,24 @@ impl RoomPlane {
             homes.clone(),
             parts.auto_create,
         ));
-        let lobby = ClusterLobby::start(directory, homes.clone(), rooms.clone(), parts.auto_create);
+        let (jobs, task) = ClusterJobs::start(directory.clone(), parts.agents, rooms.clone());
+        keep(task);
+        let (lobby, task) =
+            ClusterLobby::start(directory, homes.clone(), rooms.clone(), parts.auto_create);
+        keep(task);
         let placing = Placing::new(cluster, parts.figures, parts.selector, parts.seed);
+        let placing = Arc::new(placing);
+        keep(tokio::spawn(upkeep::keep(Arc::clone(&placing))));
         let sessions = SessionServer::new(homes.clone(), rooms, parts.arbiter);
-        answers.add(Service::Placement, Arc::new(placing));
+        answers.add(Service::Placement, placing);
         answers.add(Service::Session, Arc::new(sessions));
         answers.add(Service::Api, api.clone());
-        Self { homes, lobby, api }
+        answers.add(Service::Agent, Arc::new(jobs.clone()));
+        Self {
+            homes,
+            lobby,
+            api,
+            jobs,
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod calls;
 mod clients;
+mod jobs;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -32,6 +33,7 @@ use super::links::registry::Registry;
 use super::links::testing::Hub as LinkHub;
 use super::placing::{Figures, Heard};
 use super::room_plane::{Parts, RoomPlane};
+use crate::agent::{Agents, Settings};
 use crate::api::{Api, Forward};
 use crate::auth::Caller;
 use crate::room::contract::{
@@ -87,6 +89,7 @@ impl Figures for Scripted {
 struct Node {
     cluster: Cluster,
     plane: RoomPlane,
+    agents: Agents,
     next_session: u64,
 }
 
@@ -124,6 +127,16 @@ fn rooms() -> Rooms {
 
 fn keys() -> Keys {
     Keys::new([("devkey".to_owned(), "s".repeat(32))])
+}
+
+fn agents() -> Agents {
+    Agents::start(Settings {
+        keys: keys(),
+        server_info: proto::ServerInfo::default(),
+        target_load: 0.7,
+        message_bytes_max: 0,
+        seed: 1,
+    })
 }
 
 async fn consensus(peers: &Peers, node: NodeId) -> Cluster {
@@ -168,7 +181,7 @@ impl Stage {
             stage.admit(&first, node).await;
             let registry = Registry::default();
             let links = stage.links.join(node, registry.services());
-            let rooms = rooms();
+            let (rooms, agents) = (rooms(), agents());
             let parts = Parts {
                 cluster: cluster.clone(),
                 links,
@@ -177,15 +190,17 @@ impl Stage {
                 region: String::new(),
                 seed: node.0,
                 api: Api::new(rooms.clone(), keys(), 0),
+                agents: agents.clone(),
                 rooms,
                 auto_create: true,
                 arbiter: actix::Arbiter::current(),
             };
-            let plane = RoomPlane::start(parts, &registry);
+            let plane = RoomPlane::start(parts, &registry, drop);
             let next_session = 1;
             let node_ = Node {
                 cluster,
                 plane,
+                agents,
                 next_session,
             };
             stage.nodes.insert(node, node_);

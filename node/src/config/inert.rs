@@ -21,7 +21,6 @@ const INERT: &[(&str, &str)] = &[
         "metric",
         "metrics of participants are forwarded as they come",
     ),
-    ("node_selector", ONE_NODE),
     ("node_stats.stats_max_delay", ONE_NODE),
     (
         "node_stats.stats_rate_measurement_intervals",

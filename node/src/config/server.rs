@@ -125,10 +125,11 @@ section! {
 
 section! {
     NodeSelector {
-        /// any, cpuload, sysload, regionaware.
-        kind: String = "any".into(),
-        /// random, sysload, cpuload, rooms, clients, tracks, bytespersec.
-        sort_by: String = "random".into(),
+        /// any, cpuload, sysload, regionaware. OpenVidu's default; LiveKit's is any.
+        kind: String = "cpuload".into(),
+        /// random, sysload, cpuload, rooms, clients, tracks, bytespersec. OpenVidu's default;
+        /// LiveKit's is random.
+        sort_by: String = "cpuload".into(),
         /// lowest, twochoice.
         algorithm: String = "lowest".into(),
         sysload_limit: f64 = 0.9,

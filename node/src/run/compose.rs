@@ -1,9 +1,10 @@
 //! From the configuration to the settings of each part, and the parts tied together: what rooms
 //! know of the shards, who hears their webhooks, what is mounted on the HTTP server.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use consensus::placement::{self, Selector, SelectorError};
 use media::transport::DtlsIdentity;
 use media::turn::credentials::Authority;
 use media::turn::peers::Network;
@@ -19,12 +20,15 @@ use super::{RunError, ice_servers};
 use crate::agent::{self, Agents};
 use crate::api::limits::BODY_BYTES_DEFAULT;
 use crate::api::{Api, whip};
+use crate::cluster::jobs::ClusterJobs;
 use crate::cluster::node::ClusterNode;
+use crate::cluster::room_plane::{Parts, RoomPlane};
 use crate::config::Config;
-use crate::config::server::Storage;
+use crate::config::server::{NodeSelector, Region, Storage};
 use crate::net::gate::{Gate, Terms};
 use crate::net::http::{HttpSettings, Routes};
-use crate::room::environment::{self, Endpoint, RoomsConfig, Services, ShardSink, Sinks};
+use crate::room::contract::JobRequest;
+use crate::room::environment::{self, Endpoint, JobSink, RoomsConfig, Services, ShardSink, Sinks};
 use crate::room::server_info;
 use crate::rooms::Rooms;
 use crate::shards::Shards;
@@ -43,6 +47,29 @@ pub struct Node {
     gateway: Arc<Gateway>,
     api: Api,
     agents: Agents,
+    jobs: Arc<Jobs>,
+}
+
+/// Where rooms' jobs go: to workers of this node, or of the whole cluster once there is one.
+struct Jobs {
+    here: Agents,
+    cluster: OnceLock<ClusterJobs>,
+}
+
+impl JobSink for Jobs {
+    fn launch(&self, job: JobRequest) {
+        match self.cluster.get() {
+            Some(cluster) => cluster.launch(job),
+            None => self.here.launch(job),
+        }
+    }
+
+    fn terminate(&self, job_id: &str) {
+        match self.cluster.get() {
+            Some(cluster) => cluster.terminate(job_id),
+            None => self.here.terminate(job_id),
+        }
+    }
 }
 
 impl Node {
@@ -72,6 +99,36 @@ impl Node {
         }
         routes
     }
+
+    /// From now on rooms, clients and calls of the whole cluster are this node's business.
+    pub fn join_cluster(
+        &mut self,
+        config: &Config,
+        cluster: &ClusterNode,
+        status: &Status,
+    ) -> Result<(), RunError> {
+        let parts = Parts {
+            cluster: cluster.cluster().clone(),
+            links: cluster.links(),
+            figures: Arc::new(cluster.heartbeats().clone()),
+            selector: selector(&config.node_selector)?,
+            region: config.region.clone(),
+            seed: u64::from_le_bytes(entropy()?),
+            rooms: self.rooms.clone(),
+            api: self.api.clone(),
+            agents: self.agents.clone(),
+            auto_create: config.room.auto_create,
+            arbiter: actix_rt::Arbiter::current(),
+        };
+        let plane = RoomPlane::start(parts, cluster.registry(), |task| cluster.keep(task));
+        self.api = self.api.clone().forwarding(plane.api.clone());
+        let settings = GatewaySettings::new(config, keys(config));
+        self.gateway = Arc::new(Gateway::new(settings, Arc::new(plane.lobby)));
+        status.join_cluster(plane.api);
+        // A node joins one cluster in its life.
+        let _ = self.jobs.cluster.set(plane.jobs);
+        Ok(())
+    }
 }
 
 /// Starts the control plane; must be called within a running actix system.
@@ -96,10 +153,14 @@ pub fn node(
         seed: u64::from_le_bytes(entropy()?),
     });
     let webhooks = Webhooks::start(webhook_settings(config, &keys)?)?;
+    let jobs = Arc::new(Jobs {
+        here: agents.clone(),
+        cluster: OnceLock::new(),
+    });
     let sinks = Sinks {
         shards: Arc::clone(shards) as Arc<dyn ShardSink>,
         webhooks: Arc::new(webhooks.clone()),
-        jobs: Arc::new(agents.clone()),
+        jobs: jobs.clone(),
     };
     let services = Services::new(settings, Arc::new(described), keys.clone());
     let capacity = Capacity::new(&config.limit);
@@ -115,8 +176,26 @@ pub fn node(
         gateway: Arc::new(gateway),
         capacity,
         agents,
+        jobs,
         webhooks,
         rooms,
+    })
+}
+
+/// `node_selector` as placement takes it.
+fn selector(section: &NodeSelector) -> Result<Selector, SelectorError> {
+    let region = |region: &Region| placement::Region {
+        name: region.name.clone(),
+        latitude: region.lat,
+        longitude: region.lon,
+    };
+    Ok(Selector {
+        kind: section.kind.parse()?,
+        sort_by: section.sort_by.parse()?,
+        algorithm: section.algorithm.parse()?,
+        sysload_limit: section.sysload_limit,
+        cpu_load_limit: section.cpu_load_limit,
+        regions: section.regions.iter().map(region).collect(),
     })
 }
 

@@ -117,8 +117,14 @@ async fn errors_of_a_room_elsewhere_arrive_as_they_were_and_operators_see_everyt
         .unwrap();
     assert_eq!(near["sid"], far["sid"]);
     let told = stage.nodes[&C].plane.api.directory().explain("daily").await;
-    assert!(
-        told.iter().any(|(_, why)| why.contains("n2: home")),
-        "{told:?}"
+    let told = told.unwrap();
+    assert_eq!(
+        (told.home.as_str(), Some(told.sid.as_str())),
+        ("n2", near["sid"].as_str())
+    );
+    assert!(told.why.unwrap().contains("n2: home"));
+    assert_eq!(
+        stage.nodes[&C].plane.api.directory().explain("other").await,
+        None
     );
 }
