@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::{CliError, help, print, switch};
+use crate::config::cluster::with_port;
 use crate::config::{Config, PortRange};
 
 pub(super) fn command() -> Command {
@@ -75,6 +76,14 @@ fn used(config: &Config) -> Vec<Port> {
             end: turn.relay_range_end,
         };
         add("UDP", relay, "TURN relay");
+    }
+    if config.cluster.is_configured() {
+        let listen = with_port(&config.cluster.listen);
+        let port = listen
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
+        add("UDP", single(port.unwrap_or(0)), "other nodes");
+        add("TCP", single(port.unwrap_or(0)), "other nodes");
     }
     add("TCP", single(config.prometheus.port), "Prometheus metrics");
     add("TCP", single(config.debug_handler.port), "debug handler");

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -115,14 +116,7 @@ impl Server {
         let config = folder.path().join("skein.yaml");
         std::fs::write(&config, text).unwrap();
         drop((held, udp));
-        let mut child = bare()
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = listen_to(&mut child);
+        let (child, said) = spawn(&config);
         let server = Server {
             child,
             said,
@@ -136,6 +130,19 @@ impl Server {
             line if line.contains("in use") => None,
             line => panic!("the server did not start: {line}"),
         }
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it anew where it was, and waits until it serves.
+    pub(crate) fn start_again(&mut self) {
+        (self.child, self.said) = spawn(Path::new(&self.config));
+        let line = self.wait_for(&["serving", "skein: "]);
+        assert!(line.contains("serving"), "{line}");
     }
 
     /// The first line of its log that contains one of `texts`; fails when none comes.
@@ -182,6 +189,18 @@ impl Drop for Server {
             eprintln!("the server said last:\n{}", tail.join("\n"));
         }
     }
+}
+
+fn spawn(config: &Path) -> (Child, Said) {
+    let mut child = bare()
+        .arg("--config")
+        .arg(config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = listen_to(&mut child);
+    (child, said)
 }
 
 fn tcp_ports<const N: usize>() -> (Vec<TcpListener>, [u16; N]) {

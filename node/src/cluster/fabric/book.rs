@@ -27,6 +27,13 @@ impl AddressBook {
         self.lock().remove(&node);
     }
 
+    /// Who was ever known to be at an address: a node that lost its disk has another id.
+    pub fn at(&self, address: &str) -> Vec<NodeId> {
+        let addresses = self.lock();
+        let found = addresses.iter().filter(|(_, known)| *known == address);
+        found.map(|(node, _)| *node).collect()
+    }
+
     pub fn address(&self, node: NodeId) -> Option<String> {
         self.lock().get(&node).cloned()
     }

@@ -89,8 +89,21 @@ impl Fabric {
         }
     }
 
-    /// Dials an address without knowing who is there, and remembers who is.
+    /// Who was met there, while the connection lives.
+    fn met(&self, address: &str) -> Option<NodeId> {
+        let nodes = self.inner.book.at(address);
+        let slots = self.slots();
+        nodes.into_iter().find(|node| {
+            let used = slots.by_peer.get(&(*node, Plane::Rpc));
+            matches!(used, Some(Slot::Up(used)) if used.close_reason().is_none())
+        })
+    }
+
+    /// Who is at an address: dials it, unless there is a connection to whoever was met there.
     pub async fn meet(&self, address: &str) -> Result<NodeId, String> {
+        if let Some(node) = self.met(address) {
+            return Ok(node);
+        }
         let name = any_name(self.inner.cluster);
         let connection = self.dial(address, Plane::Rpc, &name).await?;
         let Some(node) = peer_of(&connection, self.inner.cluster) else {

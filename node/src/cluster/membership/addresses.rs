@@ -15,12 +15,7 @@ pub(crate) async fn follow(cluster: Cluster, fabric: Fabric) {
     loop {
         match changes.recv().await {
             Ok(Change::Effect { effect, .. }) => match effect {
-                Effect::NodeChanged { node, state } => {
-                    read_one(&cluster, &fabric, node);
-                    if state == NodeState::Dead && node != fabric.node() {
-                        fabric.hang_up(node);
-                    }
-                }
+                Effect::NodeChanged { node, .. } => read_one(&cluster, &fabric, node),
                 Effect::NodeRemoved { node } => {
                     fabric.book().remove(node);
                     fabric.hang_up(node);
@@ -41,9 +36,17 @@ fn read_all(cluster: &Cluster, fabric: &Fabric) {
     });
 }
 
+/// As it is by now: an old entry that is applied again at a start must not break what lives.
 fn read_one(cluster: &Cluster, fabric: &Fabric, node: NodeId) {
-    let address = cluster.read(|state| state.node(node).map(|known| known.info.address.clone()));
-    if let Some(address) = address {
-        fabric.book().set(node, &address);
+    let known = cluster.read(|state| {
+        let known = state.node(node)?;
+        Some((known.info.address.clone(), known.state))
+    });
+    let Some((address, state)) = known else {
+        return;
+    };
+    fabric.book().set(node, &address);
+    if state == NodeState::Dead && node != fabric.node() {
+        fabric.hang_up(node);
     }
 }

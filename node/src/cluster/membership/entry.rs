@@ -139,17 +139,17 @@ impl Membership {
         let own = &self.settings.info.address;
         let asked = join
             .iter()
+            .filter(|address| *address != own)
             .map(|address| async move { (address, self.who(address).await) });
         let mut round = Round::default();
         let mut founder = join.first().is_none_or(|first| first == own);
-        for (place, (address, answer)) in join_all(asked).await.into_iter().enumerate() {
+        for (address, answer) in join_all(asked).await {
             match answer {
-                Ok(them) if them.node == self.node().0 => founder |= place == 0,
+                // This node, under another name of its own.
+                Ok(them) if them.node == self.node().0 => founder |= Some(address) == join.first(),
                 Ok(them) if them.knows_cluster => round.settled.push(NodeId(them.node)),
                 Ok(them) if them.founder => round.founders.push(address.clone()),
                 Ok(_) => {}
-                // One's own address may not be reachable from within.
-                Err(_) if address == own => {}
                 Err(reason) => {
                     round.silent.insert(address.clone(), reason);
                 }
