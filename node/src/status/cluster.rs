@@ -43,7 +43,9 @@ async fn change(
     cluster: Data<ClusterNode>,
     path: Path<(String, String)>,
 ) -> HttpResponse {
-    let allowed = caller.may_list_rooms().and(caller.may_create_rooms());
+    let allowed = caller
+        .may_list_rooms()
+        .and_then(|()| caller.may_create_rooms());
     if let Err(denied) = allowed {
         return refused(&denied);
     }

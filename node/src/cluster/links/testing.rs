@@ -111,7 +111,7 @@ impl Links for HubLinks {
             }
             let serve = self.service(to, service)?;
             match tokio::time::timeout(within, serve.call(self.node, request)).await {
-                Ok(_) if self.hub.lock().nodes.get(&to).is_none() => Err(lost("it died")),
+                Ok(_) if !self.hub.lock().nodes.contains_key(&to) => Err(lost("it died")),
                 Ok(answer) => answer.map_err(|reason| LinkError::Refused { node: to, reason }),
                 Err(_) => Err(lost("no answer in time")),
             }
