@@ -360,8 +360,9 @@ pub const PROBE_FACTOR: u64 = 2;
 /// Largest padding of one packet: its length has eight bits (RFC 3550 §5.1).
 pub const PADDING_BYTES_MAX: usize = 255;
 
-/// Pace towards a path that was never short: eight full packets are half a millisecond of it.
-pub const PACE_OPEN_BPS: u64 = 200_000_000;
+/// Pace towards a path that was never short: a run of eight full packets is a quarter of a
+/// millisecond of it, and one subscriber's share of a saturated core is below it.
+pub const PACE_OPEN_BPS: u64 = 400_000_000;
 /// Pace towards a short path, in per cent of its estimate (libwebrtc: 2.5): frames leave in bursts
 /// that a queue of some milliseconds takes.
 pub const PACE_SHORT_PERCENT: u64 = 250;
@@ -369,6 +370,9 @@ pub const PACE_SHORT_PERCENT: u64 = 250;
 pub const PACE_LOSSY_PERCENT: u64 = 150;
 /// The same while a queue stands: it is to get shorter.
 pub const PACE_QUEUED_PERCENT: u64 = 100;
+/// Least pace where the smallest of everything is more than the estimate, in per cent of what is
+/// sent: frames leave before the next ones come.
+pub const PACE_FORCED_PERCENT: u64 = 150;
 /// Wire time of one run at the pace, microseconds.
 pub const PACE_RUN_US: u64 = 500;
 /// Pace saved up while nothing waits, microseconds: the timers of a worker count milliseconds.

@@ -89,7 +89,7 @@ pub const ARRIVAL_AGE_MAX: Duration = Duration::from_millis(500);
 /// Wait for more packets before subscribers are served, for each of them: a dozen times what a send
 /// costs, so that a core that waits has little to do, and nobody waits much longer than the last in
 /// line would.
-pub const GATHER_PER_SUBSCRIBER: Duration = Duration::from_micros(66);
+pub const GATHER_PER_SUBSCRIBER: Duration = Duration::from_micros(55);
 /// Longest such wait: far below the jitter of any network.
 pub const GATHER_MAX: Duration = Duration::from_millis(5);
 /// A shorter wait is not worth its timer.

@@ -70,6 +70,9 @@ const KEEP_PERCENT: u64 = 88;
 pub(crate) struct Division {
     /// Everything that is wanted, bits per second.
     pub(crate) full_bps: u64,
+    /// The least that everybody who is sent anything can be given, bits per second: more than the
+    /// budget where nobody may be paused.
+    pub(crate) least_bps: u64,
     /// The estimate that would let one more track have more; 0 = all have what they want.
     pub(crate) need_bps: u64,
 }
@@ -113,6 +116,8 @@ pub(crate) fn divide(budget_bps: u64, may_pause: bool, tracks: &mut [Candidate])
         .iter()
         .map(|track| track.cost(track.steps.len() - 1))
         .sum();
+    let sent = tracks.iter().filter(|track| track.chosen.is_some());
+    division.least_bps = sent.map(|track| track.cost(0)).sum();
     division
 }
 
@@ -176,6 +181,7 @@ mod tests {
         let division = divide(100_000, false, &mut tracks);
         assert_eq!(chosen(&tracks), [(1, Some(0)), (2, Some(0))]);
         assert!(division.need_bps > 100_000);
+        assert_eq!(division.least_bps, 160_000, "more than there is");
         let division = divide(100_000, true, &mut tracks);
         assert_eq!(chosen(&tracks), [(1, Some(0)), (2, None)]);
         assert!((100_000..200_000).contains(&division.need_bps));

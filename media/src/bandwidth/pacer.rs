@@ -116,11 +116,11 @@ mod tests {
             assert!(pacer.may_send());
             pacer.spend(1_250);
         }
-        for _ in 0..8 {
+        for _ in 0..16 {
             pacer.spend(1_250);
         }
         assert!(!pacer.may_send());
-        assert!(pacer.due_us() > 1_000_200 && pacer.due_us() < 1_000_600);
+        assert!(pacer.due_us() > 1_000_050 && pacer.due_us() < 1_000_300);
         assert_eq!(pacer.run_packets_max(), RUN_SEGMENTS_MAX);
     }
 

@@ -9,8 +9,8 @@ use crate::bandwidth::probe::{Aim, Outcome, Prober};
 use crate::bandwidth::rate_window::{CALM, QUICK, RateWindow};
 use crate::bandwidth::sent_packets::{Fate, SentPacket, SentPackets};
 use crate::limits::{
-    DATAGRAM_OVERHEAD_BYTES, ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, LOSS_SUSPECT, PACE_LOSSY_PERCENT,
-    PACE_QUEUED_PERCENT, PACE_SHORT_PERCENT, PROBE_FACTOR, PROBE_LOSSY_PERCENT,
+    DATAGRAM_OVERHEAD_BYTES, ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, LOSS_SUSPECT, PACE_FORCED_PERCENT,
+    PACE_LOSSY_PERCENT, PACE_QUEUED_PERCENT, PACE_SHORT_PERCENT, PROBE_FACTOR, PROBE_LOSSY_PERCENT,
     PROBE_LOSSY_REST_MAX_US, PROBE_LOSSY_REST_US, PROBE_REST_US, PROBE_START_BPS, QUEUE_LONG_US,
     QUEUED_BUDGET_PERCENT, REMB_CONFIRMS, REMB_PROBE_PERCENT, REPEATS_PERCENT,
     REPEATS_QUEUED_PERCENT, REPEATS_SAVED_MS, SHORT_TIME_US,
@@ -54,6 +54,9 @@ pub(crate) struct SendSide {
     repeated: RateWindow,
     /// Set by whoever distributes the estimate.
     pub(crate) constrained: bool,
+    /// What is sent although it is more than the estimate, because nothing smaller exists: holding it
+    /// back would only make it late. 0: nothing is.
+    pub(crate) forced_bps: u64,
     /// An estimate set from outside (`SimulateScenario.subscriber_bandwidth`).
     pub(crate) fixed_bps: Option<u64>,
 }
@@ -180,7 +183,7 @@ impl SendSide {
             false if self.loss.average() > LOSS_SUSPECT => PACE_LOSSY_PERCENT,
             false => PACE_SHORT_PERCENT,
         };
-        Some(short * percent / 100)
+        Some((short * percent / 100).max(self.forced_bps * PACE_FORCED_PERCENT / 100))
     }
 
     pub(crate) fn sent_bps(&mut self, now_us: u64) -> u64 {
@@ -399,6 +402,18 @@ mod tests {
             "padding raises it"
         );
         assert_eq!(path.probe_bps(), Some(2_040_000));
+    }
+
+    #[test]
+    fn what_cannot_be_made_smaller_is_not_made_late() {
+        let mut path = SendSide {
+            constrained: true,
+            ..SendSide::default()
+        };
+        path.estimator.told(1_000_000, 1_000_000);
+        assert_eq!(path.pace_bps(1_000_000), Some(2_500_000));
+        path.forced_bps = 4_000_000;
+        assert_eq!(path.pace_bps(1_000_000), Some(6_000_000));
     }
 
     #[test]

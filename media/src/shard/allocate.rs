@@ -105,7 +105,14 @@ impl Shard {
         } else {
             u64::MAX >> 1
         };
-        let Division { full_bps, need_bps } = divide(budget_bps, policy.may_pause, &mut tracks);
+        let Division {
+            full_bps,
+            least_bps,
+            need_bps,
+        } = divide(budget_bps, policy.may_pause, &mut tracks);
+        path.forced_bps = Some(least_bps)
+            .filter(|least| *least > budget_bps)
+            .unwrap_or(0);
         path.constrained = need_bps > 0;
         if path.constrained {
             path.seek(now_us, need_bps, full_bps);

@@ -51,6 +51,12 @@ impl Outputs {
     }
 
     pub(crate) fn pop(&mut self) -> Option<MediaOutput> {
-        self.queue.pop_front()
+        let output = self.queue.pop_front();
+        if output.is_none() {
+            // An output is large and a drained participant says nothing for minutes: the room of a
+            // join's dozens would be the greatest part of what it costs.
+            self.queue = VecDeque::new();
+        }
+        output
     }
 }

@@ -22,7 +22,10 @@ use crate::tally::{Arrival, Tally};
 const PATIENCE: Duration = Duration::from_secs(30);
 const SWITCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Thousands of packets per second offered to the subscribers, step by step.
-const RAMP_KPPS: [usize; 11] = [40, 60, 80, 100, 125, 150, 200, 250, 300, 350, 400];
+const RAMP_KPPS: [usize; 12] = [40, 60, 80, 100, 125, 150, 200, 250, 300, 350, 400, 450];
+/// At a few hundred kpps the one thread of all clients is what queues: congestion control would find
+/// that queue and spare it, and this is to find the server's end.
+const RAMP_RTC: &str = "  congestion_control: {enabled: false}\n";
 /// The ramp ends when so many steps in a row lost more than this share.
 const RAMP_LOSS: f64 = 0.01;
 const RAMP_BAD_STEPS: usize = 2;
@@ -177,7 +180,13 @@ struct Stage<'a> {
 
 /// Runs `scenario`; an error means the server or this machine did not play along.
 pub(crate) fn run(scenario: &Scenario, setup: &Setup) -> io::Result<Outcome> {
-    let server = Server::start(&setup.source)?;
+    let server = Server::start(
+        &setup.source,
+        match scenario.special {
+            Special::Ramp => RAMP_RTC,
+            _ => "",
+        },
+    )?;
     let manners = Manners {
         check_every: if scenario.special == Special::Switching {
             1

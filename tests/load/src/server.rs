@@ -47,7 +47,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(source: &Source) -> io::Result<Server> {
+    pub(crate) fn start(source: &Source, rtc: &str) -> io::Result<Server> {
         match source {
             Source::Running {
                 url,
@@ -67,7 +67,7 @@ impl Server {
                 path,
                 core,
                 realtime,
-            } => spawn(path, *core, *realtime),
+            } => spawn(path, *core, *realtime, rtc),
         }
     }
 
@@ -167,7 +167,8 @@ impl Drop for Server {
     }
 }
 
-fn spawn(path: &Path, core: usize, realtime: bool) -> io::Result<Server> {
+/// `rtc` ends the configuration: more keys of that section.
+fn spawn(path: &Path, core: usize, realtime: bool, rtc: &str) -> io::Result<Server> {
     let folder = tempfile::tempdir()?;
     let held = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
     let [http, tcp, metrics] = held;
@@ -179,7 +180,7 @@ fn spawn(path: &Path, core: usize, realtime: bool) -> io::Result<Server> {
         "port: {port}\nprometheus_port: {metrics_port}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\n\
          logging: {{level: warn}}\nrtc:\n  udp_port: {}\n  tcp_port: {}\n  \
          node_ip: 127.0.0.1\n  use_external_ip: false\n  enable_loopback_candidate: true\n  \
-         interfaces: {{includes: [lo]}}\n",
+         interfaces: {{includes: [lo]}}\n{rtc}",
         udp.local_addr()?.port(),
         tcp.local_addr()?.port(),
     );

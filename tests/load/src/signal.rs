@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use media::types::{IceCredentials, MediaKind};
+use nix::sys::socket::{setsockopt, sockopt};
 use prost::Message as _;
 use protocol::proto::{self, signal_request, signal_response};
 use rand::RngExt;
@@ -22,6 +23,7 @@ use crate::outbound::{Rate, StreamPlan};
 use crate::sdp::{self, Local, OfferedTrack, Remote};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
 /// A track to publish: one rate a layer, lowest first.
 #[derive(Clone, Debug)]
@@ -224,6 +226,9 @@ impl Participant {
 
     fn connection(&self, controlling: bool, flows_expected: usize) -> Result<Connection, String> {
         let socket = UdpSocket::bind((self.plan.bind, 0)).map_err(|e| e.to_string())?;
+        // One thread reads for all clients: while it serves others, a burst waits here. The system
+        // may grant less.
+        let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES);
         let address = socket.local_addr().map_err(|e| e.to_string())?;
         let key = PeerKey(self.shared.peers.fetch_add(1, Ordering::Relaxed));
         let text = |length: usize| -> String {

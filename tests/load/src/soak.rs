@@ -70,7 +70,7 @@ struct Soak<'a> {
 
 /// Runs for `length`; everything that happens follows from `seed` and the time.
 pub(crate) fn run(setup: &Setup, length: Duration, seed: u64) -> io::Result<Verdict> {
-    let server = Server::start(&setup.source)?;
+    let server = Server::start(&setup.source, "")?;
     let manners = Manners {
         check_every: 16,
         loss: 0.0,
