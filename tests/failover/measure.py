@@ -1,0 +1,154 @@
+"""Kills nodes under a room of real clients, again and again, and measures what the clients miss."""
+import argparse
+import asyncio
+import pathlib
+import random
+import tempfile
+import time
+
+from cluster import Cluster
+from flows import Asker, Wheel
+from report import Report
+
+# What is struck is missed by then.
+NOTICE_S = 1.0
+SETTLE_S, WATCH_S = 2.0, 12.0
+
+
+async def until(probe, what, within=40.0):
+    deadline = time.monotonic() + within
+    while not probe():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"expected {what} within {within:g} s")
+        await asyncio.sleep(0.05)
+
+
+class Stage:
+    """One room with people in it, on a cluster that stays up over all kills."""
+
+    def __init__(self, cluster, report, seed):
+        self.cluster, self.report, self.random = cluster, report, random.Random(seed)
+        self.number = 0
+
+    async def fill(self):
+        self.number += 1
+        self.room = f"failover-{self.number}"
+        self.people = [Wheel("alice"), Wheel("bob")]
+        urls = [node.url for node in self.cluster.masters]
+        for turn, person in enumerate(self.people):
+            # Behind a load balancer people end up on different masters.
+            await person.join(urls[(self.number + turn) % len(urls)], self.room, single_pc=bool(self.number % 2))
+        await self.everybody_flows()
+        self.asker = Asker(urls, self.room, [person.identity for person in self.people])
+        await asyncio.sleep(SETTLE_S)
+
+    def pairs(self):
+        return [(me, other.identity) for me in self.people for other in self.people if me is not other]
+
+    async def everybody_flows(self, within=40.0):
+        await until(lambda: all(me.hears_and_sees(other) for me, other in self.pairs()),
+                    "sound and picture both ways", within)
+
+    async def measure(self, scenario, strike):
+        """Strikes, watches, and notes what was missed."""
+        struck = time.monotonic()
+        strike()
+        lost = 0
+        await asyncio.sleep(NOTICE_S)
+        try:
+            await self.everybody_flows(WATCH_S)
+        except TimeoutError:
+            lost = sum(not me.hears_and_sees(other) for me, other in self.pairs())
+        await asyncio.sleep(SETTLE_S)
+        now = time.monotonic()
+
+        def gaps(kind):
+            return [me.flow(other, kind).gap(struck - 0.2, now) for me, other in self.pairs()]
+        worst = max(gaps("audio") + gaps("video"))
+        events = [name for person in self.people for at, name in person.events if at >= struck]
+        self.report.add(
+            scenario, audio_gap_ms=gaps("audio"), video_gap_ms=gaps("video"),
+            api_gap_ms=[self.asker.flow.gap(struck - 0.2, now)],
+            rejoined=sum(name == "reconnected" for name in events), lost_participants=lost)
+        return worst, events, lost
+
+    async def leave(self):
+        self.asker.task.cancel()
+        await asyncio.gather(*(person.leave() for person in self.people))
+
+    # Scenarios: each leaves a whole cluster behind.
+
+    async def media_killed(self):
+        await self.fill()
+        home = self.cluster.home()
+        result = await self.measure("media node, kill -9", home.kill)
+        home.start()
+        await self.finish([home])
+        return home, result
+
+    async def media_paused(self):
+        await self.fill()
+        home = self.cluster.home()
+        result = await self.measure("media node, SIGSTOP", home.pause)
+        home.go_on()
+        await self.finish([home])
+        return home, result
+
+    async def masters_killed(self):
+        await self.fill()
+        struck = self.random.sample(self.cluster.masters, 2)
+
+        def strike():
+            for node in struck:
+                node.kill()
+        result = await self.measure("two masters at once, kill -9", strike)
+        for node in struck:
+            node.start()
+        await self.finish(struck)
+        return struck[0], result
+
+    async def finish(self, nodes):
+        await until(lambda: all(node.answers() for node in nodes), "the node to come back")
+        await self.leave()
+        # It must be a member again before the next strike, or two would be gone at once.
+        await until(lambda: self.cluster.whole(), "the cluster to be whole again", 60)
+
+
+SCENARIOS = {"media": Stage.media_killed, "pause": Stage.media_paused, "masters": Stage.masters_killed}
+
+
+async def run(options, folder):
+    cluster, report = Cluster(options.binary, folder), Report()
+    try:
+        cluster.start()
+        cluster.wait(cluster.whole, "a whole cluster", 90)
+        stage = Stage(cluster, report, options.seed)
+        for name in options.scenarios or SCENARIOS:
+            for kill in range(options.kills):
+                node, (worst, events, lost) = await SCENARIOS[name](stage)
+                print(f"{name} {kill + 1}/{options.kills}: {node.name}, longest gap {worst:.0f} ms"
+                      f"{f', {lost} flows LOST' if lost else ''}; {', '.join(events) or 'no event'}", flush=True)
+    finally:
+        cluster.stop()
+        if report.scenarios:
+            print(report.table())
+        if options.json:
+            report.write(options.json)
+    return any(of["lost_participants"] for of in report.scenarios.values())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binary", type=lambda text: str(pathlib.Path(text).resolve()))
+    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS])
+    parser.add_argument("--kills", type=int, default=20, help="per scenario")
+    parser.add_argument("--seed", type=int, default=1, help="which masters die")
+    parser.add_argument("--json", help="writes the figures there too")
+    options = parser.parse_args()
+    folder = tempfile.mkdtemp(prefix="skein-failover-")
+    print(f"seed {options.seed}; logs of the nodes in {folder}", flush=True)
+    return asyncio.run(run(options, folder))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
