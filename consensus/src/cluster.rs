@@ -79,7 +79,12 @@ impl Cluster {
     ) -> Result<Self, StoreError> {
         let node = store.identity.node;
         let log = LogStore::open(store.wal, options.lanes)?;
-        let machine = StateMachine::open(store.snapshots, options.lanes)?;
+        let machine = StateMachine::open(
+            store.snapshots,
+            options.lanes,
+            #[cfg(any(test, feature = "testing"))]
+            options.observer.clone(),
+        )?;
         let replica = machine.replica();
         let network = Network {
             peers: peers.clone(),
@@ -204,9 +209,13 @@ impl Cluster {
         changed.map(|_| ()).map_err(cluster_error)
     }
 
-    /// Asks `to` to lead. Returns when it was asked; the status says when it does.
+    /// Asks `to` to lead. Returns when it was asked; the status says when it does. Until somebody
+    /// does, this leader accepts nothing: only another voter may be asked.
     pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), ClusterError> {
         let inner = &self.inner;
+        if to == inner.node || !self.status().voters.contains(&to) {
+            return Err(ClusterError::Refused(format!("{to} cannot take over")));
+        }
         let asked = inner.seeded(inner.raft.trigger().transfer_leader(to)).await;
         asked.map_err(|error| ClusterError::Stopped(error.to_string()))
     }
@@ -254,6 +263,9 @@ impl Inner {
     async fn confirm_leadership(&self) -> Result<Option<u64>, ClusterError> {
         if !self.raft.is_leader() {
             return Ok(None);
+        }
+        if mutated!(StaleRead) {
+            return Ok(Some(*self.replica.applied.borrow()));
         }
         // A leader that was restarted goes on leading in its old term, and what it knows to be
         // committed is what it noted lazily: only an entry of its own tells it the truth.

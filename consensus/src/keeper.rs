@@ -66,7 +66,8 @@ impl Member {
 pub struct View {
     pub leader: NodeId,
     pub voters: BTreeSet<NodeId>,
-    /// A change is under way: nothing else now.
+    /// Both an old and a new set vote, as whoever began a change did not live to end it: it is ended
+    /// by changing to what is wanted now. Ask again only when your own change has come to an end.
     pub changing: bool,
     pub members: BTreeMap<NodeId, Member>,
 }
@@ -81,14 +82,12 @@ pub enum Decision {
 
 /// The next step, if one is needed.
 pub fn decide(view: &View) -> Option<Decision> {
-    if view.changing {
-        return None;
-    }
     if let Some(heir) = heir(view) {
         return Some(Decision::TransferLeadership(heir));
     }
     let wanted = wanted_voters(view);
-    if wanted == view.voters || !is_safe(view, &wanted) {
+    let settled = wanted == view.voters && !view.changing;
+    if settled || !is_safe(view, &wanted) {
         return None;
     }
     // Never the leader itself: it would end in the middle of the change.

@@ -1,9 +1,17 @@
-//! A cluster's peers in one process, for tests and for `simulation`: messages are real bytes, and
-//! the hub can cut any direction between any two nodes and take time for each message.
+//! For tests and for `simulation`: a cluster's peers in one process (messages are real bytes, and
+//! the hub can cut any direction between any two nodes and take time for each message), a view of
+//! every entry as it is applied, and mistakes that can be switched on to see that they are found.
+
+mod mutation;
+mod observer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+pub(crate) use mutation::mutated;
+pub use mutation::{Mutation, mutate};
+pub use observer::{Observer, Seen};
 
 use crate::cluster::Cluster;
 use crate::ids::NodeId;

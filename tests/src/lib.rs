@@ -12,7 +12,14 @@ pub fn root() -> PathBuf {
 /// Every tracked or new Rust source below the crates, with paths relative to the root.
 pub fn rust_sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for folder in ["consensus", "media", "node", "operator", "tests"] {
+    for folder in [
+        "consensus",
+        "media",
+        "node",
+        "operator",
+        "simulation",
+        "tests",
+    ] {
         collect(&root().join(folder), &mut found);
     }
     found.sort();

@@ -22,6 +22,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "skein-protocol",
         ],
     ),
+    (
+        "skein-simulation",
+        &[
+            "skein-consensus",
+            "skein-media",
+            "skein-node",
+            "skein-protocol",
+        ],
+    ),
     ("skein-tests", &["skein-protocol"]),
     ("skein-load", &["skein-media", "skein-protocol"]),
 ];

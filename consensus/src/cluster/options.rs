@@ -23,6 +23,9 @@ pub struct ClusterOptions {
     /// Between two tries.
     pub retry: Duration,
     pub lanes: Lanes,
+    /// Sees everything this node applies, before anybody is answered.
+    #[cfg(any(test, feature = "testing"))]
+    pub observer: Option<crate::testing::Observer>,
 }
 
 impl Default for ClusterOptions {
@@ -37,6 +40,8 @@ impl Default for ClusterOptions {
             patience: Duration::from_millis(PROPOSE_PATIENCE_MS),
             retry: Duration::from_millis(PROPOSE_RETRY_MS),
             lanes: Lanes::Threads,
+            #[cfg(any(test, feature = "testing"))]
+            observer: None,
         }
     }
 }
@@ -61,6 +66,10 @@ impl ClusterOptions {
             max_in_snapshot_log_to_keep: self.log_entries_kept,
             replication_lag_threshold: self.log_entries_kept.max(1),
             enable_pre_vote: Some(true),
+            // Followers may have made durable, and so committed, what a leader's own disk had not
+            // yet written: leading on in its old term after a restart, it would give the same
+            // positions of the log to other entries.
+            enable_leader_restore: Some(false),
             ..Config::default()
         };
         config.validate().map_err(|error| error.to_string())

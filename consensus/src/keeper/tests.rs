@@ -140,9 +140,20 @@ fn voters_never_shrink_below_three_and_never_change_without_a_majority() {
         "no majority lives: nothing can be committed"
     );
     let mut v = view(4, 2, &[1, 2, 3, 4, 5]);
+    die(&mut v, 2);
+    die(&mut v, 3);
+    die(&mut v, 4);
     v.changing = true;
-    die(&mut v, 5);
-    assert_eq!(decide(&v), None, "one change at a time");
+    assert_eq!(decide(&v), None, "nor can a change be ended");
+}
+
+/// Whoever began it died between its two steps: until somebody ends it, both sets must agree.
+#[test]
+fn a_change_that_was_left_half_done_is_ended() {
+    let mut v = view(4, 1, &[1, 2, 3, 4, 5]);
+    assert_eq!(decide(&v), None);
+    v.changing = true;
+    assert_eq!(voters(decide(&v)), [1, 2, 3, 4, 5]);
 }
 
 /// One after the other, with the keeper in between, three of four masters may die.

@@ -20,9 +20,10 @@ pub(crate) trait Worker: Send + 'static {
     type Job: Send + 'static;
 
     fn take(&mut self, job: Self::Job);
-    /// After the jobs that were waiting; returns how long the disk should have taken.
+    /// After the jobs that were waiting; returns how long the disk should have taken (a simulated
+    /// one takes that long before its next batch is durable).
     fn finish(&mut self) -> Duration;
-    /// What must not be told before that time has passed.
+    /// What must not be told before.
     fn tell(&mut self);
     /// Nobody is left to ask for anything.
     fn end(&mut self) {}
@@ -53,12 +54,14 @@ pub(crate) fn start<W: Worker>(
         }
         Lanes::Tasks => {
             tokio::spawn(async move {
+                let mut delay = Duration::ZERO;
                 while let Some(job) = receiver.recv().await {
                     batch(&mut worker, &mut receiver, job, batch_max);
-                    let delay = worker.finish();
+                    // Before, not after: a crash meanwhile must find nothing durable.
                     if !delay.is_zero() {
                         tokio::time::sleep(delay).await;
                     }
+                    delay = worker.finish();
                     worker.tell();
                 }
                 worker.end();

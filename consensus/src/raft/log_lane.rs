@@ -94,7 +94,12 @@ impl Worker for LogWorker {
                     let pushed = self.wal.push_entry(index, &payload);
                     self.note(pushed);
                 }
-                self.waiting.push(done);
+                if mutated!(EarlyAck) {
+                    done(Ok(()));
+                    self.waiting.push(Box::new(|_| {}));
+                } else {
+                    self.waiting.push(done);
+                }
             }
             Job::Vote { vote, done } => {
                 let pushed = self.wal.push_vote(&vote);

@@ -20,6 +20,8 @@ use crate::ids::LogIndex;
 use crate::limits::{CHANGES_MAX, SNAPSHOT_JOBS_MAX};
 use crate::snapshot::{SnapshotError, SnapshotStore, StoredSnapshot};
 use crate::state::{State, apply};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{Observer, Seen};
 
 /// Why a snapshot cannot be served from.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,8 @@ pub(crate) struct Replica {
     /// One behind the last applied index.
     pub(crate) applied: watch::Sender<u64>,
     pub(crate) changes: broadcast::Sender<Change>,
+    #[cfg(any(test, feature = "testing"))]
+    observer: Option<Observer>,
 }
 
 impl Replica {
@@ -73,6 +77,24 @@ impl Replica {
         f(&self.read_lock().state)
     }
 
+    /// What raft itself put into the log.
+    #[cfg(any(test, feature = "testing"))]
+    fn observe_raft(&self, log_id: LogId, membership: Option<&super::Membership>) {
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        let (index, term) = (LogIndex(log_id.index), log_id.leader_id.term);
+        observer.see(match membership {
+            None => Seen::Blank { index, term },
+            Some(membership) => Seen::Membership {
+                index,
+                term,
+                voters: membership.get_joint_config().to_vec(),
+                learners: membership.learner_ids().collect(),
+            },
+        });
+    }
+
     fn install(&self, meta: &SnapshotMeta, state: State) {
         {
             let mut inner = self.write_lock();
@@ -83,6 +105,11 @@ impl Replica {
         let next = meta.last_log_id.map_or(0, |id| id.index + 1);
         self.applied.send_replace(next);
         let index = LogIndex(next.saturating_sub(1));
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(observer) = self.observer.as_ref().filter(|_| next > 0) {
+            let state = &self.read_lock().state;
+            observer.see(Seen::Installed { index, state });
+        }
         // overflow: DROPS the oldest; who lags is told and reads everything again.
         let _ = self.changes.send(Change::Replaced { index });
     }
@@ -98,11 +125,14 @@ impl StateMachine {
     pub(crate) fn open(
         mut store: SnapshotStore<Box<dyn Disk>>,
         lanes: Lanes,
+        #[cfg(any(test, feature = "testing"))] observer: Option<Observer>,
     ) -> Result<Self, SnapshotOpenError> {
         let replica = Replica {
             inner: RwLock::new(Inner::default()),
             applied: watch::Sender::new(0),
             changes: broadcast::Sender::new(CHANGES_MAX),
+            #[cfg(any(test, feature = "testing"))]
+            observer,
         };
         if let Some(stored) = store.read()? {
             let meta: WireSnapshotMeta = decode(Content::SnapshotMeta, &stored.meta)?;
@@ -138,7 +168,19 @@ impl StateMachine {
         let applied = {
             let mut inner = self.replica.write_lock();
             inner.applied = Some(log_id);
-            apply(&mut inner.state, index, command)
+            let applied = apply(&mut inner.state, index, command);
+            #[cfg(any(test, feature = "testing"))]
+            if let Some(observer) = &self.replica.observer {
+                observer.see(Seen::Command {
+                    index,
+                    term: log_id.leader_id.term,
+                    bytes,
+                    answer: &applied.answer,
+                    effects: &applied.effects,
+                    state: &inner.state,
+                });
+            }
+            applied
         };
         for effect in applied.effects {
             // overflow: DROPS the oldest; who lags is told and reads everything again.
@@ -171,9 +213,13 @@ impl RaftStateMachine<Types> for StateMachine {
                 EntryPayload::Normal(command) => self.apply_command(log_id, &command.0)?,
                 EntryPayload::Blank => {
                     self.replica.write_lock().applied = Some(log_id);
+                    #[cfg(any(test, feature = "testing"))]
+                    self.replica.observe_raft(log_id, None);
                     Answer(None)
                 }
                 EntryPayload::Membership(membership) => {
+                    #[cfg(any(test, feature = "testing"))]
+                    self.replica.observe_raft(log_id, Some(&membership));
                     let mut inner = self.replica.write_lock();
                     inner.applied = Some(log_id);
                     inner.membership = StoredMembership::new(Some(log_id), membership);

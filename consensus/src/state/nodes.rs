@@ -166,7 +166,9 @@ impl State {
         } else if let Some(heir) = heir {
             room.home = heir;
             room.standby = None;
-            room.epoch = self.next_epoch();
+            if !mutated!(UnfencedDeath) {
+                room.epoch = self.next_epoch();
+            }
             effect = |name, from, room| Effect::RoomMoved { name, from, room };
         } else {
             // The epoch moves all the same: the dead node is fenced from now on.

@@ -1,0 +1,124 @@
+//! The simulator: a ring of Skein's nodes in one thread and in virtual time, with every trouble
+//! from one seed, and checkers that watch all the time. `README.md` says how it is made to repeat.
+
+mod air;
+mod client;
+mod entropy;
+mod faults;
+mod host;
+mod limits;
+mod machine;
+mod oracle;
+mod panics;
+mod ring;
+mod scenario;
+mod steward;
+mod sweep;
+mod trace;
+mod troubles;
+mod world;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use consensus::testing::{Mutation, mutate};
+
+use faults::Fault;
+
+/// Simulates a cluster from a seed, again and again the same.
+#[derive(Parser, Debug)]
+#[command(name = "skein-sim")]
+struct Arguments {
+    /// Runs this seed and prints what happens, a line per event.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Prints the verdict only (and, where something is wrong, what came before it).
+    #[arg(long)]
+    quiet: bool,
+    /// Switches a deliberate mistake on; --list names them.
+    #[arg(long, value_name = "NAME")]
+    mutation: Option<String>,
+    /// Runs so many seeds, one process each, and prints those that fail.
+    #[arg(long, value_name = "COUNT", conflicts_with = "seed")]
+    sweep: Option<u64>,
+    /// The first seed of a sweep.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Runs the seeds of this file twice and compares.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "sweep"])]
+    check: Option<PathBuf>,
+    /// Lists the faults and the mistakes.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "skein-sim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything was right.
+fn run(arguments: &Arguments) -> io::Result<bool> {
+    if arguments.list {
+        return list();
+    }
+    if let Some(file) = &arguments.check {
+        return Ok(sweep::check(file)? == 0);
+    }
+    if let Some(count) = arguments.sweep {
+        let mutation = arguments.mutation.as_deref();
+        return Ok(sweep::sweep(arguments.from, count, mutation)? == 0);
+    }
+    if let Some(name) = &arguments.mutation {
+        let named = Mutation::ALL
+            .iter()
+            .find(|mutation| mutation.name() == name);
+        let named = named.ok_or_else(|| io::Error::other(format!("no mistake {name}")))?;
+        mutate(*named);
+    }
+    let seed = arguments.seed.unwrap_or(arguments.from);
+    panics::collect();
+    let verdict = world::run(seed, !arguments.quiet);
+    let mut out = io::stdout().lock();
+    if arguments.quiet && !verdict.wrong.is_empty() {
+        for line in &verdict.tail {
+            writeln!(out, "{line}")?;
+        }
+    }
+    let (entries, acked, leaders) = verdict.figures;
+    let found = match verdict.wrong.first() {
+        None => "nothing wrong".to_string(),
+        Some(what) => format!("WRONG: {what}"),
+    };
+    writeln!(
+        out,
+        "seed {seed}: {found}; {entries} entries, {acked} acknowledged, {leaders} terms led, \
+         {} lines; trace {:016x}",
+        verdict.lines, verdict.hash
+    )?;
+    Ok(verdict.wrong.is_empty())
+}
+
+fn list() -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "faults (a seed chooses which of them its run may have):"
+    )?;
+    for fault in Fault::ALL {
+        writeln!(out, "  {:<20} {}", fault.name(), fault.tells())?;
+    }
+    writeln!(out, "mistakes (--mutation):")?;
+    for mutation in Mutation::ALL {
+        writeln!(out, "  {}", mutation.name())?;
+    }
+    Ok(true)
+}

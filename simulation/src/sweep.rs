@@ -1,0 +1,86 @@
+//! Many seeds, each in a process of its own: hash maps, tokio and openraft keep state that outlives
+//! a simulation within a process.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// One run of this program as another process.
+struct Run {
+    seed: u64,
+    mutation: Option<String>,
+}
+
+impl Run {
+    fn output(&self) -> io::Result<Output> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--quiet", "--seed", &self.seed.to_string()]);
+        if let Some(mutation) = &self.mutation {
+            command.args(["--mutation", mutation]);
+        }
+        command.output()
+    }
+
+    fn command(&self) -> String {
+        let mutation = self.mutation.as_ref();
+        let mutation = mutation.map_or_else(String::new, |name| format!(" --mutation {name}"));
+        format!("skein-sim --seed {}{mutation}", self.seed)
+    }
+}
+
+/// The last line of a run is its verdict.
+fn verdict(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().last().unwrap_or_default().to_string()
+}
+
+/// Runs `count` seeds from `from` on; returns how many failed.
+pub(crate) fn sweep(from: u64, count: u64, mutation: Option<&str>) -> io::Result<u64> {
+    let mut failed = 0;
+    let mut out = io::stdout().lock();
+    for seed in from..from.saturating_add(count) {
+        let run = Run {
+            seed,
+            mutation: mutation.map(str::to_string),
+        };
+        let output = run.output()?;
+        if !output.status.success() {
+            failed += 1;
+            writeln!(out, "{}\n  replay: {}", verdict(&output), run.command())?;
+            out.flush()?;
+        }
+    }
+    writeln!(out, "{count} seeds from {from}: {failed} failed")?;
+    Ok(failed)
+}
+
+/// Runs the committed seeds twice each: no finding, and the same trace both times. Returns how many
+/// were not so.
+pub(crate) fn check(file: &Path) -> io::Result<u64> {
+    let text = std::fs::read_to_string(file)?;
+    let mut failed = 0;
+    let mut out = io::stdout().lock();
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let seed = words.next().and_then(|word| word.parse().ok());
+        let seed = seed.ok_or_else(|| io::Error::other(format!("no seed in: {line}")))?;
+        let name = words.next().unwrap_or("unnamed");
+        let run = Run {
+            seed,
+            mutation: None,
+        };
+        let (first, second) = (run.output()?, run.output()?);
+        let (told, again) = (verdict(&first), verdict(&second));
+        let right = first.status.success() && second.status.success() && told == again;
+        failed += u64::from(!right);
+        writeln!(out, "{name}: {told}")?;
+        if !right {
+            writeln!(out, "  again: {again}\n  replay: {}", run.command())?;
+        }
+        out.flush()?;
+    }
+    Ok(failed)
+}
