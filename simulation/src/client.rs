@@ -136,7 +136,10 @@ impl Client {
             .cluster
             .read(|state| state.nodes().map(|(id, _)| id).collect());
         let at = self.dice.below(nodes.len() as u64) as usize;
-        nodes.get(at).copied().unwrap_or(self.cluster.node())
+        nodes
+            .get(at)
+            .copied()
+            .unwrap_or_else(|| self.cluster.node())
     }
 
     /// What is in force here; often enough, what was before.

@@ -149,7 +149,7 @@ async fn watch(ring: &Ring, cluster: &Cluster) {
         let node = status.node;
         let leader = status
             .leader
-            .map_or("nobody".into(), |leader| leader.to_string());
+            .map_or_else(|| "nobody".to_string(), |leader| leader.to_string());
         let role = status.role;
         let told = format!("raft {role:?} in term {}, {leader} leads", status.term);
         ring.trace.line(node, told);

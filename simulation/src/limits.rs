@@ -13,9 +13,9 @@ pub(crate) const ORDERS_MAX: usize = 64;
 /// Once a quorum is healed, somebody must be acknowledged within this time: a campaign of a
 /// witness on a slow clock (1.2 s), one more for a split vote, and disks of 20 ms.
 pub(crate) const QUORUM_PROGRESS_MS: u64 = 6_000;
-/// Once everything is healed and quiet, all must be equal and the wanted voters vote: several
-/// changes of voters with snapshots, each within its own patience.
-pub(crate) const CONVERGENCE_MS: u64 = 30_000;
+/// Once everything is healed and quiet, all must be equal and the wanted voters vote: the leader
+/// may be waiting 30 s for the answer to a snapshot that was lost, twice if it was the second.
+pub(crate) const CONVERGENCE_MS: u64 = 75_000;
 /// The state is compared as a whole at every index that this divides.
 pub(crate) const STATE_COMPARED_EVERY: u64 = 64;
 /// Entries a new voter may lack when it gets its vote.

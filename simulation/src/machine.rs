@@ -118,12 +118,12 @@ impl Machine {
     }
 
     fn set_faults(&self, faults: DiskFaults) {
+        self.log.set_faults(faults.clone());
         self.snapshots.set_faults(DiskFaults {
             // One count for both would stop whichever comes first; the log is the one that matters.
             changes_left: None,
-            ..faults.clone()
+            ..faults
         });
-        self.log.set_faults(faults);
     }
 
     /// Changes one byte that was flushed long ago: of a snapshot, or of a segment of the log that

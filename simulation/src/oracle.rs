@@ -20,7 +20,8 @@ use crate::oracle::values::Values;
 use crate::trace::Digest;
 
 struct Entry {
-    term: u64,
+    /// openraft orders leaders by term, then node: a term may have several, one after the other.
+    led: (u64, NodeId),
     digest: Digest,
     by: NodeId,
 }
@@ -31,7 +32,7 @@ pub(crate) struct Oracle {
     log: BTreeMap<u64, Entry>,
     /// Of the whole state, behind some indexes.
     states: BTreeMap<u64, (Digest, NodeId)>,
-    leaders: BTreeMap<u64, NodeId>,
+    leaders: BTreeSet<(u64, NodeId)>,
     /// One behind the last index each process has applied.
     applied: BTreeMap<NodeId, u64>,
     requests: BTreeMap<RequestId, (u64, Result<Outcome, Refusal>)>,
@@ -74,10 +75,7 @@ impl Oracle {
     }
 
     pub(crate) fn leads(&mut self, term: u64, node: NodeId) {
-        let first = *self.leaders.entry(term).or_insert(node);
-        if first != node {
-            self.accuse(format!("{first} and {node} both lead in term {term}"));
-        }
+        self.leaders.insert((term, node));
     }
 
     pub(crate) fn terms(&self) -> usize {
@@ -85,7 +83,7 @@ impl Oracle {
     }
 
     pub(crate) fn last_leader(&self) -> Option<NodeId> {
-        self.leaders.last_key_value().map(|(_, node)| *node)
+        self.leaders.last().map(|(_, node)| *node)
     }
 
     pub(crate) fn end_of_log(&self) -> u64 {
@@ -115,20 +113,25 @@ impl Oracle {
                 self.installed(node, *index, state);
                 None
             }
-            Seen::Blank { index, term } => {
+            Seen::Blank {
+                index,
+                term,
+                leader,
+            } => {
                 let digest = Digest::new().number(*term).number(1);
-                let new = self.entry(node, *index, *term, digest);
+                let new = self.entry(node, *index, (*term, *leader), digest);
                 new.then(|| format!("#{} t{term} blank", index.0))
             }
             Seen::Membership {
                 index,
                 term,
+                leader,
                 voters,
                 learners,
             } => {
                 let digest = Digest::new().number(*term).number(2);
                 let digest = digest.debug(voters).debug(learners);
-                if !self.entry(node, *index, *term, digest) {
+                if !self.entry(node, *index, (*term, *leader), digest) {
                     return None;
                 }
                 self.voters.clone_from(voters);
@@ -138,6 +141,7 @@ impl Oracle {
             Seen::Command {
                 index,
                 term,
+                leader,
                 bytes,
                 answer,
                 effects,
@@ -145,7 +149,7 @@ impl Oracle {
             } => {
                 let digest = Digest::new().number(*term).number(3).bytes(bytes);
                 let digest = digest.debug(answer).debug(effects);
-                let new = self.entry(node, *index, *term, digest);
+                let new = self.entry(node, *index, (*term, *leader), digest);
                 self.state(node, *index, state);
                 if !new {
                     return None;
@@ -162,7 +166,8 @@ impl Oracle {
     }
 
     /// Whether it is the first time that anybody applies this index.
-    fn entry(&mut self, node: NodeId, index: LogIndex, term: u64, digest: Digest) -> bool {
+    fn entry(&mut self, node: NodeId, index: LogIndex, led: (u64, NodeId), digest: Digest) -> bool {
+        let digest = digest.debug(&led);
         let expected = self.applied.insert(node, index.0 + 1).unwrap_or(0);
         if expected != index.0 {
             let found = index.0;
@@ -171,18 +176,18 @@ impl Oracle {
         if let Some(first) = self.log.get(&index.0) {
             if first.digest.0 != digest.0 {
                 self.accuse(format!(
-                    "index {} is one thing on {} (term {}) and another on {node} (term {term})",
-                    index.0, first.by, first.term
+                    "index {} is one thing on {} (of {:?}) and another on {node} (of {led:?})",
+                    index.0, first.by, first.led
                 ));
             }
             return false;
         }
-        let before = self.log.last_key_value().map_or(0, |(_, entry)| entry.term);
-        if term < before {
-            self.accuse(format!("index {} went back to term {term}", index.0));
+        let before = self.log.last_key_value().map(|(_, entry)| entry.led);
+        if before > Some(led) {
+            self.accuse(format!("index {} went back to {led:?}", index.0));
         }
         let by = node;
-        self.log.insert(index.0, Entry { term, digest, by });
+        self.log.insert(index.0, Entry { led, digest, by });
         true
     }
 

@@ -84,11 +84,17 @@ impl Replica {
             return;
         };
         let (index, term) = (LogIndex(log_id.index), log_id.leader_id.term);
+        let leader = log_id.leader_id.node_id;
         observer.see(match membership {
-            None => Seen::Blank { index, term },
+            None => Seen::Blank {
+                index,
+                term,
+                leader,
+            },
             Some(membership) => Seen::Membership {
                 index,
                 term,
+                leader,
                 voters: membership.get_joint_config().to_vec(),
                 learners: membership.learner_ids().collect(),
             },
@@ -174,6 +180,7 @@ impl StateMachine {
                 observer.see(Seen::Command {
                     index,
                     term: log_id.leader_id.term,
+                    leader: log_id.leader_id.node_id,
                     bytes,
                     answer: &applied.answer,
                     effects: &applied.effects,

@@ -15,17 +15,23 @@ pub enum Seen<'a> {
     Command {
         index: LogIndex,
         term: u64,
+        leader: NodeId,
         bytes: &'a [u8],
         answer: &'a Result<Outcome, Refusal>,
         effects: &'a [Effect],
         state: &'a State,
     },
     /// Nothing, by which a new leader finds out what is committed.
-    Blank { index: LogIndex, term: u64 },
+    Blank {
+        index: LogIndex,
+        term: u64,
+        leader: NodeId,
+    },
     /// Who votes from now on: one set, or two while one gives way to the other.
     Membership {
         index: LogIndex,
         term: u64,
+        leader: NodeId,
         voters: Vec<BTreeSet<NodeId>>,
         learners: BTreeSet<NodeId>,
     },

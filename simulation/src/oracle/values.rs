@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use consensus::command::{Action, Outcome, Refusal};
 use consensus::ids::{LogIndex, ValueKey};
 
+/// Index that changed it, and to what.
+type Change = (u64, Option<Vec<u8>>);
+
 #[derive(Default)]
 pub(crate) struct Values {
-    /// Index that changed it, and to what.
-    history: BTreeMap<ValueKey, Vec<(u64, Option<Vec<u8>>)>>,
+    history: BTreeMap<ValueKey, Vec<Change>>,
 }
 
 impl Values {
