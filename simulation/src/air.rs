@@ -20,6 +20,8 @@ use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::ring::Ring;
 use crate::scenario::{Host, Scenario};
 
+/// A question is sent again, as any transport would; it may be answered more than once.
+const REPEAT: Duration = Duration::from_millis(150);
 const PORT: u16 = 7_890;
 const QUESTION: u8 = 1;
 const ANSWER: u8 = 2;
@@ -183,11 +185,21 @@ impl Peers for Wire {
             let (sender, answer) = oneshot::channel();
             self.waiting().insert(number, sender);
             let _asked = Asked(self, number);
-            self.send(there, QUESTION, number, to, &request);
-            match tokio::time::timeout(within, answer).await {
-                Ok(Ok(answer)) => Ok(answer),
-                _ => Err(failed("no answer in time")),
-            }
+            let asking = async {
+                loop {
+                    self.send(there, QUESTION, number, to, &request);
+                    tokio::time::sleep(REPEAT).await;
+                }
+            };
+            let answered = tokio::time::timeout(within, async {
+                tokio::select! {
+                    biased;
+                    answer = answer => answer.ok(),
+                    never = asking => never,
+                }
+            });
+            let answer = answered.await.ok().flatten();
+            answer.ok_or_else(|| failed("no answer in time"))
         })
     }
 }
