@@ -15,7 +15,7 @@ mod transport;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub use peers::{RaftPeers, RaftService};
 use crate::cluster::limits::OPEN_PATIENCE;
 use crate::cluster::links::{Duplex, LinkError, Links, Service, Services, pipe};
 use dial::Slot;
-use framing::{FrameError, Kind};
+use framing::{FrameError, Kind, Writer};
 use incoming::fitting;
 
 /// Traffic that must not wait for each other has connections of its own.
@@ -109,6 +109,9 @@ struct Inner {
     slots: Mutex<Slots>,
     /// Connections of others that were not let in.
     refused: AtomicU64,
+    refusal_said: Mutex<Option<Instant>>,
+    /// Handshakes of others that are under way.
+    shaking: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -141,6 +144,8 @@ impl Fabric {
                 services: parts.services,
                 slots: Mutex::default(),
                 refused: AtomicU64::new(0),
+                refusal_said: Mutex::new(None),
+                shaking: AtomicUsize::new(0),
             }),
         };
         tokio::spawn(fabric.clone().accept());
@@ -201,18 +206,19 @@ impl Fabric {
         &self,
         to: NodeId,
         service: Service,
-    ) -> Result<(quinn::SendStream, quinn::RecvStream), LinkError> {
+    ) -> Result<(Writer, quinn::RecvStream), LinkError> {
         let plane = Plane::of(service);
         let connection = self.connection(to, plane).await?;
-        if let Ok(stream) = connection.open_bi().await {
-            return Ok(stream);
+        if let Ok((send, recv)) = connection.open_bi().await {
+            return Ok((Writer::new(send), recv));
         }
         self.forget(to, plane, &connection);
         let opened = self.connection(to, plane).await?.open_bi().await;
-        opened.map_err(|error| LinkError::Unreachable {
+        let (send, recv) = opened.map_err(|error| LinkError::Unreachable {
             node: to,
             reason: error.to_string(),
-        })
+        })?;
+        Ok((Writer::new(send), recv))
     }
 
     fn own(&self, service: Service) -> Result<Arc<dyn crate::cluster::links::Serve>, LinkError> {

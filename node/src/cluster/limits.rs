@@ -20,6 +20,11 @@ pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 /// Handshakes that are not over; every node of the largest cluster may dial at once.
 pub const HANDSHAKES_MAX: usize = 2_048;
+/// While more are under way, a stranger first proves that its address is its own: a round trip
+/// more, which nodes that all start at once bear.
+pub const HANDSHAKES_UNPROVEN_MAX: usize = 64;
+/// Refused connections are all counted, and one is told this often: strangers must not fill disks.
+pub const REFUSAL_LOG: Duration = Duration::from_secs(10);
 
 /// A silent connection is spoken on this often, so that a dead host is noticed and a firewall
 /// keeps its entry.

@@ -9,6 +9,7 @@ use consensus::cluster::{Cluster, ClusterError, Role, Status};
 use consensus::command::{Action, NodeState};
 use consensus::ids::NodeId;
 use consensus::keeper::{self, Decision};
+use metrics::gauge;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::heartbeat::Heartbeats;
@@ -23,6 +24,7 @@ pub(crate) async fn keep(cluster: Cluster, heard: Heartbeats) {
     loop {
         tick.tick().await;
         let status = cluster.status();
+        publish(&status);
         if status.role != Role::Leader {
             observer.clear();
             continue;
@@ -35,6 +37,16 @@ pub(crate) async fn keep(cluster: Cluster, heard: Heartbeats) {
             None => tidy(&cluster, &status, &observer, now).await,
         }
     }
+}
+
+fn publish(status: &Status) {
+    let leads = status.role == Role::Leader;
+    gauge!("skein_cluster_leader").set(f64::from(u8::from(leads)));
+    gauge!("skein_cluster_has_leader").set(f64::from(u8::from(status.leader.is_some())));
+    gauge!("skein_cluster_voters").set(status.voters.len() as f64);
+    gauge!("skein_cluster_learners").set(status.learners.len() as f64);
+    gauge!("skein_cluster_term").set(status.term as f64);
+    gauge!("skein_cluster_applied_index").set(status.applied.unwrap_or(0) as f64);
 }
 
 async fn carry_out(cluster: &Cluster, status: &Status, decision: Decision) {

@@ -48,7 +48,7 @@ pub(super) fn bytes_max(service: Service) -> usize {
 }
 
 pub(super) async fn write_head(
-    send: &mut SendStream,
+    writer: &mut Writer,
     service: Service,
     kind: Kind,
 ) -> Result<(), FrameError> {
@@ -57,7 +57,7 @@ pub(super) async fn write_head(
         Kind::Stream => STREAM,
     };
     let head = [service as u8, kind];
-    send.write_all(&head).await.map_err(broken)
+    writer.send.write_all(&head).await.map_err(broken)
 }
 
 /// `None`: of a newer node, or damaged.
@@ -72,9 +72,10 @@ pub(super) async fn read_head(recv: &mut RecvStream) -> Option<(Service, Kind)> 
     Some((Service::from_wire(head[0])?, kind))
 }
 
-pub(super) async fn write_request(send: &mut SendStream, request: Bytes) -> Result<(), FrameError> {
-    send.write_chunk(request).await.map_err(broken)?;
-    send.finish().map_err(broken)
+pub(super) async fn write_request(writer: &mut Writer, request: Bytes) -> Result<(), FrameError> {
+    writer.send.write_chunk(request).await.map_err(broken)?;
+    writer.ended = true;
+    writer.send.finish().map_err(broken)
 }
 
 pub(super) async fn read_request(recv: &mut RecvStream, service: Service) -> Option<Bytes> {
@@ -136,17 +137,24 @@ pub(super) async fn read_taken(recv: &mut RecvStream) -> Result<(), FrameError> 
     ))
 }
 
-pub(super) fn duplex(send: SendStream, recv: RecvStream) -> Duplex {
+pub(super) fn duplex(writer: Writer, recv: RecvStream) -> Duplex {
     Duplex {
-        send: Box::new(Writer { send, ended: false }),
+        send: Box::new(writer),
         recv: Box::new(recv),
     }
 }
 
-/// Quinn ends a stream that is dropped; here that breaks it.
-struct Writer {
+/// Quinn ends a stream that is dropped; here that breaks it, so that half a request whose caller
+/// gave up is never taken for a whole one.
+pub(super) struct Writer {
     send: SendStream,
     ended: bool,
+}
+
+impl Writer {
+    pub(super) fn new(send: SendStream) -> Self {
+        Self { send, ended: false }
+    }
 }
 
 impl AsyncWrite for Writer {

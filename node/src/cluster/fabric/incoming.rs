@@ -1,16 +1,18 @@
 //! Connections others make, and the streams they open: proves who it is, then lets the service
 //! answer. Whoever shows a certificate of another cluster is refused and counted.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use consensus::ids::NodeId;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::time::{Instant, timeout};
 
-use super::framing::{self, Kind};
+use super::framing::{self, Kind, Writer};
 use super::identity::node_of;
 use super::{Fabric, Plane};
-use crate::cluster::limits::DIAL_TIMEOUT;
+use crate::cluster::limits::{DIAL_TIMEOUT, HANDSHAKES_UNPROVEN_MAX, REFUSAL_LOG};
 use crate::cluster::links::Service;
 
 /// Why a connection was closed by this side.
@@ -20,11 +22,21 @@ impl Fabric {
     /// Takes connections until the endpoint is closed.
     pub(super) async fn accept(self) {
         while let Some(incoming) = self.inner.endpoint.accept().await {
+            let shaking = &self.inner.shaking;
+            let busy = shaking.load(Ordering::Relaxed) >= HANDSHAKES_UNPROVEN_MAX;
+            if busy && incoming.may_retry() && !incoming.remote_address_validated() {
+                // A flood from forged addresses costs a packet each, not a handshake.
+                let _ = incoming.retry();
+                continue;
+            }
+            shaking.fetch_add(1, Ordering::Relaxed);
             let fabric = self.clone();
             tokio::spawn(async move {
                 let from = incoming.remote_address();
                 let connected = async { incoming.accept()?.await };
-                match tokio::time::timeout(DIAL_TIMEOUT, connected).await {
+                let connected = timeout(DIAL_TIMEOUT, connected).await;
+                fabric.inner.shaking.fetch_sub(1, Ordering::Relaxed);
+                match connected {
                     Ok(Ok(connection)) => fabric.welcome(connection).await,
                     Ok(Err(error)) => fabric.refuse(&from.to_string(), &error.to_string()),
                     Err(_) => fabric.refuse(&from.to_string(), "no handshake in time"),
@@ -48,7 +60,13 @@ impl Fabric {
     fn refuse(&self, from: &str, reason: &str) {
         self.inner.refused.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("skein_cluster_refused_connections_total").increment(1);
-        tracing::warn!(from, reason, "refused a connection to the cluster endpoint");
+        let now = Instant::now();
+        let said = &self.inner.refusal_said;
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| now.duration_since(at) >= REFUSAL_LOG) {
+            *said = Some(now);
+            tracing::warn!(from, reason, "refused a connection to the cluster endpoint");
+        }
     }
 
     /// Answers what the peer opens for as long as the connection lives.
@@ -82,7 +100,8 @@ impl Fabric {
             }
             Kind::Stream => {
                 if framing::write_taken(&mut send).await {
-                    serve.stream(from, framing::duplex(send, recv)).await;
+                    let writer = Writer::new(send);
+                    serve.stream(from, framing::duplex(writer, recv)).await;
                 }
             }
         }
