@@ -1,4 +1,5 @@
 """A cluster of real processes on loopback: starts them, kills them, asks them."""
+import json
 import os
 import pathlib
 import secrets
@@ -97,6 +98,10 @@ class Cluster:
             while "this node takes part in the cluster" not in node.log():
                 assert node.process.poll() is None and time.monotonic() < deadline, node.log()[-4000:]
                 time.sleep(0.05)
+        # Whoever votes alone takes the cluster with it.
+        while json.loads(self.nodes[0].skein("cluster", "status", "--json"))["voters"] != len(self.nodes):
+            assert time.monotonic() < deadline, "not all of them vote"
+            time.sleep(0.2)
         return self
 
     def __exit__(self, *failure):
@@ -108,7 +113,6 @@ class Cluster:
 
     def home_of(self, room, ask):
         """The node a room is on, by the log of the cluster as `ask` knows it."""
-        import json
         told = json.loads(ask.skein("room", "explain", room, "--json"))
         for node in self.nodes:
             if f"node={told['home'][1:]} " in node.log() and "this node takes part" in node.log():

@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant};
 use super::directory::{Directory, Found, Place};
 use super::hosting::Homes;
 use super::limits::{
-    API_CALL_TIMEOUT, API_LIST_TIMEOUT, API_PATIENCE, API_RPC_TIMEOUT, ATTACH_RETRY,
+    API_CALL_TIMEOUT, API_LAST_WORD, API_LIST_TIMEOUT, API_PATIENCE, API_RPC_TIMEOUT, ATTACH_RETRY,
 };
 use super::links::{Duplex, LinkError, Serve, Service};
 use super::wire::api_reply::Answer as Told;
@@ -183,7 +183,21 @@ impl ClusterApi {
             "PerformRpc" => API_RPC_TIMEOUT,
             _ => API_CALL_TIMEOUT,
         };
-        self.ask_node(place.home, request, within).await
+        let moved = || LinkError::Lost {
+            node: place.home,
+            reason: "the room moved meanwhile".into(),
+        };
+        tokio::select! {
+            tried = self.ask_node(place.home, request, within) => tried,
+            // A dead node may be silent for longer than a caller should wait.
+            () = self.gone(&request.room, place) => Tried::Lost(moved()),
+        }
+    }
+
+    async fn gone(&self, room: &str, place: &Place) {
+        self.directory.until_moved(room, place).await;
+        // The answer that closed the room is on its way, and counts.
+        tokio::time::sleep(API_LAST_WORD).await;
     }
 
     async fn ask_node(&self, node: NodeId, request: &ApiRequest, within: Duration) -> Tried {

@@ -11,6 +11,7 @@ use consensus::command::{NodeState, Room};
 use consensus::ids::{Epoch, NodeId, RoomName, RoomSid};
 use consensus::state::State;
 use prost::Message;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::limits::{LEADER_RETRY, PLACE_CALL_TIMEOUT, PLACE_PATIENCE};
@@ -113,6 +114,30 @@ impl Directory {
                 Ok(self.find(room))
             }
             known => Ok(known),
+        }
+    }
+
+    /// Returns when the room is not there any more: its node died, it moved, it was closed.
+    pub(super) async fn until_moved(&self, room: &str, place: &Place) {
+        let name = RoomName::from(room);
+        let mut changes = self.cluster.changes();
+        // Who placed it may know it before this node has applied it.
+        let mut was_there = false;
+        loop {
+            let known = self.cluster.read(|state| {
+                let epoch = state.room(&name).map(|room| room.epoch);
+                lives(state, place.home).then_some(epoch)
+            });
+            match known {
+                Some(Some(epoch)) if epoch == place.epoch => was_there = true,
+                Some(Some(epoch)) if epoch < place.epoch => {}
+                Some(None) if !was_there => {}
+                _ => return,
+            }
+            // Whoever fell behind looks again too.
+            if let Err(RecvError::Closed) = changes.recv().await {
+                return std::future::pending().await;
+            }
         }
     }
 

@@ -112,6 +112,9 @@ pub const API_PATIENCE: Duration = Duration::from_secs(5);
 pub const API_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client's answer to `PerformRpc` is waited for by its room; this is longer than that ever is.
 pub const API_RPC_TIMEOUT: Duration = Duration::from_secs(60);
+/// An answer that comes with the end of its room is waited for this long after the log has told it:
+/// both take a round trip.
+pub const API_LAST_WORD: Duration = Duration::from_millis(250);
 /// A list waits this long for a node; the rooms of one that says nothing are missing.
 pub const API_LIST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a question whether a node lives is awaited: far longer than the detector does, so that
