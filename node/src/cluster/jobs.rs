@@ -1,6 +1,7 @@
-//! Agent jobs over nodes: a room's home asks every node which of its workers would take a job, gives
-//! it to the best, goes on to the next when nobody there takes it, and hears how it goes. A node
-//! that lends its workers remembers whose job it is. `agent` places a job on one node's workers.
+//! Agent jobs over nodes: a room's home asks every node which of its workers would take a job,
+//! gives it to the best, goes on to the next when nobody there takes it, and hears how it goes. A
+//! node that lends its workers remembers whose job it is. `agent` places a job on one node's
+//! workers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

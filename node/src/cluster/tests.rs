@@ -205,7 +205,19 @@ impl Stage {
             };
             stage.nodes.insert(node, node_);
         }
-        first.set_voters([A, B, C].into(), true).await.unwrap();
+        // A busy machine may cost the first its lead for a moment.
+        let vote = async {
+            while stage
+                .leader()
+                .await
+                .set_voters([A, B, C].into(), true)
+                .await
+                .is_err()
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, vote).await.unwrap();
         for node in stage.nodes.values() {
             node.cluster.catch_up().await.unwrap();
         }
