@@ -1,7 +1,8 @@
 """A cluster of real processes on loopback: starts them, kills and pauses them, brings them back."""
+import asyncio
+import json
 import os
 import pathlib
-import re
 import signal
 import socket
 import subprocess
@@ -75,15 +76,6 @@ class Node:
         except OSError:
             return False
 
-    def participants(self):
-        """How many people's media is on this node, as its metrics say."""
-        try:
-            text = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=1).read().decode()
-        except OSError:
-            return 0
-        figures = re.findall(r"^livekit_participant_total(?:\{[^}]*\})? (\S+)$", text, re.M)
-        return int(sum(float(figure) for figure in figures))
-
     def log(self):
         return (self.folder / f"log.{self.lives}").read_text(errors="replace")
 
@@ -124,21 +116,32 @@ class Cluster:
                 raise SystemExit(f"expected {what} within {within} s\n{logs}")
             time.sleep(0.1)
 
-    def status(self, node=None):
-        """What an operator sees; empty if the node cannot tell."""
-        env = {**os.environ, "LIVEKIT_URL": (node or self.masters[0]).url, "LIVEKIT_KEYS": f"{KEY}: {SECRET}"}
-        done = subprocess.run([self.binary, "cluster", "status"], env=env, capture_output=True, text=True, timeout=20)
-        return done.stdout if done.returncode == 0 else ""
+    def ask(self, *words):
+        """What the program says, asked of a master that answers; empty if none can tell."""
+        for master in self.masters:
+            if not master.answers():
+                continue
+            env = {**os.environ, "LIVEKIT_URL": master.url, "LIVEKIT_KEYS": f"{KEY}: {SECRET}"}
+            done = subprocess.run([self.binary, *words], env=env, capture_output=True, text=True, timeout=20)
+            if done.returncode == 0:
+                return done.stdout
+        return ""
 
     def whole(self):
         """Every node is active, as some master says, and nothing is wrong."""
-        master = next((node for node in self.masters if node.answers()), None)
-        said = self.status(master) if master else ""
+        said = self.ask("cluster", "status")
         return said.count(" active ") == len(self.nodes) and "Nothing is wrong" in said
 
-    def home(self):
-        """The media node that has somebody; tests keep all in one room."""
-        return next((node for node in self.media if node.process.poll() is None and node.participants()), None)
+    def home(self, room):
+        """The media node that has the room, as `skein room explain` says."""
+        place = json.loads(self.ask("room", "explain", room, "--json") or "{}")
+        rows = (line.split() for line in self.ask("cluster", "status").splitlines())
+        hosts = {row[0]: row[1] for row in rows if len(row) > 1}
+        name = hosts.get(place.get("home"))
+        found = [node for node in self.media if node.name == name]
+        if not found:
+            raise RuntimeError(f"where is {room}? {place} of {hosts}")
+        return found[0]
 
     def stop(self):
         for node in self.nodes:
@@ -151,3 +154,38 @@ class Cluster:
                     node.process.wait(15)
                 except subprocess.TimeoutExpired:
                     node.process.kill()
+
+
+class Balancer:
+    """What stands before the masters: every connection goes to the next one that takes it."""
+
+    def __init__(self, targets):
+        self.targets, self.turn, self.server = targets, 0, None
+
+    async def start(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.url = f"ws://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+
+    async def serve(self, reader, writer):
+        for _ in self.targets:
+            self.turn += 1
+            target = self.targets[self.turn % len(self.targets)]
+            try:
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
+                break
+            except OSError:
+                continue
+        else:
+            return writer.close()
+        await asyncio.gather(self.pump(reader, far_writer), self.pump(far_reader, writer))
+
+    @staticmethod
+    async def pump(reader, writer):
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()

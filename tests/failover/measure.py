@@ -6,7 +6,7 @@ import random
 import tempfile
 import time
 
-from cluster import Cluster
+from cluster import Balancer, Cluster
 from flows import Asker, Wheel
 from report import Report
 
@@ -26,20 +26,18 @@ async def until(probe, what, within=40.0):
 class Stage:
     """One room with people in it, on a cluster that stays up over all kills."""
 
-    def __init__(self, cluster, report, seed):
-        self.cluster, self.report, self.random = cluster, report, random.Random(seed)
+    def __init__(self, cluster, balancer, report, seed):
+        self.cluster, self.balancer, self.report, self.random = cluster, report, random.Random(seed)
         self.number = 0
 
     async def fill(self):
         self.number += 1
         self.room = f"failover-{self.number}"
         self.people = [Wheel("alice"), Wheel("bob")]
-        urls = [node.url for node in self.cluster.masters]
-        for turn, person in enumerate(self.people):
-            # Behind a load balancer people end up on different masters.
-            await person.join(urls[(self.number + turn) % len(urls)], self.room, single_pc=bool(self.number % 2))
+        for person in self.people:
+            await person.join(self.balancer.url, self.room, single_pc=bool(self.number % 2))
         await self.everybody_flows()
-        self.asker = Asker(urls, self.room, [person.identity for person in self.people])
+        self.asker = Asker([node.url for node in self.cluster.masters], self.room, [person.identity for person in self.people])
         await asyncio.sleep(SETTLE_S)
 
     def pairs(self):
@@ -80,7 +78,7 @@ class Stage:
 
     async def media_killed(self):
         await self.fill()
-        home = self.cluster.home()
+        home = self.cluster.home(self.room)
         result = await self.measure("media node, kill -9", home.kill)
         home.start()
         await self.finish([home])
@@ -88,7 +86,7 @@ class Stage:
 
     async def media_paused(self):
         await self.fill()
-        home = self.cluster.home()
+        home = self.cluster.home(self.room)
         result = await self.measure("media node, SIGSTOP", home.pause)
         home.go_on()
         await self.finish([home])
@@ -122,7 +120,9 @@ async def run(options, folder):
     try:
         cluster.start()
         cluster.wait(cluster.whole, "a whole cluster", 90)
-        stage = Stage(cluster, report, options.seed)
+        balancer = Balancer([node.http for node in cluster.masters])
+        await balancer.start()
+        stage = Stage(cluster, balancer, report, options.seed)
         for name in options.scenarios or SCENARIOS:
             for kill in range(options.kills):
                 node, (worst, events, lost) = await SCENARIOS[name](stage)
