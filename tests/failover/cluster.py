@@ -185,7 +185,7 @@ class Balancer:
             while data := await reader.read(65_536):
                 writer.write(data)
                 await writer.drain()
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

@@ -1,15 +1,22 @@
 """Kills nodes under a room of real clients, again and again, and measures what the clients miss."""
 import argparse
 import asyncio
+import os
 import pathlib
 import random
+import re
 import tempfile
 import time
 
+from playwright.async_api import async_playwright
+
 from cluster import Balancer, Cluster
-from flows import Asker, Wheel
+from flows import Asker, Browser, Wheel
 from report import Report
 
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage",
+         "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+         "--autoplay-policy=no-user-gesture-required"]
 # What is struck is missed by then.
 NOTICE_S = 1.0
 SETTLE_S, WATCH_S = 2.0, 12.0
@@ -26,14 +33,19 @@ async def until(probe, what, within=40.0):
 class Stage:
     """One room with people in it, on a cluster that stays up over all kills."""
 
-    def __init__(self, cluster, balancer, report, seed):
-        self.cluster, self.balancer, self.report, self.random = cluster, report, random.Random(seed)
+    def __init__(self, cluster, balancer, chromium, report, seed):
+        self.chromium = chromium
+        self.cluster, self.balancer, self.report, self.random = cluster, balancer, report, random.Random(seed)
         self.number = 0
 
     async def fill(self):
         self.number += 1
         self.room = f"failover-{self.number}"
         self.people = [Wheel("alice"), Wheel("bob")]
+        if self.chromium:
+            place = "://" + self.balancer.url.partition("//")[2] + "/"
+            link = re.sub("://[^/]+/", place, self.cluster.ask("room", "link", self.room).strip(), count=1)
+            self.people.append(Browser("carol", self.chromium, link))
         for person in self.people:
             await person.join(self.balancer.url, self.room, single_pc=bool(self.number % 2))
         await self.everybody_flows()
@@ -41,7 +53,9 @@ class Stage:
         await asyncio.sleep(SETTLE_S)
 
     def pairs(self):
-        return [(me, other.identity) for me in self.people for other in self.people if me is not other]
+        """Who decodes whom. The browser's sound is a beep now and then, so nobody is asked for it."""
+        senders = [person for person in self.people if isinstance(person, Wheel)]
+        return [(me, other.identity) for me in self.people for other in senders if me is not other]
 
     async def everybody_flows(self, within=40.0):
         await until(lambda: all(me.hears_and_sees(other) for me, other in self.pairs()),
@@ -120,9 +134,12 @@ async def run(options, folder):
     try:
         cluster.start()
         cluster.wait(cluster.whole, "a whole cluster", 90)
+        playwright = await async_playwright().start()
+        chromium = None if options.no_browser else await playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), headless=True, args=FLAGS)
         balancer = Balancer([node.http for node in cluster.masters])
         await balancer.start()
-        stage = Stage(cluster, balancer, report, options.seed)
+        stage = Stage(cluster, balancer, chromium, report, options.seed)
         for name in options.scenarios or SCENARIOS:
             for kill in range(options.kills):
                 node, (worst, events, lost) = await SCENARIOS[name](stage)
@@ -143,6 +160,7 @@ def main():
     parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS])
     parser.add_argument("--kills", type=int, default=20, help="per scenario")
     parser.add_argument("--seed", type=int, default=1, help="which masters die")
+    parser.add_argument("--no-browser", action="store_true", help="only clients on libwebrtc")
     parser.add_argument("--json", help="writes the figures there too")
     options = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="skein-failover-")
