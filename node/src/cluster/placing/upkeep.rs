@@ -1,5 +1,6 @@
 //! What the leader does about rooms that nobody asks for: those without a standby get one, and
-//! those whose home died with nobody standing by are closed once it is clear that nobody comes back.
+//! those whose home died with nobody standing by are closed once it is clear that nobody comes
+//! back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
