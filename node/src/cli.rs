@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod credentials;
 mod doctor;
+mod drains;
 mod errors;
 mod help;
 mod keys;

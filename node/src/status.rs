@@ -2,6 +2,7 @@
 //! about one room. Needs a token with `roomList`, or `roomAdmin` of the room.
 
 pub mod cluster;
+pub mod operator;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

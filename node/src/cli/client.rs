@@ -65,6 +65,16 @@ impl Client {
         self.answer(request, grant).await
     }
 
+    pub(super) async fn post_json(
+        &self,
+        path: &str,
+        grant: VideoGrant,
+        body: &Value,
+    ) -> Result<Value, CliError> {
+        let request = self.http.post(format!("{}{path}", self.url)).json(body);
+        self.answer(request, grant).await
+    }
+
     async fn answer(
         &self,
         request: reqwest::RequestBuilder,

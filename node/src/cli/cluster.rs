@@ -10,7 +10,7 @@ use protocol::grants::VideoGrant;
 use serde_json::Value;
 
 use super::client::Client;
-use super::{CliError, credentials, help, print, switch};
+use super::{CliError, credentials, drains, help, print, switch};
 use crate::cluster::report::{NodeReport, Report};
 use crate::config::Config;
 use crate::run::{RunError, compose};
@@ -35,7 +35,8 @@ pub(super) fn node_verbs() -> Vec<Command> {
         Command::new(name).about(about).arg(node)
     };
     vec![
-        verb("drain", "Let a node get nothing new"),
+        drains::with_flags(verb("drain", "Move everything off a node")),
+        Command::new("drains").about("Nodes that drain, and how far they are"),
         verb("undrain", "Give a drained node work again"),
         verb("remove", "Take a node that is gone out of the cluster"),
     ]

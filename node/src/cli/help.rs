@@ -50,7 +50,9 @@ Who has the token can become a node and is trusted with everything: keep it like
 pub(super) const NODE: &str = "\
 Examples:
   skein node status
-  skein node drain n281474976710         it gets nothing new; by id, address or host
+  skein node drain n281474976710         its rooms move elsewhere; by id, address or host
+  skein node drain media-3 --wait --deadline 600
+  skein node drains                      how far they are, and what holds them up
   skein node undrain 10.0.0.5:7890
   skein node remove n281474976710        one that is gone, or drained and stopped
   skein node status --json --url https://example.org";

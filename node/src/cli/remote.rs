@@ -8,7 +8,7 @@ use protocol::grants::VideoGrant;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::{CliError, cluster, credentials, help, print, switch};
+use super::{CliError, cluster, credentials, drains, help, print, switch};
 use crate::auth::unix_seconds;
 use crate::config::Config;
 use crate::page;
@@ -85,6 +85,7 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
             ("room", "delete") => print_deleted,
             ("room", _) => print_link,
             ("list-nodes", _) => print_nodes,
+            ("node", "drains") => drains::show,
             _ => print::fields,
         },
     };
@@ -118,7 +119,9 @@ async fn ask(config: &Config, name: &str, given: &ArgMatches) -> Result<(), CliE
             let link = page::link(client.keys(), client.url(), &room, unix_seconds())?;
             json!({ "room": room, "link": link })
         }
-        ("node", verb @ ("drain" | "undrain" | "remove")) => {
+        ("node", "drains") => drains::all(&client).await?,
+        ("node", "drain") => drains::begin(&client, inner).await?,
+        ("node", verb @ ("undrain" | "remove")) => {
             let node = inner.get_one::<String>("node").cloned();
             cluster::tell(&client, verb, &encoded(&node.unwrap_or_default())).await?
         }
@@ -144,7 +147,7 @@ fn administering(room: String) -> VideoGrant {
 }
 
 /// Percent-encodes what may not stand in a path segment.
-fn encoded(segment: &str) -> String {
+pub(super) fn encoded(segment: &str) -> String {
     let mut out = String::with_capacity(segment.len());
     for byte in segment.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -7,6 +7,7 @@ mod messages;
 mod view;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use consensus::cluster::{Cluster, ProposeError, Role};
@@ -14,9 +15,12 @@ use consensus::command::{Action, Refusal};
 use consensus::ids::NodeId;
 use futures_util::future::BoxFuture;
 use operator::drain::{Progress, Record, cancel, request};
+use operator::limits::MOVES_PER_SECOND_DEFAULT;
 
 use super::limits::{DRAIN_PATIENCE, DRAIN_TRIES_MAX};
 use super::links::{Duplex, Links, Serve, Service};
+use super::node::ClusterNode;
+use super::quorum::Observer;
 pub use duty::run;
 pub use messages::Terms;
 use messages::{Question, decode, encode};
@@ -78,6 +82,34 @@ impl From<ProposeError> for DrainError {
             error => Self::Unavailable(error.to_string()),
         }
     }
+}
+
+/// Lets drains be asked for at this node, and carried out where it leads, until it stops.
+pub fn attach(node: &ClusterNode, census: Arc<dyn Census>, choose: Arc<dyn Choose>) -> Drainage {
+    let cluster = node.cluster().clone();
+    let drainage = Drainage::new(DrainParts {
+        cluster: cluster.clone(),
+        links: node.links(),
+        census,
+        choose,
+        wall_ms,
+        moves_per_second: MOVES_PER_SECOND_DEFAULT,
+    });
+    let registry = node.registry();
+    registry.add(Service::Operator, Arc::new(drainage.clone()));
+    let (heard, mut observer) = (node.heartbeats().clone(), Observer::default());
+    let voters = move || {
+        let long_lived = |node| heard.of(node).is_some_and(|h| h.beat.long_lived);
+        let (now, status) = (tokio::time::Instant::now(), cluster.status());
+        Some(cluster.read(|state| observer.view(now, &status, state, long_lived)))
+    };
+    node.keep(tokio::spawn(run(drainage.clone(), voters)));
+    drainage
+}
+
+fn wall_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drainage {

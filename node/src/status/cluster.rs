@@ -10,8 +10,9 @@ use consensus::command::Action;
 use consensus::ids::NodeId;
 use serde_json::json;
 
-use super::refused;
+use super::{operator, refused};
 use crate::auth::{Caller, refusal};
+use crate::cluster::drain::{Drainage, Terms};
 use crate::cluster::node::ClusterNode;
 
 /// Mounts the paths.
@@ -41,6 +42,7 @@ async fn report(caller: Caller, cluster: Data<ClusterNode>) -> HttpResponse {
 async fn change(
     caller: Caller,
     cluster: Data<ClusterNode>,
+    drainage: Option<Data<Drainage>>,
     path: Path<(String, String)>,
 ) -> HttpResponse {
     let allowed = caller
@@ -54,6 +56,16 @@ async fn change(
         Ok(node) => node,
         Err(text) => return refusal(StatusCode::NOT_FOUND, text),
     };
+    match (verb.as_str(), &drainage) {
+        ("drain", Some(drainage)) => {
+            let begun = drainage.drain(node, &Terms::default()).await;
+            return operator::answer(node, &verb, begun);
+        }
+        ("undrain", Some(drainage)) => {
+            return operator::answer(node, &verb, drainage.undrain(node).await);
+        }
+        _ => {}
+    }
     let action = match verb.as_str() {
         "drain" => Action::DrainNode { node },
         "undrain" => Action::EndDrain { node },
@@ -71,7 +83,7 @@ async fn change(
 }
 
 /// By id (`n17` or `17`), address, or host if only one node is on it.
-fn find(cluster: &ClusterNode, name: &str) -> Result<NodeId, String> {
+pub(super) fn find(cluster: &ClusterNode, name: &str) -> Result<NodeId, String> {
     let id: Option<u64> = name.strip_prefix('n').unwrap_or(name).parse().ok();
     cluster.cluster().read(|state| {
         let mut found = state.nodes().filter(|(node, known)| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use consensus::cluster::{Role, Status};
 use consensus::command::{Action, Outcome, Refusal};
 use consensus::ids::{Epoch, LeaseName, NodeId, RoomName};
+use consensus::keeper;
 use operator::drain::{Drains, Moved, Output, Record, Then};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,8 +23,8 @@ use crate::cluster::links::Service;
 
 const LEASE: &str = "operator";
 
-/// Runs until it is dropped. `may_go` says whether the quorum would do without a vote.
-pub async fn run(drainage: Drainage, may_go: impl Fn(NodeId) -> bool + Send) {
+/// Runs until it is dropped. `voters` is what the quorum keeper sees; without it every vote may go.
+pub async fn run(drainage: Drainage, mut voters: impl FnMut() -> Option<keeper::View> + Send) {
     // overflow: awaited by the moves' tasks, whose number the core bounds
     let (results, mut moved) = mpsc::channel(DRAIN_RESULTS_MAX);
     let mut duty = Duty::new(drainage, results);
@@ -31,7 +32,7 @@ pub async fn run(drainage: Drainage, may_go: impl Fn(NodeId) -> bool + Send) {
         tokio::select! {
             biased;
             Some(result) = moved.recv() => duty.moved(result),
-            () = sleep(duty.wait()) => duty.look(&may_go).await,
+            () = sleep(duty.wait()) => duty.look(&mut voters).await,
         }
         while duty.errands.try_join_next().is_some() {}
         duty.act();
@@ -81,7 +82,7 @@ impl Duty {
         self.drains.moved(now, moved);
     }
 
-    async fn look(&mut self, may_go: &impl Fn(NodeId) -> bool) {
+    async fn look(&mut self, voters: &mut (impl FnMut() -> Option<keeper::View> + Send)) {
         let cluster = self.drainage.parts.cluster.clone();
         let status = cluster.status();
         let idle = cluster.read(view::is_idle);
@@ -90,6 +91,8 @@ impl Duty {
             return;
         }
         self.count().await;
+        let votes = voters();
+        let may_go = |node| votes.as_ref().is_none_or(|v| keeper::may_leave(v, node));
         let seen = cluster.read(|s| view::view(s, &status.voters, &self.counts, may_go));
         let wall_ms = (self.drainage.parts.wall_ms)();
         let now = self.now();

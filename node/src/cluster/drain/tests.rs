@@ -75,7 +75,7 @@ impl World {
             });
             registry.add(Service::Operator, Arc::new(node.clone()));
             drainage.insert(*id, node.clone());
-            processes.insert(*id, tokio::spawn(run(node, |_| true)));
+            processes.insert(*id, tokio::spawn(run(node, || None)));
         }
         Self {
             group,
