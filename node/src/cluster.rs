@@ -22,6 +22,7 @@ pub mod placing;
 mod quorum;
 pub mod report;
 pub mod room_plane;
+pub mod scaling;
 pub mod session_server;
 pub mod session_wire;
 pub mod wire;

@@ -3,6 +3,7 @@
 //! time, and never a node whose load the others could not take.
 
 mod average;
+mod memory;
 #[cfg(test)]
 mod tests;
 mod victim;
@@ -13,6 +14,7 @@ use consensus::command::NodeState;
 use consensus::ids::NodeId;
 
 pub use average::Averages;
+pub use memory::Memory;
 
 use crate::limits::{
     COOL_DOWN_IN_DEFAULT, COOL_DOWN_OUT_DEFAULT, LAUNCH_MAX, SCALE_IN_HEADROOM, TARGET_BAND,

@@ -16,7 +16,7 @@ use consensus::ids::{Epoch, NodeId, RoomName};
 pub use progress::{Phase, Progress};
 pub use record::{Cause, Record, RecordError, Then, cancel, request};
 
-use crate::limits::{MOVE_RETRY, MOVES_AT_ONCE_MAX, MOVES_PER_SECOND_DEFAULT};
+use crate::limits::{FINISH_RETRY, MOVE_RETRY, MOVES_AT_ONCE_MAX, MOVES_PER_SECOND_DEFAULT};
 
 /// One room that has its home on a node that drains.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,7 +213,7 @@ impl Drains {
             let again =
                 told.is_none_or(|(started, again)| *started != record.started_ms || *again <= now);
             if again {
-                let wait = now + MOVE_RETRY;
+                let wait = now + FINISH_RETRY;
                 self.finished.insert(*node, (record.started_ms, wait));
                 let (node, record) = (*node, record.clone());
                 self.outputs.push_back(Output::Finish {

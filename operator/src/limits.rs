@@ -17,6 +17,8 @@ pub const COOL_DOWN_OUT_DEFAULT: Duration = Duration::from_secs(60);
 /// After any change before a node is taken away: meetings come in waves, and machines are paid by
 /// the minute.
 pub const COOL_DOWN_IN_DEFAULT: Duration = Duration::from_secs(300);
+/// A machine that was ordered and has not joined after this will not: it is not counted any more.
+pub const LAUNCH_OVERDUE: Duration = Duration::from_secs(600);
 /// A group is at most doubled in one step, and never by more than this.
 pub const LAUNCH_MAX: u32 = 16;
 /// CPU is averaged over about this long before it decides anything.
@@ -31,6 +33,8 @@ pub const MOVES_PER_SECOND_DEFAULT: f64 = 5.0;
 pub const MOVES_AT_ONCE_MAX: usize = 16;
 /// A room that could not be moved is tried again after this.
 pub const MOVE_RETRY: Duration = Duration::from_secs(2);
+/// An end that could not be carried out (a cloud that refuses) is tried again after this.
+pub const FINISH_RETRY: Duration = Duration::from_secs(10);
 /// Reasons told of a drain that does not get on.
 pub const STUCK_REASONS_MAX: usize = 8;
 /// One record of a drain in the log; a few numbers and a word.

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use consensus::cluster::{Cluster, ProposeError, Role};
 use consensus::command::{Action, Refusal};
 use consensus::ids::NodeId;
+use consensus::keeper;
+use consensus::state::State;
 use futures_util::future::BoxFuture;
+use operator::cloud::Group;
 use operator::drain::{Progress, Record, cancel, request};
 use operator::limits::MOVES_PER_SECOND_DEFAULT;
 
@@ -53,6 +56,8 @@ pub struct DrainParts {
     pub links: Arc<dyn Links>,
     pub census: Arc<dyn Census>,
     pub choose: Arc<dyn Choose>,
+    /// Where machines go back to, if anywhere.
+    pub machines: Option<Arc<dyn Group>>,
     /// Milliseconds since 1970.
     pub wall_ms: fn() -> u64,
     pub moves_per_second: f64,
@@ -84,27 +89,42 @@ impl From<ProposeError> for DrainError {
     }
 }
 
+/// What the log says of a node's drain, if it drains.
+pub(super) fn drain_record(state: &State, node: NodeId) -> Option<Record> {
+    view::record(state, node).map(|(record, _)| record)
+}
+
 /// Lets drains be asked for at this node, and carried out where it leads, until it stops.
-pub fn attach(node: &ClusterNode, census: Arc<dyn Census>, choose: Arc<dyn Choose>) -> Drainage {
-    let cluster = node.cluster().clone();
+pub fn attach(
+    node: &ClusterNode,
+    census: Arc<dyn Census>,
+    choose: Arc<dyn Choose>,
+    machines: Option<Arc<dyn Group>>,
+) -> Drainage {
     let drainage = Drainage::new(DrainParts {
-        cluster: cluster.clone(),
+        cluster: node.cluster().clone(),
         links: node.links(),
         census,
         choose,
+        machines,
         wall_ms,
         moves_per_second: MOVES_PER_SECOND_DEFAULT,
     });
     let registry = node.registry();
     registry.add(Service::Operator, Arc::new(drainage.clone()));
-    let (heard, mut observer) = (node.heartbeats().clone(), Observer::default());
-    let voters = move || {
+    node.keep(tokio::spawn(run(drainage.clone(), voters(node))));
+    drainage
+}
+
+/// What the quorum keeper sees, at each call.
+pub(super) fn voters(node: &ClusterNode) -> impl FnMut() -> Option<keeper::View> + Send + use<> {
+    let (cluster, heard) = (node.cluster().clone(), node.heartbeats().clone());
+    let mut observer = Observer::default();
+    move || {
         let long_lived = |node| heard.of(node).is_some_and(|h| h.beat.long_lived);
         let (now, status) = (tokio::time::Instant::now(), cluster.status());
         Some(cluster.read(|state| observer.view(now, &status, state, long_lived)))
-    };
-    node.keep(tokio::spawn(run(drainage.clone(), voters)));
-    drainage
+    }
 }
 
 fn wall_ms() -> u64 {

@@ -189,3 +189,9 @@ pub const JOBS_ELSEWHERE_MAX: usize = 20_000;
 pub const ORPHAN_LASTS: Duration = Duration::from_secs(60);
 /// Rooms the leader looks after in one round of its upkeep; each costs a commit.
 pub const UPKEEP_ROOMS_MAX: usize = 1_000;
+/// Figures come every second and are averaged as they come.
+pub const SCALING_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How many nodes there should be is decided this often: machines take minutes to come.
+pub const SCALING_DECIDE_INTERVAL: Duration = Duration::from_secs(10);
+/// Older figures of a node count for nothing.
+pub const SCALING_FIGURES_AGE_MAX: Duration = Duration::from_secs(10);

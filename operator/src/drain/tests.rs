@@ -175,7 +175,7 @@ fn jobs_are_waited_for_until_the_deadline_and_votes_for_ever() {
     // Told again only if it was not carried out.
     drains.look(ms(30), 10_000, with(2, false));
     assert!(outputs(&mut drains).is_empty());
-    drains.look(ms(5_000), 10_000, with(2, false));
+    drains.look(ms(11_000), 10_000, with(2, false));
     assert_eq!(outputs(&mut drains).len(), 1);
 }
 

@@ -222,15 +222,30 @@ impl Drainage {
     async fn finish(&self, node: NodeId, record: Record, forced: bool) {
         tracing::info!(%node, forced, "a node is drained");
         let then = record.then;
-        if let Err(reason) = self.note_done(node, record, forced).await {
-            tracing::warn!(%node, reason, "the end of a drain was not noted");
-            return;
+        let done = match then {
+            Then::Stay => self.note_done(node, record, forced).await,
+            Then::Remove | Then::Terminate => self.let_go(node, then).await,
+        };
+        if let Err(reason) = done {
+            // It is told again.
+            tracing::warn!(%node, reason, "the end of a drain was not carried out");
         }
-        if then == Then::Stay {
-            return;
+    }
+
+    /// Its machine first: as long as the log has the node, whoever leads tries again.
+    async fn let_go(&self, node: NodeId, then: Then) -> Result<(), String> {
+        let cluster = &self.parts.cluster;
+        let host = cluster.read(|s| s.node(node).map(|n| n.info.host.clone()));
+        if let (Then::Terminate, Some(machines), Some(host)) = (then, &self.parts.machines, host) {
+            let gone = machines.terminate(&host).await;
+            gone.map_err(|error| error.to_string())?;
         }
-        if let Err(reason) = self.carry_out(Action::RemoveNode { node }).await {
-            tracing::warn!(%node, reason, "a drained node was not removed");
-        }
+        self.carry_out(Action::RemoveNode { node }).await?;
+        let key = Record::key(node);
+        let forget = Action::RemoveValue {
+            key,
+            expected: None,
+        };
+        self.carry_out(forget).await
     }
 }

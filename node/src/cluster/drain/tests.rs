@@ -70,6 +70,7 @@ impl World {
                 links: group.link(*id, &registry),
                 census: Arc::new(Rooms(cluster.clone())),
                 choose: Arc::new(First(cluster.clone())),
+                machines: None,
                 wall_ms,
                 moves_per_second,
             });
