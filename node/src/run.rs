@@ -5,6 +5,7 @@ mod cluster;
 pub mod compose;
 mod files;
 mod ice_servers;
+mod operator;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -62,6 +63,8 @@ pub enum RunError {
     ClusterDirectory,
     #[error(transparent)]
     Selector(#[from] consensus::placement::SelectorError),
+    #[error("cluster.autoscale: {0}")]
+    Autoscale(String),
     #[error("{0}")]
     ClusterEnded(String),
     #[error(transparent)]

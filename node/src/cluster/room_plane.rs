@@ -49,6 +49,7 @@ pub struct RoomPlane {
     pub lobby: ClusterLobby,
     pub api: Arc<ClusterApi>,
     pub jobs: ClusterJobs,
+    pub placing: Arc<Placing>,
 }
 
 impl RoomPlane {
@@ -76,7 +77,7 @@ impl RoomPlane {
         let placing = Arc::new(placing);
         keep(tokio::spawn(upkeep::keep(Arc::clone(&placing))));
         let sessions = SessionServer::new(homes.clone(), rooms, parts.arbiter);
-        answers.add(Service::Placement, placing);
+        answers.add(Service::Placement, placing.clone());
         answers.add(Service::Session, Arc::new(sessions));
         answers.add(Service::Api, api.clone());
         answers.add(Service::Agent, Arc::new(jobs.clone()));
@@ -85,6 +86,7 @@ impl RoomPlane {
             lobby,
             api,
             jobs,
+            placing,
         }
     }
 }

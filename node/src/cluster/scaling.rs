@@ -20,9 +20,10 @@ use operator::cloud::{Group, Growth};
 use operator::drain::{Cause, Then};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::drain::{Drainage, Terms, drain_record};
+use super::drain::{Drainage, Terms, drain_record, voters};
 use super::heartbeat::Heartbeats;
 use super::limits::{SCALING_DECIDE_INTERVAL, SCALING_FIGURES_AGE_MAX, SCALING_LOOK_INTERVAL};
+use super::node::ClusterNode;
 
 /// What it is made of.
 pub struct ScalingParts {
@@ -57,6 +58,18 @@ pub async fn run(parts: ScalingParts, mut voters: impl FnMut() -> Option<keeper:
             scaling.turn(now, voters.as_ref()).await;
         }
     }
+}
+
+/// Scales where this node leads, until it stops.
+pub fn attach(node: &ClusterNode, drainage: Drainage, group: Arc<dyn Group>, settings: Settings) {
+    let parts = ScalingParts {
+        cluster: node.cluster().clone(),
+        heartbeats: node.heartbeats().clone(),
+        drainage,
+        group,
+        settings,
+    };
+    node.keep(tokio::spawn(run(parts, voters(node))));
 }
 
 struct Scaling {

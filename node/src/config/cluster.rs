@@ -31,6 +31,66 @@ section! {
         witness: String = "auto".into(),
         /// A media node that stays, not one an autoscaler takes away.
         long_lived: bool = false,
+        /// On masters.
+        autoscale: Autoscale = Autoscale::default(),
+    }
+}
+
+section! {
+    /// How many media nodes there are, and where they come from.
+    Autoscale {
+        /// webhook, aws; empty = nobody is told.
+        provider: String = String::new(),
+        nodes_min: u32 = 1,
+        nodes_max: u32 = 5,
+        /// Percent of all CPUs, averaged over a minute.
+        target_cpu: u32 = 50,
+        warm_up_seconds: u64 = 120,
+        cool_down_out_seconds: u64 = 60,
+        cool_down_in_seconds: u64 = 300,
+        /// Of the webhook; of AWS only where it is not the region's own.
+        url: String = String::new(),
+        /// The webhook is signed with it.
+        secret: Secret = Secret::default(),
+        region: String = String::new(),
+        /// Name of the Auto Scaling group. Nodes have the instance's id as `cluster.host`.
+        group: String = String::new(),
+        /// Of AWS; empty = the role of the instance.
+        access_key: String = String::new(),
+        secret_key: Secret = Secret::default(),
+    }
+}
+
+impl Autoscale {
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key, problem: &str| {
+            let problem = problem.to_owned();
+            Err(ConfigError::Invalid { key, problem })
+        };
+        match self.provider.as_str() {
+            "" => return Ok(()),
+            "webhook" if self.url.is_empty() || self.secret.is_empty() => {
+                return wrong("cluster.autoscale.url", "is missing, or its `secret`");
+            }
+            "aws" if self.region.is_empty() || self.group.is_empty() => {
+                return wrong("cluster.autoscale.group", "is missing, or its `region`");
+            }
+            "webhook" | "aws" => {}
+            _ => return wrong("cluster.autoscale.provider", "is `webhook` or `aws`"),
+        }
+        if self.nodes_min == 0 || self.nodes_max < self.nodes_min {
+            return wrong(
+                "cluster.autoscale.nodes_min",
+                "is 1 or more, and at most nodes_max",
+            );
+        }
+        if !(5..=95).contains(&self.target_cpu) {
+            return wrong(
+                "cluster.autoscale.target_cpu",
+                "is a percentage from 5 to 95",
+            );
+        }
+        Ok(())
     }
 }
 
@@ -75,7 +135,7 @@ impl Cluster {
         if self.witness != "auto" && self.witness != "never" {
             return wrong("cluster.witness", "is `auto` or `never`");
         }
-        Ok(())
+        self.autoscale.check()
     }
 }
 
@@ -125,6 +185,18 @@ mod tests {
             ("{token: x, roles: [media]}", "cluster.join"),
             ("{token: x, roles: [boss]}", "cluster.roles"),
             ("{token: x, witness: maybe}", "cluster.witness"),
+            (
+                "{token: x, autoscale: {provider: k8s}}",
+                "cluster.autoscale.provider",
+            ),
+            (
+                "{token: x, autoscale: {provider: webhook}}",
+                "cluster.autoscale.url",
+            ),
+            (
+                "{token: x, autoscale: {provider: aws}}",
+                "cluster.autoscale.group",
+            ),
         ] {
             let message = cluster(section).unwrap_err();
             assert!(message.starts_with(key), "{section}: {message}");

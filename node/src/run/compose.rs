@@ -16,10 +16,11 @@ use protocol::token::Keys;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 
-use super::{RunError, ice_servers};
+use super::{RunError, ice_servers, operator};
 use crate::agent::{self, Agents};
 use crate::api::limits::BODY_BYTES_DEFAULT;
 use crate::api::{Api, whip};
+use crate::cluster::drain::Drainage;
 use crate::cluster::jobs::ClusterJobs;
 use crate::cluster::node::ClusterNode;
 use crate::cluster::room_plane::{Parts, RoomPlane};
@@ -48,6 +49,8 @@ pub struct Node {
     api: Api,
     agents: Agents,
     jobs: Arc<Jobs>,
+    /// Once there is a cluster.
+    drainage: Option<Drainage>,
 }
 
 /// Where rooms' jobs go: to workers of this node, or of the whole cluster once there is one.
@@ -93,6 +96,10 @@ impl Node {
         routes.push(Arc::new(move |config| {
             status::cluster::configure(config, cluster.as_ref());
         }));
+        let drainage = self.drainage.clone();
+        routes.push(Arc::new(move |config| {
+            status::operator::configure(config, drainage.as_ref());
+        }));
         if config.development {
             let rooms = self.rooms.clone();
             routes.push(Arc::new(move |config| debug::configure(config, &rooms)));
@@ -125,6 +132,9 @@ impl Node {
         let settings = GatewaySettings::new(config, keys(config));
         self.gateway = Arc::new(Gateway::new(settings, Arc::new(plane.lobby)));
         status.join_cluster(plane.api);
+        let rooms = self.rooms.clone();
+        let drainage = operator::start(&config.cluster, cluster, rooms, plane.placing)?;
+        self.drainage = Some(drainage);
         // A node joins one cluster in its life.
         let _ = self.jobs.cluster.set(plane.jobs);
         Ok(())
@@ -177,6 +187,7 @@ pub fn node(
         capacity,
         agents,
         jobs,
+        drainage: None,
         webhooks,
         rooms,
     })

@@ -1,18 +1,20 @@
 //! What the leader does about rooms that nobody asks for: those without a standby get one, and
 //! those whose home died with nobody standing by are closed once it is clear that nobody comes
-//! back.
+//! back. And where rooms of a draining node go.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use consensus::cluster::Role;
 use consensus::command::Action;
-use consensus::ids::{Epoch, RoomName};
+use consensus::ids::{Epoch, NodeId, RoomName};
 use consensus::placement::choose_standby;
+use consensus::state::Node;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Placing;
 use crate::cluster::directory::lives;
+use crate::cluster::drain::Choose;
 use crate::cluster::limits::{ORPHAN_LASTS, SWEEP_INTERVAL, UPKEEP_ROOMS_MAX};
 
 /// For as long as the cluster runs; idle where this node does not lead.
@@ -86,5 +88,17 @@ impl Placing {
                 return;
             }
         }
+    }
+}
+
+impl Choose for Placing {
+    fn elsewhere(&self, from: NodeId) -> Option<(NodeId, Option<NodeId>)> {
+        let (placement, _) = self.choose("").ok()?;
+        let takes = |node| {
+            self.cluster
+                .read(|s| s.node(node).is_some_and(Node::takes_work))
+        };
+        let better = placement.home != from && takes(placement.home);
+        better.then_some((placement.home, placement.standby))
     }
 }
