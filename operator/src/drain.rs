@@ -40,6 +40,15 @@ pub struct Leaving {
     pub vote_may_go: bool,
 }
 
+impl Leaving {
+    /// It is to go and still votes. One that stays may vote on: where there is nobody to vote in
+    /// its place, two of three suffice while it is restarted.
+    fn keeps_vote(&self) -> bool {
+        let goes = self.record.as_ref().is_some_and(|r| r.then != Then::Stay);
+        self.votes && goes
+    }
+}
+
 /// All that the core sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -206,7 +215,7 @@ impl Drains {
             let forced = leaving.jobs > 0 && self.is_forced(*node);
             let empty = !rooms && (leaving.jobs == 0 || forced);
             // A vote is never taken by force: the quorum outlives a node's deadline.
-            if !empty || leaving.votes || record.done_ms.is_some() {
+            if !empty || leaving.keeps_vote() || record.done_ms.is_some() {
                 continue;
             }
             let told = self.finished.get(node);

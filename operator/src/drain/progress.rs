@@ -64,7 +64,7 @@ impl Drains {
         };
         let record = leaving.record.as_ref().unwrap_or(&assumed);
         let empty = left == 0 && leaving.jobs == 0;
-        let over = record.done_ms.is_some() || (empty && !leaving.votes);
+        let over = record.done_ms.is_some() || (empty && !leaving.keeps_vote());
         let phase = match (left, over) {
             (0, true) => Phase::Done,
             (0, false) => Phase::Waiting,
@@ -107,9 +107,9 @@ impl Drains {
         if rooms == 0 && leaving.jobs > 0 {
             why.push(format!("{} jobs run on it", leaving.jobs));
         }
-        if leaving.votes && !leaving.vote_may_go {
+        if leaving.keeps_vote() && !leaving.vote_may_go {
             why.push("the quorum needs its vote".to_owned());
-        } else if rooms == 0 && leaving.votes {
+        } else if rooms == 0 && leaving.keeps_vote() {
             why.push("its vote goes to another".to_owned());
         }
         let here = |name: &RoomName| {

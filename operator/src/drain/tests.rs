@@ -157,7 +157,9 @@ fn at_the_deadline_all_goes_at_once() {
 fn jobs_are_waited_for_until_the_deadline_and_votes_for_ever() {
     let mut drains = Drains::default();
     let with = |jobs, votes| {
-        let mut view = view(Vec::new(), record(Some(10_000)));
+        let mut leaves = record(Some(10_000));
+        leaves.then = Then::Remove;
+        let mut view = view(Vec::new(), leaves);
         let node = view.nodes.get_mut(&NODE).unwrap();
         node.jobs = jobs;
         node.votes = votes;
@@ -177,6 +179,16 @@ fn jobs_are_waited_for_until_the_deadline_and_votes_for_ever() {
     assert!(outputs(&mut drains).is_empty());
     drains.look(ms(11_000), 10_000, with(2, false));
     assert_eq!(outputs(&mut drains).len(), 1);
+}
+
+#[test]
+fn who_stays_may_vote_on() {
+    let mut drains = Drains::default();
+    let mut voting = view(Vec::new(), record(None));
+    voting.nodes.get_mut(&NODE).unwrap().votes = true;
+    drains.look(ms(0), 0, voting);
+    assert_eq!(drains.progress()[0].phase, Phase::Done);
+    assert!(matches!(outputs(&mut drains)[..], [Output::Finish { .. }]));
 }
 
 #[test]
