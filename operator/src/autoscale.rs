@@ -239,7 +239,8 @@ fn shrink(settings: &Settings, view: &View, totals: &Totals, floor: u32, max: u3
         return Decision::nothing(format!("{} nodes sent no figures lately", totals.silent));
     }
     let rested = |since: Option<Duration>| since.is_none_or(|s| s >= settings.cool_down_in);
-    if !above_max && !(rested(view.since_out) && rested(view.since_in)) {
+    let rested = rested(view.since_out) && rested(view.since_in);
+    if !above_max && !rested {
         return Decision::nothing("a change was made lately");
     }
     let warm = |n: &MediaNode| n.state != NodeState::Active || n.age >= settings.warm_up;
