@@ -118,7 +118,7 @@ impl Drains {
                 .iter()
                 .any(|r| r.home == node && r.name == *name)
         };
-        let failed = self.failed.iter().filter(|(name, _)| here(*name));
+        let failed = self.failed.iter().filter(|(name, _)| here(name));
         why.extend(failed.map(|(name, (reason, _))| format!("room {name}: {reason}")));
         why.truncate(STUCK_REASONS_MAX);
         why
