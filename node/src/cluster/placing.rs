@@ -108,7 +108,10 @@ impl Placing {
             return Answer::NotLeader(status.leader.map_or(0, |leader| leader.0));
         }
         let name = RoomName::from(request.room.as_str());
-        let known = self.cluster.read(|state| found(state, &name));
+        // One reading: a room placed between two of them would be taken for an orphan, and moved.
+        let (known, orphan) = self
+            .cluster
+            .read(|state| (found(state, &name), state.room(&name).cloned()));
         if let Found::Placed(place) = known {
             return Answer::Placed(Placed {
                 home: place.home.0,
@@ -120,7 +123,6 @@ impl Placing {
             Ok(chosen) => chosen,
             Err(none) => return Answer::NoMediaNode(none.to_string()),
         };
-        let orphan = self.cluster.read(|state| state.room(&name).cloned());
         let action = match orphan {
             Some(orphan) => Action::MoveRoom {
                 name,

@@ -100,7 +100,7 @@ struct Stage {
     nodes: BTreeMap<NodeId, Node>,
 }
 
-fn rooms() -> Rooms {
+fn rooms(auto_create: bool) -> Rooms {
     let endpoint = Endpoint {
         candidates: Arc::new([]),
         fingerprint: Fingerprint {
@@ -110,7 +110,7 @@ fn rooms() -> Rooms {
         ufrag_prefix: '0',
     };
     let config = RoomsConfig {
-        auto_create: true,
+        auto_create,
         empty_timeout_s: 300,
         departure_timeout_s: 20,
         ..RoomsConfig::default()
@@ -162,6 +162,11 @@ async fn consensus(peers: &Peers, node: NodeId) -> Cluster {
 impl Stage {
     /// Nodes A, B and C, all of them masters with media.
     async fn start() -> Self {
+        Self::start_with(true).await
+    }
+
+    /// `room.auto_create`
+    async fn start_with(auto_create: bool) -> Self {
         let mut stage = Self {
             peers: Peers::new(),
             links: LinkHub::new(),
@@ -181,7 +186,7 @@ impl Stage {
             stage.admit(&first, node).await;
             let registry = Registry::default();
             let links = stage.links.join(node, registry.services());
-            let (rooms, agents) = (rooms(), agents());
+            let (rooms, agents) = (rooms(auto_create), agents());
             let parts = Parts {
                 cluster: cluster.clone(),
                 links,
@@ -192,7 +197,7 @@ impl Stage {
                 api: Api::new(rooms.clone(), keys(), 0),
                 agents: agents.clone(),
                 rooms,
-                auto_create: true,
+                auto_create,
                 arbiter: actix::Arbiter::current(),
             };
             let plane = RoomPlane::start(parts, &registry, drop);

@@ -74,6 +74,29 @@ async fn a_gateway_tells_its_clients_at_once_that_the_home_died_and_they_come_ba
 }
 
 #[actix_web::test]
+async fn people_come_back_to_a_created_room_where_joining_makes_none() {
+    let mut stage = Stage::start_with(false).await;
+    stage.prefer(B);
+    let mut stranger = stage.attach(A, "daily", "alice", AttachKind::Join);
+    assert_eq!(
+        stranger.hear().await.unwrap_err(),
+        AttachError::RoomNotFound
+    );
+    let request = proto::CreateRoomRequest {
+        name: "daily".into(),
+        ..Default::default()
+    };
+    let made: Result<proto::Room, _> = stage.call(A, "CreateRoom", &request).await;
+    made.unwrap();
+    let (mut alice, _) = stage.join(A, "daily", "alice").await;
+    stage.kill(B);
+    alice.is_sent_back().await;
+    stage.declare_dead(B).await;
+    stage.join(A, "daily", "alice").await;
+    assert_ne!(stage.home(A, "daily").unwrap().0, B);
+}
+
+#[actix_web::test]
 async fn a_home_that_lost_its_room_sends_everybody_to_the_new_one() {
     let mut stage = Stage::start().await;
     stage.prefer(B);
