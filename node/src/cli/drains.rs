@@ -50,7 +50,9 @@ pub(super) async fn begin(client: &Client, given: &ArgMatches) -> Result<Value, 
         let progress = match progress {
             Ok(progress) => progress,
             // Not seen by the leader yet, or a leader is being elected.
-            Err(CliError::Refused { status, .. }) if matches!(status, 404 | 503) => continue,
+            Err(CliError::Refused {
+                status: 404 | 503, ..
+            }) => continue,
             Err(error) => return Err(error),
         };
         let line = line(&progress);

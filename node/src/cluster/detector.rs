@@ -324,13 +324,13 @@ impl Detector {
             again(peer.declared, DECLARE_AGAIN),
         );
         match self.leader {
-            Some(leader) if leader == self.me => {
-                if declare && self.is_sure(now, suspicion, interval) {
-                    self.outputs.push_back(Output::Dead(suspicion));
-                    self.with(node, |peer| peer.declared = Some(now));
-                }
+            Some(leader)
+                if leader == self.me && declare && self.is_sure(now, suspicion, interval) =>
+            {
+                self.outputs.push_back(Output::Dead(suspicion));
+                self.with(node, |peer| peer.declared = Some(now));
             }
-            Some(to) if tell && to != node => {
+            Some(to) if tell && to != node && to != self.me => {
                 self.outputs.push_back(Output::Tell { to, suspicion });
                 self.with(node, |peer| peer.told = Some(now));
             }

@@ -81,7 +81,7 @@ async fn begin(
     };
     match told(&caller, &cluster, &node) {
         Ok(node) => answer(node, "drain", drainage.drain(node, &terms).await),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
@@ -93,15 +93,17 @@ async fn call_off(
 ) -> HttpResponse {
     match told(&caller, &cluster, &node) {
         Ok(node) => answer(node, "undrain", drainage.undrain(node).await),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 /// The node that is meant, if the caller may change it.
-fn told(caller: &Caller, cluster: &ClusterNode, node: &str) -> Result<NodeId, HttpResponse> {
-    let allowed = caller.may_list_rooms().and(caller.may_create_rooms());
-    allowed.map_err(|denied| refused(&denied))?;
-    find(cluster, node).map_err(|text| refusal(StatusCode::NOT_FOUND, text))
+fn told(caller: &Caller, cluster: &ClusterNode, node: &str) -> Result<NodeId, Box<HttpResponse>> {
+    let allowed = caller
+        .may_list_rooms()
+        .and_then(|()| caller.may_create_rooms());
+    allowed.map_err(|denied| Box::new(refused(&denied)))?;
+    find(cluster, node).map_err(|text| Box::new(refusal(StatusCode::NOT_FOUND, text)))
 }
 
 pub(super) fn answer(node: NodeId, verb: &str, done: Result<(), DrainError>) -> HttpResponse {

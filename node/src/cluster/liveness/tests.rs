@@ -14,10 +14,12 @@ use crate::cluster::lifeline::Line;
 use crate::cluster::links::registry::Registry;
 use crate::cluster::testing::{Group, name};
 
+type Knocker = mpsc::UnboundedSender<Box<dyn Line>>;
+
 /// What stands for TCP: lines between addresses, refused where nobody listens.
 #[derive(Clone, Default)]
 struct Lines(
-    Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<Box<dyn Line>>>>>,
+    Arc<Mutex<BTreeMap<String, Knocker>>>,
     /// Hosts without power.
     Arc<Mutex<BTreeSet<String>>>,
 );

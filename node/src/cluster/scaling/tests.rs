@@ -90,6 +90,9 @@ impl World {
             settings: Settings {
                 nodes_min: 2,
                 nodes_max: 6,
+                warm_up: Duration::from_secs(10),
+                cool_down_out: Duration::from_secs(20),
+                cool_down_in: Duration::from_secs(30),
                 ..Settings::default()
             },
         };
@@ -124,9 +127,9 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn a_busy_group_grows_and_waits_for_what_was_ordered() {
     let world = World::new().await;
-    world.spend(55, 0.9).await;
+    world.spend(25, 0.9).await;
     assert!(world.notes().is_empty(), "a new leader waits first");
-    world.spend(200, 0.9).await;
+    world.spend(40, 0.9).await;
     // Four nodes at 90 % of four CPUs each: eight would do; the maximum is six.
     assert_eq!(world.notes(), ["grow by 2 to 6"]);
 }
@@ -144,9 +147,9 @@ async fn an_idle_group_gives_a_node_back_when_its_rooms_have_moved() {
         };
         master.propose(action).await.unwrap();
     }
-    world.spend(290, 0.05).await;
+    world.spend(35, 0.05).await;
     assert!(world.notes().is_empty(), "a new leader waits first");
-    world.spend(60, 0.05).await;
+    world.spend(20, 0.05).await;
     let notes = world.notes();
     assert_eq!(notes.len(), 1, "{notes:?}");
     let gone = (2..=4).find(|id| notes[0] == format!("terminate {}", name(*id)));
@@ -156,7 +159,7 @@ async fn an_idle_group_gives_a_node_back_when_its_rooms_have_moved() {
         assert!(state.node(gone).is_none());
         assert!(state.rooms().all(|(_, room)| room.home != gone));
     });
-    world.spend(900, 0.05).await;
+    world.spend(120, 0.05).await;
     let left = master.read(|state| state.nodes().count());
     assert_eq!(left, 2, "the minimum");
 }
