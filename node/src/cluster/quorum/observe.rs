@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use consensus::cluster::Status;
+use consensus::command::NodeState;
 use consensus::ids::NodeId;
-use consensus::keeper::{Member, View};
+use consensus::keeper::{DEAD_AFTER, Member, View};
 use consensus::state::State;
 use tokio::time::Instant;
 
@@ -68,7 +69,7 @@ impl Observer {
                 node: *node,
                 roles: known.info.roles,
                 zone: known.info.zone.clone(),
-                state: known.state,
+                state: for_voting(known.state, silent_for),
                 wish: known.wish,
                 silent_for,
                 stable_for: seen
@@ -88,6 +89,15 @@ impl Observer {
             changing: status.changing,
             members,
         }
+    }
+}
+
+/// A process that ends is found dead at once, and most are back within seconds: their vote waits for
+/// them as long as for any other voter that is silent.
+fn for_voting(state: NodeState, silent_for: Duration) -> NodeState {
+    match state {
+        NodeState::Dead if silent_for <= DEAD_AFTER => NodeState::Joining,
+        state => state,
     }
 }
 
@@ -161,6 +171,15 @@ mod tests {
             progress: BTreeMap::from([(NodeId(2), progress)]),
             stopped: None,
         }
+    }
+
+    #[test]
+    fn a_vote_outlives_a_short_death() {
+        let dead = |seconds| for_voting(NodeState::Dead, Duration::from_secs(seconds));
+        assert_eq!(dead(9), NodeState::Joining);
+        assert_eq!(dead(11), NodeState::Dead);
+        let draining = for_voting(NodeState::Draining, Duration::ZERO);
+        assert_eq!(draining, NodeState::Draining);
     }
 
     #[tokio::test(start_paused = true)]
