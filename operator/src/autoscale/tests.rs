@@ -50,7 +50,7 @@ fn what_is_too_little_grows_at_once() {
     let mut ordered = busy.clone();
     ordered.launching = 2;
     assert_eq!(step(&ordered), Step::Nothing, "machines are coming");
-    let mut lately = busy.clone();
+    let mut lately = busy;
     lately.since_out = Some(SECOND * 10);
     assert_eq!(step(&lately), Step::Nothing, "cool-down");
     let full = view((1..=5).map(|id| node(id, 1.0)).collect());
