@@ -66,8 +66,9 @@ impl Member {
 pub struct View {
     pub leader: NodeId,
     pub voters: BTreeSet<NodeId>,
-    /// Both an old and a new set vote, as whoever began a change did not live to end it: it is ended
-    /// by changing to what is wanted now. Ask again only when your own change has come to an end.
+    /// Both an old and a new set vote, as whoever began a change did not live to end it: it is
+    /// ended by changing to what is wanted now. Ask again only when your own change has come to an
+    /// end.
     pub changing: bool,
     pub members: BTreeMap<NodeId, Member>,
 }

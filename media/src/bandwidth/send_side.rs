@@ -54,8 +54,8 @@ pub(crate) struct SendSide {
     repeated: RateWindow,
     /// Set by whoever distributes the estimate.
     pub(crate) constrained: bool,
-    /// What is sent although it is more than the estimate, because nothing smaller exists: holding it
-    /// back would only make it late. 0: nothing is.
+    /// What is sent although it is more than the estimate, because nothing smaller exists: holding
+    /// it back would only make it late. 0: nothing is.
     pub(crate) forced_bps: u64,
     /// An estimate set from outside (`SimulateScenario.subscriber_bandwidth`).
     pub(crate) fixed_bps: Option<u64>,

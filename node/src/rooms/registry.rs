@@ -172,8 +172,8 @@ impl Registry {
             .video
             .as_ref()
             .is_some_and(|video| video.room_create);
-        // In a cluster a room that the log knows exists, also while it has no actor after a move; who
-        // may bring a new one about was judged before it was placed.
+        // In a cluster a room that the log knows exists, also while it has no actor after a move;
+        // who may bring a new one about was judged before it was placed.
         let is_placed = self.hosting.is_some();
         if !is_placed && !self.services.config.auto_create && !may_create {
             return Err(AttachError::RoomNotFound);

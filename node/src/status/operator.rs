@@ -1,5 +1,5 @@
-//! What an operator asks and tells a cluster about drains over HTTP, at any of its nodes: begin one,
-//! call it off, how far each one is. Seeing needs a token with `roomList`, changing one with
+//! What an operator asks and tells a cluster about drains over HTTP, at any of its nodes: begin
+//! one, call it off, how far each one is. Seeing needs a token with `roomList`, changing one with
 //! `roomCreate` too.
 
 use actix_web::HttpResponse;

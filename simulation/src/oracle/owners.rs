@@ -142,16 +142,14 @@ impl Owners {
                 let there = self.rooms.remove(name).is_some();
                 (!there).then(|| format!("{name} was closed twice"))
             }
-            Effect::LeaseChanged { name, owner, epoch } => match owner {
-                Some(owner) => {
-                    self.leases.insert(name.clone(), (*owner, *epoch));
-                    self.fresh(*epoch, name)
-                }
-                None => {
+            Effect::LeaseChanged { name, owner, epoch } => {
+                let Some(owner) = owner else {
                     self.leases.remove(name);
-                    None
-                }
-            },
+                    return None;
+                };
+                self.leases.insert(name.clone(), (*owner, *epoch));
+                self.fresh(*epoch, name)
+            }
             Effect::JobChanged {
                 job,
                 owner,
@@ -164,9 +162,7 @@ impl Owners {
                     over: state.is_over(),
                     orphaned: false,
                 };
-                let old = self.jobs.insert(job.clone(), new);
-                let changed = old.is_some_and(|old| old.epoch != *epoch);
-                changed.then(|| self.fresh(*epoch, job)).flatten()
+                self.job_changed(job, new)
             }
             Effect::JobOrphaned { job } => {
                 if let Some(job) = self.jobs.get_mut(job) {
@@ -187,6 +183,13 @@ impl Owners {
             | Effect::ValueChanged { .. }
             | Effect::ValueRemoved { .. } => None,
         }
+    }
+
+    fn job_changed(&mut self, job: &JobId, new: Job) -> Option<String> {
+        let epoch = new.epoch;
+        let old = self.jobs.insert(job.clone(), new);
+        let changed = old.is_some_and(|old| old.epoch != epoch);
+        changed.then(|| self.fresh(epoch, job)).flatten()
     }
 
     /// A life ended: nothing is that life's any more.

@@ -92,8 +92,8 @@ impl Observer {
     }
 }
 
-/// A process that ends is found dead at once, and most are back within seconds: their vote waits for
-/// them as long as for any other voter that is silent.
+/// A process that ends is found dead at once, and most are back within seconds: their vote waits
+/// for them as long as for any other voter that is silent.
 fn for_voting(state: NodeState, silent_for: Duration) -> NodeState {
     match state {
         NodeState::Dead if silent_for <= DEAD_AFTER => NodeState::Joining,
