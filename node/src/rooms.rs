@@ -3,6 +3,8 @@
 //! theirs.
 
 mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 

@@ -34,7 +34,13 @@ fn simulcast(seed: u64) -> (World, Video, usize, skein_media::DownTrackKey) {
     (world, video, subscriber, down)
 }
 
-fn limit(world: &mut World, down_track: skein_media::DownTrackKey, max_spatial: u8, paused: bool) {
+/// What a subscriber asks of a track: its highest layer, or nothing for now.
+pub(crate) fn limit(
+    world: &mut World,
+    down_track: skein_media::DownTrackKey,
+    max_spatial: u8,
+    paused: bool,
+) {
     let limit = LayerLimit {
         max_spatial,
         max_temporal: 3,

@@ -5,8 +5,9 @@ use std::time::Duration;
 use skein_media::command::Command;
 use skein_media::event::Event;
 use skein_media::ids::{DownTrackKey, TrackKey};
-use skein_media::types::{LayerLimit, MediaKind};
+use skein_media::types::MediaKind;
 
+use crate::layers::limit;
 use crate::publisher::Video;
 use crate::subscriber::{Stream, picture_loss};
 use crate::world::{World, config, send_section, video_section};
@@ -35,18 +36,6 @@ fn watched(seed: u64, subscribers: usize) -> (World, Video, Vec<(usize, DownTrac
     }
     let video = Video::new(&world, publisher, &RIDS);
     (world, video, watching)
-}
-
-fn limit(world: &mut World, down_track: DownTrackKey, max_spatial: u8, paused: bool) {
-    let limit = LayerLimit {
-        max_spatial,
-        max_temporal: 3,
-    };
-    world.command(Command::UpdateDownTrack {
-        down_track,
-        limit,
-        paused,
-    });
 }
 
 /// Packets handed from shard to shard so far.

@@ -2,59 +2,21 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use actix_web::{App, HttpServer};
-use media::types::Fingerprint;
 use protocol::grants::{Claims, SipGrant, VideoGrant};
 use protocol::{proto, token};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::unix_seconds;
-use crate::room::contract::JobRequest;
-use crate::room::environment::{
-    Endpoint, JobSink, RoomsConfig, Services, ShardSink, Sinks, WebhookSink,
-};
+use crate::room::environment::RoomsConfig;
+use crate::rooms::testing::{self, keys};
 
 mod routing;
 
-struct Nowhere;
-
-impl ShardSink for Nowhere {
-    fn send(&self, _: usize, _: media::Command) {}
-}
-
-impl WebhookSink for Nowhere {
-    fn publish(&self, _: proto::WebhookEvent) {}
-}
-
-impl JobSink for Nowhere {
-    fn launch(&self, _: JobRequest) {}
-    fn terminate(&self, _: &str) {}
-}
-
-fn keys() -> Keys {
-    Keys::new([("devkey".to_owned(), "s".repeat(32))])
-}
-
 fn rooms(full: bool) -> Rooms {
-    let endpoint = Endpoint {
-        candidates: Arc::new([]),
-        fingerprint: Fingerprint {
-            algorithm: "sha-256".into(),
-            digest: vec![0; 32],
-        },
-        ufrag_prefix: '0',
-    };
-    let services = Services::new(RoomsConfig::default(), Arc::new(endpoint), keys());
-    let nowhere = Arc::new(Nowhere);
-    let sinks = Sinks {
-        shards: nowhere.clone(),
-        webhooks: nowhere.clone(),
-        jobs: nowhere,
-    };
-    Rooms::start(Arc::new(services), sinks, Arc::new(move || full))
+    testing::rooms(RoomsConfig::default(), full)
 }
 
 struct Server {

@@ -20,12 +20,10 @@ use consensus::placement::{Load, Selector};
 use consensus::store::{Disks, Found, Identity, Store};
 use consensus::testing::Hub as Peers;
 use consensus::wal::WalOptions;
-use media::types::Fingerprint;
 use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
 use protocol::proto::leave_request::Action as LeaveAction;
 use protocol::proto::signal_response::Message;
-use protocol::token::Keys;
 use protocol::twirp::{Code, Error, Method};
 use tokio::sync::mpsc;
 
@@ -39,10 +37,9 @@ use crate::auth::Caller;
 use crate::room::contract::{
     Attach, AttachError, AttachKind, JobRequest, SessionId, SessionMessage, ToSession,
 };
-use crate::room::environment::{
-    Endpoint, JobSink, RoomsConfig, Services, ShardSink, Sinks, WebhookSink,
-};
+use crate::room::environment::RoomsConfig;
 use crate::rooms::Rooms;
+use crate::rooms::testing::{self, keys};
 use crate::signal::Lobby;
 
 /// Upper bound of any wait; elections take half a second.
@@ -50,21 +47,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
 const C: NodeId = NodeId(3);
-
-struct Nowhere;
-
-impl ShardSink for Nowhere {
-    fn send(&self, _: usize, _: media::Command) {}
-}
-
-impl WebhookSink for Nowhere {
-    fn publish(&self, _: proto::WebhookEvent) {}
-}
-
-impl JobSink for Nowhere {
-    fn launch(&self, _: JobRequest) {}
-    fn terminate(&self, _: &str) {}
-}
 
 /// What heartbeats would have said: the least loaded node gets the next room.
 #[derive(Default)]
@@ -101,32 +83,13 @@ struct Stage {
 }
 
 fn rooms(auto_create: bool) -> Rooms {
-    let endpoint = Endpoint {
-        candidates: Arc::new([]),
-        fingerprint: Fingerprint {
-            algorithm: "sha-256".into(),
-            digest: vec![0; 32],
-        },
-        ufrag_prefix: '0',
-    };
     let config = RoomsConfig {
         auto_create,
         empty_timeout_s: 300,
         departure_timeout_s: 20,
         ..RoomsConfig::default()
     };
-    let services = Services::new(config, Arc::new(endpoint), keys());
-    let nowhere = Arc::new(Nowhere);
-    let sinks = Sinks {
-        shards: nowhere.clone(),
-        webhooks: nowhere.clone(),
-        jobs: nowhere,
-    };
-    Rooms::start(Arc::new(services), sinks, Arc::new(|| false))
-}
-
-fn keys() -> Keys {
-    Keys::new([("devkey".to_owned(), "s".repeat(32))])
+    testing::rooms(config, false)
 }
 
 fn agents() -> Agents {
