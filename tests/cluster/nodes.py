@@ -1,4 +1,4 @@
-"""A cluster of real processes on loopback: starts them, kills them, asks them."""
+"""A cluster of real processes on loopback: starts them, kills and pauses them, asks them."""
 import json
 import os
 import pathlib
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 KEY, SECRET = "devkey", "devsecret-devsecret-devsecret-dev1"
 
@@ -30,7 +31,8 @@ logging:
 cluster:
   token: {token}
   listen: 127.0.0.1:{cluster}
-  host: host{number}
+  roles: [{roles}]
+  host: {name}
   join: [{join}]
 """
 
@@ -53,14 +55,16 @@ def free_ports(count):
 
 
 class Node:
-    def __init__(self, number, folder, ports, token, join):
-        self.number, self.folder = number, folder / f"n{number}"
+    """One process and the folder it keeps over its lives."""
+
+    def __init__(self, name, folder, ports, token, join, roles="master, media"):
+        self.name, self.folder = name, folder / name
         self.folder.mkdir()
         http, udp, tcp, cluster = ports
-        self.url, self.http = f"ws://127.0.0.1:{http}", f"http://127.0.0.1:{http}"
+        self.port, self.url, self.http = http, f"ws://127.0.0.1:{http}", f"http://127.0.0.1:{http}"
         (self.folder / "livekit.yaml").write_text(CONFIG.format(
             http=http, udp=udp, tcp=tcp, cluster=cluster, key=KEY, secret=SECRET, folder=self.folder,
-            token=token, number=number, join=", ".join(join)))
+            token=token, name=name, roles=roles, join=", ".join(join)))
         self.process = None
 
     def start(self):
@@ -68,10 +72,26 @@ class Node:
         command = [os.environ["SKEIN"], "--config", self.folder / "livekit.yaml"]
         self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
+    def runs(self):
+        return self.process is not None and self.process.poll() is None
+
+    def answers(self):
+        try:
+            urllib.request.urlopen(self.http, timeout=0.5).read()
+            return True
+        except OSError:
+            return False
+
     def kill(self, how=signal.SIGKILL):
-        if self.process and self.process.poll() is None:
+        if self.runs():
             self.process.send_signal(how)
             self.process.wait(20)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def log(self):
         return (self.folder / "server.log").read_text(errors="replace")
@@ -83,12 +103,28 @@ class Node:
         return done.stdout
 
 
+def home_of(nodes, room, ask):
+    """The one of `nodes` a room is on, by the log of the cluster as `ask` knows it."""
+    home = json.loads(ask.skein("room", "explain", room, "--json"))["home"]
+    known = json.loads(ask.skein("cluster", "status", "--json"))["nodes"]
+    hosts = {f"n{node['id']}": node["host"] for node in known}
+    found = [node for node in nodes if node.name == hosts.get(home)]
+    assert found, f"nobody is {home}: {hosts}"
+    return found[0]
+
+
+def nodes_of(folder, roles):
+    """Nodes that are not started yet, by name; the masters are listed to all."""
+    ports, token = free_ports(4 * len(roles)), secrets.token_hex(32)
+    join = [f"127.0.0.1:{ports[4 * n + 3]}" for n, role in enumerate(roles.values()) if "master" in role]
+    return [Node(name, folder, ports[4 * n:4 * n + 4], token, join, role)
+            for n, (name, role) in enumerate(roles.items())]
+
+
 class Cluster:
     def __init__(self, count=3):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="skein-cluster-"))
-        ports, token = free_ports(4 * count), secrets.token_hex(32)
-        join = [f"127.0.0.1:{ports[4 * n + 3]}" for n in range(count)]
-        self.nodes = [Node(n + 1, self.folder, ports[4 * n:4 * n + 4], token, join) for n in range(count)]
+        self.nodes = nodes_of(self.folder, {f"node{n + 1}": "master, media" for n in range(count)})
 
     def __enter__(self):
         for node in self.nodes:
@@ -109,14 +145,7 @@ class Cluster:
             node.kill()
         if any(failure):
             for node in self.nodes:
-                print(f"--- node {node.number}\n{node.log()[-6000:]}")
+                print(f"--- node {node.name}\n{node.log()[-6000:]}")
 
     def home_of(self, room, ask):
-        """The node a room is on, by the log of the cluster as `ask` knows it."""
-        told = json.loads(ask.skein("room", "explain", room, "--json"))
-        for node in self.nodes:
-            if f"node={told['home'][1:]} " in node.log() and "this node takes part" in node.log():
-                for line in node.log().splitlines():
-                    if "this node takes part in the cluster" in line and told["home"][1:] in line:
-                        return node
-        raise AssertionError(f"nobody is {told['home']}")
+        return home_of(self.nodes, room, ask)

@@ -27,7 +27,7 @@ async def test_rooms_of_a_draining_node_move_and_their_clients_with_them():
             clients = [await join(other, "room0", f"client{number}") for number in range(2)]
 
             out = await asyncio.to_thread(
-                asked.skein, "node", "drain", f"host{home.number}", "--wait", "--deadline", "60", "--json")
+                asked.skein, "node", "drain", home.name, "--wait", "--deadline", "60", "--json")
             assert json.loads(out)["phase"] == "done", out
 
             for name in names:
@@ -42,7 +42,7 @@ async def test_rooms_of_a_draining_node_move_and_their_clients_with_them():
             assert [drain["phase"] for drain in told] == ["done"], told
             assert told[0]["rooms_left"] == 0
 
-            other.skein("node", "undrain", f"host{home.number}")
+            other.skein("node", "undrain", home.name)
             await eventually(lambda: drains(asked) == [], "the drain to be over")
             for client in clients:
                 await client.disconnect()

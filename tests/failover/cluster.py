@@ -1,110 +1,22 @@
-"""A cluster of real processes on loopback: starts them, kills and pauses them, brings them back."""
+"""Four masters and three media nodes, and what stands before the masters; the nodes are those of the cluster checks."""
 import asyncio
 import json
-import os
-import pathlib
-import signal
-import socket
 import subprocess
 import time
-import urllib.request
 
-KEY, SECRET = "devkey", "devsecret-devsecret-devsecret-dev1"
-CONFIG = """
-port: {http}
-prometheus_port: {metrics}
-bind_addresses: ["127.0.0.1"]
-rtc:
-  udp_port: {udp}
-  tcp_port: {tcp}
-  node_ip: 127.0.0.1
-  enable_loopback_candidate: true
-  interfaces:
-    includes: [lo]
-keys:
-  {key}: {secret}
-logging:
-  level: info
-storage:
-  directory: {folder}/data
-cluster:
-  token: {token}
-  listen: 127.0.0.1:{cluster}
-  join: [{join}]
-  roles: [{role}]
-  host: {name}
-"""
-
-
-def free_ports(count):
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
-
-
-class Node:
-    """One process and the folder it keeps over its lives."""
-
-    def __init__(self, binary, folder, name, role):
-        self.binary, self.name, self.role = binary, name, role
-        self.folder = pathlib.Path(folder) / name
-        self.folder.mkdir(parents=True)
-        self.http, self.metrics, self.udp, self.tcp, self.cluster = free_ports(5)
-        self.url = f"ws://127.0.0.1:{self.http}"
-        self.process, self.lives = None, 0
-
-    def configure(self, token, join):
-        self.config = self.folder / "livekit.yaml"
-        self.config.write_text(CONFIG.format(
-            token=token, join=", ".join(join), key=KEY, secret=SECRET,
-            http=self.http, metrics=self.metrics, udp=self.udp, tcp=self.tcp, cluster=self.cluster,
-            folder=self.folder, role=self.role, name=self.name))
-
-    def start(self):
-        self.lives += 1
-        log = open(self.folder / f"log.{self.lives}", "wb")
-        self.process = subprocess.Popen([self.binary, "--config", self.config], stdout=log, stderr=subprocess.STDOUT)
-
-    def answers(self):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.http}/", timeout=0.5).read()
-            return True
-        except OSError:
-            return False
-
-    def log(self):
-        return (self.folder / f"log.{self.lives}").read_text(errors="replace")
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self):
-        self.process.send_signal(signal.SIGCONT)
+from nodes import home_of, nodes_of
 
 
 class Cluster:
     """Masters and media nodes; clients talk to masters, as behind a load balancer."""
 
-    def __init__(self, binary, folder, masters=4, media=3):
-        self.binary = binary
-        self.masters = [Node(binary, folder, f"master{n + 1}", "master") for n in range(masters)]
-        self.media = [Node(binary, folder, f"media{n + 1}", "media") for n in range(media)]
-        self.nodes = self.masters + self.media
+    def __init__(self, folder, masters=4, media=3):
+        roles = {f"master{n + 1}": "master" for n in range(masters)} | {f"media{n + 1}": "media" for n in range(media)}
+        self.nodes = nodes_of(folder, roles)
+        self.masters, self.media = self.nodes[:masters], self.nodes[masters:]
 
     def start(self, within=60):
-        made = subprocess.run([self.binary, "cluster", "token"], capture_output=True, text=True, check=True)
-        token = made.stdout.strip().splitlines()[-1]
-        join = [f"127.0.0.1:{node.cluster}" for node in self.masters]
         for node in self.nodes:
-            node.configure(token, join)
             node.start()
         self.wait(lambda: all(node.answers() for node in self.nodes), "every node to answer", within)
 
@@ -116,36 +28,25 @@ class Cluster:
                 raise SystemExit(f"expected {what} within {within} s\n{logs}")
             time.sleep(0.1)
 
-    def ask(self, *words):
-        """What the program says, asked of a master that answers; empty if none can tell."""
-        for master in self.masters:
-            if not master.answers():
-                continue
-            env = {**os.environ, "LIVEKIT_URL": master.url, "LIVEKIT_KEYS": f"{KEY}: {SECRET}"}
-            done = subprocess.run([self.binary, *words], env=env, capture_output=True, text=True, timeout=20)
-            if done.returncode == 0:
-                return done.stdout
-        return ""
+    def master(self):
+        """One that answers."""
+        return next(master for master in self.masters if master.answers())
 
     def whole(self):
         """Every node is active, as some master says, and nothing is wrong."""
-        said = self.ask("cluster", "status")
-        return said.count(" active ") == len(self.nodes) and "Nothing is wrong" in said
+        try:
+            report = json.loads(self.master().skein("cluster", "status", "--json"))
+        except (AssertionError, StopIteration):
+            return False
+        active = [node for node in report["nodes"] if node["state"] == "active"]
+        return len(active) == len(self.nodes) and not report["problems"]
 
     def home(self, room):
-        """The media node that has the room, as `skein room explain` says."""
-        place = json.loads(self.ask("room", "explain", room, "--json") or "{}")
-        rows = (line.split() for line in self.ask("cluster", "status").splitlines())
-        hosts = {row[0]: row[1] for row in rows if len(row) > 1}
-        name = hosts.get(place.get("home"))
-        found = [node for node in self.media if node.name == name]
-        if not found:
-            raise RuntimeError(f"where is {room}? {place} of {hosts}")
-        return found[0]
+        return home_of(self.media, room, self.master())
 
     def stop(self):
         for node in self.nodes:
-            if node.process and node.process.poll() is None:
+            if node.runs():
                 node.go_on()
                 node.process.terminate()
         for node in self.nodes:

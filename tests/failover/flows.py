@@ -5,7 +5,7 @@ import time
 import numpy as np
 from livekit import api, rtc
 
-from cluster import KEY, SECRET
+from nodes import KEY, SECRET
 
 RATE, AUDIBLE = 48_000, 300.0
 

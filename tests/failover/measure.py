@@ -44,7 +44,7 @@ class Stage:
         self.people = [Wheel("alice"), Wheel("bob")]
         if self.chromium:
             place = "://" + self.balancer.url.partition("//")[2] + "/"
-            link = re.sub("://[^/]+/", place, self.cluster.ask("room", "link", self.room).strip(), count=1)
+            link = re.sub("://[^/]+/", place, self.cluster.master().skein("room", "link", self.room).strip(), count=1)
             self.people.append(Browser("carol", self.chromium, link))
         for person in self.people:
             await person.join(self.balancer.url, self.room, single_pc=bool(self.number % 2))
@@ -130,14 +130,14 @@ SCENARIOS = {"media": Stage.media_killed, "pause": Stage.media_paused, "masters"
 
 
 async def run(options, folder):
-    cluster, report = Cluster(options.binary, folder), Report()
+    cluster, report = Cluster(folder), Report()
     try:
         cluster.start()
         cluster.wait(cluster.whole, "a whole cluster", 90)
         playwright = await async_playwright().start()
         chromium = None if options.no_browser else await playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), headless=True, args=FLAGS)
-        balancer = Balancer([node.http for node in cluster.masters])
+        balancer = Balancer([node.port for node in cluster.masters])
         await balancer.start()
         stage = Stage(cluster, balancer, chromium, report, options.seed)
         for name in options.scenarios or SCENARIOS:
@@ -156,14 +156,13 @@ async def run(options, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("binary", type=lambda text: str(pathlib.Path(text).resolve()))
     parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS])
     parser.add_argument("--kills", type=int, default=20, help="per scenario")
     parser.add_argument("--seed", type=int, default=1, help="which masters die")
     parser.add_argument("--no-browser", action="store_true", help="only clients on libwebrtc")
     parser.add_argument("--json", help="writes the figures there too")
     options = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix="skein-failover-")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="skein-failover-"))
     print(f"seed {options.seed}; logs of the nodes in {folder}", flush=True)
     return asyncio.run(run(options, folder))
 
