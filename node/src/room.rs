@@ -13,6 +13,7 @@ mod ice_preference;
 pub mod ice_servers;
 mod join_response;
 mod joining;
+pub mod journal;
 pub(crate) mod leave;
 mod leaving;
 mod limits;

@@ -1,0 +1,77 @@
+//! What a standby knows of a room: records, the newest of each key, from which `Room::thaw` makes
+//! the room again. The room writes them, the cluster carries them; neither reads the other's part.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+/// What a record describes. The order is the order of thawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RecordKey {
+    /// The room itself: metadata, limits, clocks, dispatches, who left lately.
+    Room,
+    /// One participant, by its number in the room.
+    Member(u16),
+}
+
+/// A change of the journal. A record replaces the earlier one of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    pub key: RecordKey,
+    /// `None`: what it described is gone.
+    pub record: Option<Bytes>,
+}
+
+/// A room as its journal described it so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomImage(BTreeMap<RecordKey, Bytes>);
+
+impl RoomImage {
+    pub fn apply(&mut self, entry: JournalEntry) {
+        match entry.record {
+            Some(record) => self.0.insert(entry.key, record),
+            None => self.0.remove(&entry.key),
+        };
+    }
+
+    pub fn record(&self, key: RecordKey) -> Option<&Bytes> {
+        self.0.get(&key)
+    }
+
+    /// In the order of their keys.
+    pub fn records(&self) -> impl Iterator<Item = (RecordKey, &Bytes)> {
+        self.0.iter().map(|(key, record)| (*key, record))
+    }
+
+    /// What it occupies, about.
+    pub fn bytes(&self) -> usize {
+        let of = |record: &Bytes| record.len() + size_of::<(RecordKey, Bytes)>();
+        self.0.values().map(of).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: RecordKey, body: &'static [u8]) -> JournalEntry {
+        let record = Some(Bytes::from_static(body));
+        JournalEntry { key, record }
+    }
+
+    #[test]
+    fn the_newest_record_of_a_key_counts_until_it_is_gone() {
+        let mut image = RoomImage::default();
+        image.apply(put(RecordKey::Member(2), b"old"));
+        image.apply(put(RecordKey::Room, b"room"));
+        image.apply(put(RecordKey::Member(2), b"new"));
+        image.apply(put(RecordKey::Member(1), b"gone"));
+        let key = RecordKey::Member(1);
+        image.apply(JournalEntry { key, record: None });
+        let records: Vec<_> = image.records().collect();
+        let new = Bytes::from_static(b"new");
+        let room = Bytes::from_static(b"room");
+        let expected = vec![(RecordKey::Room, &room), (RecordKey::Member(2), &new)];
+        assert_eq!(records, expected);
+    }
+}
