@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use tokio::sync::broadcast;
 
 pub use options::ClusterOptions;
@@ -92,7 +92,10 @@ impl Cluster {
         let config = options.raft_config().map_err(StoreError::Other)?;
         let started = Raft::new(node, Arc::new(config), network, log, machine);
         let raft = Runtime::scope(seed, started).await;
-        let raft = raft.map_err(|error| StoreError::Other(error.to_string()))?;
+        let raft = raft.map_err(|error| match error {
+            Fatal::StorageError(error) => StoreError::Storage(error.to_string()),
+            error => StoreError::Other(error.to_string()),
+        })?;
         Ok(Self {
             inner: Arc::new(Inner {
                 node,

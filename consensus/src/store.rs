@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The disk does not work, or not now.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The same, found by raft while it began.
+    #[error("{0}")]
+    Storage(String),
     /// What it holds cannot be trusted.
     #[error("{0}; this node must come back under a new id")]
     Corrupt(String),

@@ -109,7 +109,7 @@ fn found_wrong(ring: &Ring, host: Host, error: &StoreError) {
                     .line(node, format!("boot: cannot start over: {error}"));
             }
         }
-        StoreError::Disk(_) => {}
+        StoreError::Disk(_) | StoreError::Storage(_) => {}
         error => ring.oracle().accuse(format!("{node}: {error}")),
     }
 }

@@ -168,7 +168,10 @@ impl World {
         let wanted = self.ring.plan().voters.len();
         let large = groups.iter().all(|group| group.len() >= 3) && wanted >= 3;
         let mut members = groups.iter().flatten();
-        let present = members.all(|node| self.ring.host_of(*node).is_some());
+        // Damage that nobody has found yet costs its machine's vote as soon as it starts.
+        let is_rotten = |host: Host| self.ring.machines().get(&host).is_none_or(|m| m.rotten);
+        let sound = |host| !is_rotten(host);
+        let present = members.all(|node| self.ring.host_of(*node).is_some_and(sound));
         if !large || !present || groups.is_empty() {
             return None;
         }
