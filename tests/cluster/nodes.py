@@ -1,4 +1,4 @@
-"""A cluster of real processes on loopback: starts them, kills and pauses them, asks them."""
+"""A cluster of real processes, on loopback or on hosts of a network: starts them, kills and pauses them, asks them."""
 import json
 import os
 import pathlib
@@ -14,14 +14,14 @@ KEY, SECRET = "devkey", "devsecret-devsecret-devsecret-dev1"
 
 CONFIG = """
 port: {http}
-bind_addresses: ["127.0.0.1"]
+bind_addresses: ["{address}"]
 rtc:
   udp_port: {udp}
   tcp_port: {tcp}
-  node_ip: 127.0.0.1
-  enable_loopback_candidate: true
+  node_ip: {address}
+  enable_loopback_candidate: {loopback}
   interfaces:
-    includes: [lo]
+    includes: [{interface}]
 keys:
   {key}: {secret}
 storage:
@@ -30,7 +30,7 @@ logging:
   level: info
 cluster:
   token: {token}
-  listen: 127.0.0.1:{cluster}
+  listen: {address}:{cluster}
   roles: [{roles}]
   host: {name}
   join: [{join}]
@@ -57,19 +57,22 @@ def free_ports(count):
 class Node:
     """One process and the folder it keeps over its lives."""
 
-    def __init__(self, name, folder, ports, token, join, roles="master, media"):
+    def __init__(self, name, folder, ports, token, join, roles="master, media", network=None):
         self.name, self.folder = name, folder / name
         self.folder.mkdir()
         http, udp, tcp, cluster = ports
-        self.port, self.url, self.http = http, f"ws://127.0.0.1:{http}", f"http://127.0.0.1:{http}"
+        self.address = network.addresses[name] if network else "127.0.0.1"
+        self.within = network.within(name) if network else []
+        self.port, self.url, self.http = http, f"ws://{self.address}:{http}", f"http://{self.address}:{http}"
         (self.folder / "livekit.yaml").write_text(CONFIG.format(
             http=http, udp=udp, tcp=tcp, cluster=cluster, key=KEY, secret=SECRET, folder=self.folder,
-            token=token, name=name, roles=roles, join=", ".join(join)))
+            token=token, name=name, roles=roles, join=", ".join(join), address=self.address,
+            interface="wire" if network else "lo", loopback="false" if network else "true"))
         self.process = None
 
     def start(self):
         log = open(self.folder / "server.log", "ab")
-        command = [os.environ["SKEIN"], "--config", self.folder / "livekit.yaml"]
+        command = [*self.within, os.environ["SKEIN"], "--config", self.folder / "livekit.yaml"]
         self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     def runs(self):
@@ -113,12 +116,14 @@ def home_of(nodes, room, ask):
     return found[0]
 
 
-def nodes_of(folder, roles):
-    """Nodes that are not started yet, by name; the masters are listed to all."""
+def nodes_of(folder, roles, network=None):
+    """Nodes that are not started yet, by name; the masters are listed to all. With a network each is on a host of its
+    own, else all share loopback."""
     ports, token = free_ports(4 * len(roles)), secrets.token_hex(32)
-    join = [f"127.0.0.1:{ports[4 * n + 3]}" for n, role in enumerate(roles.values()) if "master" in role]
-    return [Node(name, folder, ports[4 * n:4 * n + 4], token, join, role)
-            for n, (name, role) in enumerate(roles.items())]
+    ports = {name: ports[4 * n:4 * n + 4] for n, name in enumerate(roles)}
+    addresses = network.addresses if network else {name: "127.0.0.1" for name in roles}
+    join = [f"{addresses[name]}:{ports[name][3]}" for name, role in roles.items() if "master" in role]
+    return [Node(name, folder, ports[name], token, join, role, network) for name, role in roles.items()]
 
 
 class Cluster:

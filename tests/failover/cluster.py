@@ -6,14 +6,18 @@ import time
 
 from nodes import home_of, nodes_of
 
+MASTERS, MEDIA = 4, 3
+ROLES = {f"master{n + 1}": "master" for n in range(MASTERS)} | {f"media{n + 1}": "media" for n in range(MEDIA)}
+
 
 class Cluster:
     """Masters and media nodes; clients talk to masters, as behind a load balancer."""
 
-    def __init__(self, folder, masters=4, media=3):
-        roles = {f"master{n + 1}": "master" for n in range(masters)} | {f"media{n + 1}": "media" for n in range(media)}
-        self.nodes = nodes_of(folder, roles)
-        self.masters, self.media = self.nodes[:masters], self.nodes[masters:]
+    def __init__(self, folder, network=None):
+        self.network = network
+        self.nodes = nodes_of(folder, ROLES, network)
+        self.masters = [node for node in self.nodes if "master" in ROLES[node.name]]
+        self.media = [node for node in self.nodes if "media" in ROLES[node.name]]
 
     def start(self, within=60):
         for node in self.nodes:
@@ -57,10 +61,15 @@ class Cluster:
                     node.process.kill()
 
 
+# Whoever does not answer a connection by then is passed over.
+CONNECT_S = 0.3
+
+
 class Balancer:
     """What stands before the masters: every connection goes to the next one that takes it."""
 
     def __init__(self, targets):
+        """`targets`: address and port of each."""
         self.targets, self.turn, self.server = targets, 0, None
 
     async def start(self):
@@ -72,9 +81,10 @@ class Balancer:
             self.turn += 1
             target = self.targets[self.turn % len(self.targets)]
             try:
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
+                connecting = asyncio.open_connection(*target)
+                far_reader, far_writer = await asyncio.wait_for(connecting, CONNECT_S)
                 break
-            except OSError:
+            except (OSError, TimeoutError):
                 continue
         else:
             return writer.close()

@@ -5,11 +5,14 @@ import os
 import pathlib
 import random
 import re
+import sys
 import tempfile
 import time
+import traceback
 
 from playwright.async_api import async_playwright
 
+import hosts
 from cluster import Balancer, Cluster
 from flows import Asker, Browser, Wheel
 from report import Report
@@ -64,7 +67,8 @@ class Stage:
     async def measure(self, scenario, strike):
         """Strikes, watches, and notes what was missed."""
         struck = time.monotonic()
-        strike()
+        # In a thread: what takes its time must not stop the clients' clocks.
+        await asyncio.to_thread(strike)
         lost = 0
         await asyncio.sleep(NOTICE_S)
         try:
@@ -119,6 +123,34 @@ class Stage:
         await self.finish(struck)
         return struck[0], result
 
+    async def host_lost(self):
+        """Nothing answers any more, not even a kernel; then the cable is back and an old home wakes up."""
+        await self.fill()
+        home, network = self.cluster.home(self.room), self.cluster.network
+        result = await self.measure("media host, cable pulled", lambda: network.pull(home.name))
+        network.plug()
+        await self.finish([home])
+        return home, result
+
+    async def masters_parted(self):
+        """Clients reach the node, its masters do not: the room moves, and the old home must not harm it."""
+        await self.fill()
+        home, network = self.cluster.home(self.room), self.cluster.network
+        others = [node.name for node in self.cluster.nodes if node is not home]
+        result = await self.measure("media node cut from all nodes", lambda: network.part([home.name], others))
+        network.join()
+        await self.finish([home])
+        return home, result
+
+    async def drained(self):
+        await self.fill()
+        home = self.cluster.home(self.room)
+        asked = self.cluster.master()
+        result = await self.measure("drain of a media node", lambda: asked.skein("node", "drain", home.name))
+        asked.skein("node", "undrain", home.name)
+        await self.finish([home])
+        return home, result
+
     async def finish(self, nodes):
         await until(lambda: all(node.answers() for node in nodes), "the node to come back")
         await self.leave()
@@ -126,23 +158,30 @@ class Stage:
         await until(lambda: self.cluster.whole(), "the cluster to be whole again", 60)
 
 
-SCENARIOS = {"media": Stage.media_killed, "pause": Stage.media_paused, "masters": Stage.masters_killed}
+SCENARIOS = {"media": Stage.media_killed, "pause": Stage.media_paused, "masters": Stage.masters_killed,
+             "drain": Stage.drained}
+# They need hosts of their own.
+SCENARIOS_OF_NETWORK = {"host": Stage.host_lost, "cut": Stage.masters_parted}
 
 
 async def run(options, folder):
-    cluster, report = Cluster(folder), Report()
+    network = hosts.Network() if hosts.ENV in os.environ else None
+    known = SCENARIOS | (SCENARIOS_OF_NETWORK if network else {})
+    if unknown := set(options.scenarios) - set(known):
+        raise SystemExit(f"not possible here: {', '.join(unknown)} (known: {', '.join(known)})")
+    cluster, report = Cluster(folder, network), Report()
     try:
         cluster.start()
         cluster.wait(cluster.whole, "a whole cluster", 90)
         playwright = await async_playwright().start()
         chromium = None if options.no_browser else await playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), headless=True, args=FLAGS)
-        balancer = Balancer([node.port for node in cluster.masters])
+        balancer = Balancer([(node.address, node.port) for node in cluster.masters])
         await balancer.start()
         stage = Stage(cluster, balancer, chromium, report, options.seed)
-        for name in options.scenarios or SCENARIOS:
+        for name in options.scenarios or known:
             for kill in range(options.kills):
-                node, (worst, events, lost) = await SCENARIOS[name](stage)
+                node, (worst, events, lost) = await known[name](stage)
                 print(f"{name} {kill + 1}/{options.kills}: {node.name}, longest gap {worst:.0f} ms"
                       f"{f', {lost} flows LOST' if lost else ''}; {', '.join(events) or 'no event'}", flush=True)
     finally:
@@ -156,7 +195,7 @@ async def run(options, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS])
+    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS, *SCENARIOS_OF_NETWORK])
     parser.add_argument("--kills", type=int, default=20, help="per scenario")
     parser.add_argument("--seed", type=int, default=1, help="which masters die")
     parser.add_argument("--no-browser", action="store_true", help="only clients on libwebrtc")
@@ -164,8 +203,23 @@ def main():
     options = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="skein-failover-"))
     print(f"seed {options.seed}; logs of the nodes in {folder}", flush=True)
-    return asyncio.run(run(options, folder))
+    failed = True
+    try:
+        failed = asyncio.run(run_and_say(options, folder))
+    finally:
+        sys.stdout.flush()
+        # Clients that were left in the middle of something would be waited for.
+        os._exit(failed)
+
+
+async def run_and_say(options, folder):
+    try:
+        return await run(options, folder)
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()
