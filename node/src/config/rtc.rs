@@ -61,7 +61,7 @@ section! {
         forward_stats: ForwardStats = ForwardStats::default(),
         /// Ours: participants of one room on one shard before newcomers go to another; 0 = a room
         /// stays on its shard, 1 spreads every room over all of them.
-        shard_participants: u32 = 0,
+        shard_participants: u32 = 150,
         enable_rtp_stream_restart_detection: bool = false,
         enable_warp: bool = false,
         strict_acks: Option<bool> = None,
