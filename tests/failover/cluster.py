@@ -68,13 +68,15 @@ CONNECT_S = 0.3
 class Balancer:
     """What stands before the masters: every connection goes to the next one that takes it."""
 
-    def __init__(self, targets):
-        """`targets`: address and port of each."""
-        self.targets, self.turn, self.server = targets, 0, None
+    def __init__(self, targets, address="127.0.0.1"):
+        """`targets`: address and port of each; `address`: where clients of other hosts find it."""
+        self.targets, self.address, self.turn, self.server = targets, address, 0, None
 
     async def start(self):
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
-        self.url = f"ws://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        self.server = await asyncio.start_server(self.serve, "0.0.0.0" if self.address != "127.0.0.1" else self.address, 0)
+        port = self.server.sockets[0].getsockname()[1]
+        # Browsers give a camera to pages of this machine only.
+        self.url, self.far_url = f"ws://127.0.0.1:{port}", f"ws://{self.address}:{port}"
 
     async def serve(self, reader, writer):
         for _ in self.targets:

@@ -10,6 +10,8 @@ import subprocess
 
 ENV = "SKEIN_HOSTS"
 CLIENTS = "clients"
+# Clients behind a router that translates addresses, and that router.
+BEHIND, ROUTER = "behind", "router"
 
 
 def sh(*words):
@@ -43,7 +45,7 @@ class Hosts:
     def __init__(self, names):
         self.prefix = f"skein{os.getpid()}"
         self.net = f"{self.prefix}-net"
-        self.addresses = {name: f"10.89.0.{number + 1}" for number, name in enumerate([CLIENTS, *names])}
+        self.addresses = {name: f"10.89.0.{number + 1}" for number, name in enumerate([CLIENTS, ROUTER, *names])}
 
     def __enter__(self):
         try:
@@ -68,8 +70,24 @@ class Hosts:
             # ICE finds interfaces by a route to the world.
             sh("ip", "-n", space, "route", "add", "default", "via", "10.89.0.254")
 
+        self.make_router()
+
+    def make_router(self):
+        """What stands at most homes: it keeps ports where it can, and lets in only answers from where it was sent to."""
+        inside, router = self.space(BEHIND), self.space(ROUTER)
+        sh("ip", "netns", "add", inside)
+        sh("ip", "-n", inside, "link", "set", "lo", "up")
+        sh("ip", "-n", router, "link", "add", "name", "inside", "type", "veth", "peer", "name", "wire", "netns", inside)
+        for space, interface, address in ((router, "inside", "192.168.77.1"), (inside, "wire", "192.168.77.2")):
+            sh("ip", "-n", space, "address", "add", f"{address}/24", "dev", interface)
+            sh("ip", "-n", space, "link", "set", "dev", interface, "up")
+        sh("ip", "-n", inside, "route", "add", "default", "via", "192.168.77.1")
+        sh("ip", "netns", "exec", router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        sh("ip", "netns", "exec", router, "nft", "add table ip nat; add chain ip nat out "
+           "{ type nat hook postrouting priority 100; }; add rule ip nat out oifname wire masquerade")
+
     def __exit__(self, *_):
-        for space in [*map(self.space, self.addresses), self.net]:
+        for space in [*map(self.space, [*self.addresses, BEHIND]), self.net]:
             subprocess.run(["ip", "netns", "delete", space], capture_output=True)
 
     def space(self, name):
@@ -77,7 +95,7 @@ class Hosts:
 
     def described(self):
         """For the environment of the measurement."""
-        return json.dumps({"net": self.net, "spaces": {name: self.space(name) for name in self.addresses},
+        return json.dumps({"net": self.net, "spaces": {name: self.space(name) for name in [*self.addresses, BEHIND]},
                            "addresses": self.addresses})
 
 

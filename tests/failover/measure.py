@@ -14,6 +14,7 @@ from playwright.async_api import async_playwright
 
 import hosts
 from cluster import Balancer, Cluster
+from far import FarWheel
 from flows import Asker, Browser, Wheel
 from report import Report
 
@@ -45,19 +46,22 @@ class Stage:
         self.number += 1
         self.room = f"failover-{self.number}"
         self.people = [Wheel("alice"), Wheel("bob")]
+        if self.cluster.network:
+            self.people.append(FarWheel("dave", self.cluster.network.within(hosts.BEHIND)))
         if self.chromium:
             place = "://" + self.balancer.url.partition("//")[2] + "/"
             link = re.sub("://[^/]+/", place, self.cluster.master().skein("room", "link", self.room).strip(), count=1)
             self.people.append(Browser("carol", self.chromium, link))
         for person in self.people:
-            await person.join(self.balancer.url, self.room, single_pc=bool(self.number % 2))
+            url = self.balancer.far_url if isinstance(person, FarWheel) else self.balancer.url
+            await person.join(url, self.room, single_pc=bool((self.number + len(person.identity)) % 2))
         await self.everybody_flows()
         self.asker = Asker([node.url for node in self.cluster.masters], self.room, [person.identity for person in self.people])
         await asyncio.sleep(SETTLE_S)
 
     def pairs(self):
         """Who decodes whom. The browser's sound is a beep now and then, so nobody is asked for it."""
-        senders = [person for person in self.people if isinstance(person, Wheel)]
+        senders = [person for person in self.people if isinstance(person, (Wheel, FarWheel))]
         return [(me, other.identity) for me in self.people for other in senders if me is not other]
 
     async def everybody_flows(self, within=40.0):
@@ -176,7 +180,9 @@ async def run(options, folder):
         playwright = await async_playwright().start()
         chromium = None if options.no_browser else await playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), headless=True, args=FLAGS)
-        balancer = Balancer([(node.address, node.port) for node in cluster.masters])
+        balancer = Balancer(
+            [(node.address, node.port) for node in cluster.masters],
+            network.addresses[hosts.CLIENTS] if network else "127.0.0.1")
         await balancer.start()
         stage = Stage(cluster, balancer, chromium, report, options.seed)
         for name in options.scenarios or known:
