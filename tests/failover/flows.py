@@ -103,7 +103,10 @@ class Wheel:
 # Notes when anything of others was decoded, whatever connection brought it: sound that is not made up, pictures.
 # Looks 25 times a second, so a gap is known to 40 ms.
 LOOK = """(() => {
-  window.decoded = {audio: [], video: []};
+  window.decoded = {audio: [], video: [], socket: []};
+  window.WebSocket = class extends window.WebSocket {
+    constructor(...given) { super(...given); window.decoded.socket.push(Date.now()); }
+  };
   const connections = [], counts = new WeakMap();
   const Native = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Native {
@@ -142,10 +145,11 @@ class Browser:
     async def watch(self):
         while True:
             decoded = await self.page.evaluate(
-                "() => { const all = window.decoded; window.decoded = {audio: [], video: []}; return all; }")
+                "() => { const all = window.decoded; window.decoded = {audio: [], video: [], socket: []}; return all; }")
             ahead = time.monotonic() - time.time()
             for kind, flow in self.decoded.items():
                 flow.at += [at / 1_000 + ahead for at in decoded[kind]]
+            self.events += [(at / 1_000 + ahead, "socket") for at in decoded["socket"]]
             await asyncio.sleep(0.1)
 
     def flow(self, _other, kind):
@@ -165,6 +169,20 @@ class Asker:
     def __init__(self, urls, room, expected):
         self.urls, self.room, self.expected, self.flow = urls, room, set(expected), Flow()
         self.task = asyncio.ensure_future(self.ask())
+
+    async def sids(self):
+        """Of everybody in the room, by name; who has none, by identity."""
+        for _ in range(100):
+            for url in self.urls:
+                try:
+                    async with api.LiveKitAPI(url, KEY, SECRET) as client:
+                        request = api.ListParticipantsRequest(room=self.room)
+                        listed = await asyncio.wait_for(client.room.list_participants(request), 1)
+                        return {one.name or one.identity: one.sid for one in listed.participants}
+                except Exception:  # noqa: BLE001 - another one may answer
+                    continue
+            await asyncio.sleep(0.1)
+        return {}
 
     async def ask(self):
         clients = [api.LiveKitAPI(url, KEY, SECRET) for url in self.urls]

@@ -70,6 +70,7 @@ class Stage:
 
     async def measure(self, scenario, strike):
         """Strikes, watches, and notes what was missed."""
+        before = await self.asker.sids()
         struck = time.monotonic()
         # In a thread: what takes its time must not stop the clients' clocks.
         await asyncio.to_thread(strike)
@@ -86,11 +87,21 @@ class Stage:
             return [me.flow(other, kind).gap(struck - 0.2, now) for me, other in self.pairs()]
         worst = max(gaps("audio") + gaps("video"))
         events = [name for person in self.people for at, name in person.events if at >= struck]
+        came_back = self.how_they_came_back(before, await self.asker.sids(), struck)
         self.report.add(
             scenario, audio_gap_ms=gaps("audio"), video_gap_ms=gaps("video"),
-            api_gap_ms=[self.asker.flow.gap(struck - 0.2, now)],
-            rejoined=sum(name == "reconnected" for name in events), lost_participants=lost)
+            api_gap_ms=[self.asker.flow.gap(struck - 0.2, now)], lost_participants=lost, **came_back)
         return worst, events, lost
+
+    def how_they_came_back(self, before, after, struck):
+        """Another sid: everybody saw it leave and join. The same: its app was told to resume, or noticed nothing."""
+        rejoined = {person.identity for person in self.people if before.get(person.identity) != after.get(person.identity)}
+        noticed = {person.identity for person in self.people
+                   if any(at >= struck and name in ("reconnecting", "socket") for at, name in person.events)}
+        people = len(self.people)
+        resumed = len(noticed - rejoined)
+        return {"people": people, "rejoined": len(rejoined), "resumed": resumed,
+                "unaware": people - len(rejoined) - resumed}
 
     async def leave(self):
         self.asker.task.cancel()
