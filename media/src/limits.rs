@@ -413,8 +413,9 @@ pub const PLAYOUT_DELAY_STEP_MS: u32 = 80;
 /// Packets of each track that carry a new playout delay: some get lost.
 pub const PLAYOUT_DELAY_PACKETS: u32 = 100;
 
-/// Links of one shard: the other shards of its process and as many nodes.
-pub const RELAY_LINKS_MAX: usize = 64;
+/// Links of one shard: the other shards of its process, and shards of other nodes it ever shared a
+/// room with; an idle one is a hundred bytes.
+pub const RELAY_LINKS_MAX: usize = 4_096;
 /// One block of frames between shards: a key frame; a few of them are under way at a time.
 pub const RELAY_BLOCK_BYTES: usize = 32 * 1024;
 /// Longest frame: the largest packet that is kept, with the head of the frame and extensions.

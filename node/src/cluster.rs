@@ -20,6 +20,7 @@ pub mod membership;
 pub mod node;
 pub mod placing;
 mod quorum;
+pub mod relay;
 pub mod report;
 pub mod room_plane;
 pub mod scaling;

@@ -57,6 +57,7 @@ use protocol::proto::leave_request::Action;
 use protocol::proto::signal_response::Message;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
+pub(crate) use span::key_of_command;
 
 use crate::participant::{KeySpace, MediaInput, MediaOutput, WallClock};
 
@@ -156,6 +157,7 @@ impl Room {
             RoomInput::Job(update) => self.job_updated(update),
             RoomInput::Stop => self.end(DisconnectReason::ServerShutdown),
             RoomInput::Fence => self.fence(),
+            RoomInput::ShardLost(shard) => self.shard_lost(shard),
             RoomInput::Timeout => self.timers(),
         }
         self.settle();

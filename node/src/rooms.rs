@@ -20,6 +20,10 @@ use crate::room::contract::{
 use crate::room::environment::{Hosting, IsFull, Services, Sinks};
 use crate::room::room_actor::ToRoom;
 
+/// Rooms a node can hold at a time: half the width of the room's number in a key. Above are the
+/// parts of other nodes' rooms.
+pub(crate) const ROOM_NUMBERS: u32 = 1 << 23;
+
 /// What every call about an absent room is told.
 pub(crate) const NO_SUCH_ROOM: &str = "requested room does not exist";
 const NO_SUCH_PARTICIPANT: &str = "participant does not exist";
@@ -154,6 +158,14 @@ impl Rooms {
     /// A fact of a shard; its keys name the room.
     pub fn shard_event(&self, event: media::Event) {
         self.registry.do_send(ShardEvent(event));
+    }
+
+    /// A shard of another node is out of reach for a room.
+    pub fn shard_lost(&self, room: &str, shard: usize) {
+        self.registry.do_send(Forward {
+            room: room.to_owned(),
+            input: RoomInput::ShardLost(shard),
+        });
     }
 
     /// What a worker said about a job.

@@ -5,6 +5,7 @@ mod cluster;
 pub mod compose;
 mod files;
 mod ice_servers;
+mod network;
 mod operator;
 
 use std::io::{self, Write};
@@ -16,6 +17,7 @@ use media::transport::{DtlsIdentity, IdentityError};
 use socket2::{Domain, Socket, Type};
 
 use crate::cluster::node::ClusterNode;
+use crate::cluster::relay::plane::Span;
 use crate::config::{Config, Secret};
 use crate::limits::STOP_GRACE;
 use crate::net::{http, stun};
@@ -122,7 +124,12 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let pulse = cluster::pulse(&config, &stats, &node.capacity);
     let cluster = cluster::start(&config, pulse).await?;
     let traffic = Traffic::new(Arc::clone(&node.capacity));
-    actix_rt::spawn(forward_events(events, node.rooms.clone(), traffic));
+    actix_rt::spawn(forward_events(
+        events,
+        node.rooms.clone(),
+        node.span(),
+        traffic,
+    ));
     actix_rt::spawn(census::count(
         node.rooms.clone(),
         Arc::clone(&node.capacity),
@@ -131,7 +138,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
 
     let status = status::Status::new(&config, &node_id, node.rooms.clone(), stats.clone());
     if let Some(cluster) = &cluster {
-        node.join_cluster(&config, cluster, &status)?;
+        node.join_cluster(&config, cluster, &status, &shards)?;
     }
     let server = http::serve(
         listeners,
@@ -183,10 +190,12 @@ async fn cluster_ended(cluster: Option<&ClusterNode>) -> String {
 }
 
 /// Facts of the shards, on their way to the rooms.
-async fn forward_events(mut events: Events, rooms: Rooms, mut traffic: Traffic) {
+async fn forward_events(mut events: Events, rooms: Rooms, span: Span, mut traffic: Traffic) {
     while let Some(event) = events.recv().await {
         traffic.observe(&event);
-        rooms.shard_event(event);
+        if let Some(event) = span.take(event) {
+            rooms.shard_event(event);
+        }
     }
 }
 

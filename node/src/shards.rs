@@ -17,6 +17,7 @@ use crate::limits::{EVENTS_WAITING_MAX, SHARDS_MAX};
 use crate::net::gather::{self, Reach};
 use crate::net::stun::StunPorts;
 use crate::net::{interfaces, tcp, udp};
+use crate::worker::far::{self, Far, FarEnd};
 use crate::worker::lanes::{self, EventSender, Events, Order, WorkerHandle};
 use crate::worker::steering::ufrag_prefix;
 use crate::worker::{Parts, Worker};
@@ -57,6 +58,7 @@ pub struct Shards {
     ended: Arc<Notify>,
     stun: StunPorts,
     media_ports: Vec<OwnPort>,
+    far: Mutex<Option<FarEnd>>,
 }
 
 /// Makes the configuration of the shard with the given number.
@@ -82,15 +84,15 @@ impl Shards {
         }
         media_ports.dedup();
         let (sender, receiver) = lanes::events(EVENTS_WAITING_MAX);
-        let mut shards = start_workers(
-            &config.rtc,
-            &reaches,
-            ports,
-            listeners,
-            shard_config,
-            &sender,
-        )
-        .map_err(StartError::Worker)?;
+        let (far, far_end) = far::lane();
+        let ways = Ways {
+            events: sender,
+            far,
+        };
+        let mut shards =
+            start_workers(&config.rtc, &reaches, ports, listeners, shard_config, &ways)
+                .map_err(StartError::Worker)?;
+        shards.far = Mutex::new(Some(far_end));
         shards.stun = StunPorts::open(&reaches, config.port);
         shards.media_ports = media_ports;
         Ok((shards, receiver))
@@ -129,6 +131,18 @@ impl Shards {
 
     pub fn count(&self) -> usize {
         self.workers.len()
+    }
+
+    /// The end of the lane to other nodes; whoever carries relay frames takes it, once.
+    pub fn far(&self) -> Option<FarEnd> {
+        let mut far = self.far.lock().unwrap_or_else(PoisonError::into_inner);
+        far.take()
+    }
+
+    /// The workers, in the order of their shards.
+    pub fn workers(&self) -> Vec<WorkerHandle> {
+        let workers = self.workers.iter();
+        workers.map(|one| one.handle.clone()).collect()
     }
 
     /// What tells clients their addresses.
@@ -171,6 +185,12 @@ impl Drop for TellsEnd {
     fn drop(&mut self) {
         self.0.notify_one();
     }
+}
+
+/// What leaves workers other than through sockets.
+struct Ways {
+    events: EventSender,
+    far: Far,
 }
 
 /// The UDP sockets of one shard.
@@ -241,7 +261,7 @@ fn start_workers(
     ports: Vec<PortSet>,
     mut listeners: Vec<TcpListener>,
     shard_config: &ShardConfigOf<'_>,
-    events: &EventSender,
+    ways: &Ways,
 ) -> io::Result<Shards> {
     let count = ports.len();
     let sharing = if rtc.udp_port.is_single() { count } else { 1 };
@@ -256,7 +276,8 @@ fn start_workers(
             tcp: std::mem::take(&mut listeners),
             sharing,
             workers: count,
-            events: events.clone(),
+            events: ways.events.clone(),
+            far: ways.far.clone(),
         })?;
         let candidates = gather::candidates(reaches, set.port, rtc.tcp_port, rtc);
         workers.push(Running {
@@ -291,6 +312,7 @@ fn start_workers(
         ended,
         stun: StunPorts::default(),
         media_ports: Vec::new(),
+        far: Mutex::default(),
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod allowances;
 pub mod counters;
+pub mod far;
 mod gather;
 mod intake;
 pub mod lanes;
@@ -27,6 +28,7 @@ use crate::net::udp::{ReceiveSlots, UdpPort};
 
 use allowances::Allowances;
 use counters::{Busy, Counters};
+use far::Far;
 use gather::Gather;
 use lanes::{EventLane, EventSender, Handed, Inbox, Measured, Order, WorkerHandle};
 use steering::Steering;
@@ -47,6 +49,8 @@ pub struct Parts {
     /// All workers: any of them may accept the TCP connection of another's client.
     pub workers: usize,
     pub events: EventSender,
+    /// Where frames for shards of other nodes go.
+    pub far: Far,
 }
 
 /// See the file header.
@@ -63,6 +67,7 @@ pub struct Worker {
     peers: Vec<WorkerHandle>,
     handed: Vec<Handed>,
     events: EventLane,
+    far: Far,
     allowances: Allowances,
     gather: Gather,
     counters: Counters,
@@ -110,6 +115,7 @@ impl Worker {
                 .map(|_| Handed::new(parts.index))
                 .collect(),
             events: EventLane::new(parts.events),
+            far: parts.far,
             allowances: Allowances::default(),
             gather: Gather::default(),
             counters: Counters::new(parts.index),
@@ -238,7 +244,7 @@ impl Worker {
         true
     }
 
-    /// Frames of the other workers' shards; each is a link of its worker's number.
+    /// Frames of other shards: of this node's, each a link of its worker's number, and of others'.
     fn take_relayed(&mut self, now: Instant) {
         self.more_relayed = false;
         for _ in 0..RELAY_BLOCKS_PER_TURN {
@@ -249,8 +255,9 @@ impl Worker {
             for frame in block.frames() {
                 self.shard.handle(now, Input::Relay { link, frame });
             }
-            if let Some(peer) = self.peers.get(from) {
-                peer.give_back(block);
+            match self.peers.get(from) {
+                Some(peer) => peer.give_back(block),
+                None => self.far.give_back(block),
             }
         }
         self.more_relayed = true;
@@ -267,6 +274,7 @@ impl Worker {
             counters,
             inbox,
             peers,
+            far,
             index,
             ..
         } = self;
@@ -277,8 +285,11 @@ impl Worker {
                 Some(Output::Event(_)) => counters.data_refused += 1,
                 Some(Output::Relay { link, block }) => {
                     let full = std::mem::replace(block, inbox.spare_block());
-                    let peer = peers.get(link.0 as usize);
-                    if let Some(Err(refused)) = peer.map(|peer| peer.relay(*index, full)) {
+                    let sent = match peers.get(link.0 as usize) {
+                        Some(peer) => peer.relay(*index, full),
+                        None => far.relay(*index, link, full),
+                    };
+                    if let Err(refused) = sent {
                         *block = refused;
                         counters.relay_blocks_dropped += 1;
                     }

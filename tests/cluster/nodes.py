@@ -127,9 +127,13 @@ def nodes_of(folder, roles, network=None):
 
 
 class Cluster:
-    def __init__(self, count=3):
+    def __init__(self, count=3, more=""):
+        """`more`: further lines of the section `cluster`, the last one."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="skein-cluster-"))
         self.nodes = nodes_of(self.folder, {f"node{n + 1}": "master, media" for n in range(count)})
+        for node in self.nodes:
+            with open(node.folder / "livekit.yaml", "a") as configuration:
+                configuration.write(more)
 
     def __enter__(self):
         for node in self.nodes:

@@ -1,10 +1,15 @@
 //! Frames of one link laid end to end: what one turn of a shard has to say to another. A worker
-//! passes whole blocks on and gives them back empty, so that no packet costs an allocation.
+//! passes whole blocks on and gives them back empty, so that no packet costs an allocation. What
+//! carries them to another node takes them apart into datagrams where they lie, and puts together
+//! what arrives.
+
+use std::ops::Range;
 
 use crate::limits::{RELAY_BLOCK_BYTES, RELAY_FRAME_BYTES_MAX};
 
-/// Bytes before each frame: its length.
-const LENGTH_BYTES: usize = 2;
+/// Bytes before each frame: its length, or what the block was marked with.
+pub const MARK_BYTES: usize = 2;
+const LENGTH_BYTES: usize = MARK_BYTES;
 
 /// See the file header.
 #[derive(Debug, Default)]
@@ -32,6 +37,38 @@ impl Block {
             rest = tail;
             Some(frame)
         })
+    }
+
+    /// Writes `mark` over the length before each frame, and says where the frames with their marks
+    /// are in `bytes`. The block has no frames from then on, until it is cleared.
+    pub fn mark(&mut self, mark: [u8; MARK_BYTES], spans: &mut Vec<Range<usize>>) {
+        spans.clear();
+        let mut at = 0;
+        for length in self.frames().map(<[u8]>::len) {
+            let end = at + MARK_BYTES + length;
+            spans.push(at..end);
+            at = end;
+        }
+        for span in spans.iter() {
+            if let Some(head) = self.bytes.get_mut(span.start..span.start + MARK_BYTES) {
+                head.copy_from_slice(&mark);
+            }
+        }
+        self.used = 0;
+    }
+
+    /// All of its memory.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Adds a frame that arrived; false when it does not fit.
+    pub fn push_frame(&mut self, frame: &[u8]) -> bool {
+        self.has_room()
+            && self.push(|out| {
+                out.get_mut(..frame.len())?.copy_from_slice(frame);
+                Some(frame.len())
+            })
     }
 
     /// Whether a frame of any size fits.
@@ -86,6 +123,17 @@ mod tests {
         assert_eq!(block.frames().count(), usize::from(count));
         block.clear();
         assert!(block.is_empty() && block.has_room());
+    }
+
+    #[test]
+    fn a_marked_block_is_its_datagrams() {
+        let mut block = Block::default();
+        assert!(block.push_frame(b"one") && block.push_frame(b"three"));
+        let mut spans = Vec::new();
+        block.mark([7, 9], &mut spans);
+        let datagrams: Vec<_> = spans.into_iter().map(|span| &block.bytes()[span]).collect();
+        assert_eq!(datagrams, [&b"\x07\x09one"[..], b"\x07\x09three"]);
+        assert!(block.is_empty() && block.frames().next().is_none());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The relay protocol on the wire: one frame is one datagram. Media frames carry an RTP packet in
-//! clear behind a head of eleven bytes; the others are a few bytes each. Bytes of another node are
+//! clear behind a head of fifteen bytes; the others are a few bytes each. Bytes of another node are
 //! foreign: every read is checked, a bad frame is `None`. Numbers are big-endian.
 
 use crate::limits::{LAYERS_MAX, RELAY_NACKED_MAX};
@@ -8,11 +8,11 @@ use crate::rtcp::SenderInfo;
 /// First half of a frame's first byte; frames of another version are not read.
 pub const VERSION: u8 = 1;
 /// Bytes before the RTP packet of a media frame.
-pub const MEDIA_HEAD_BYTES: usize = 11;
+pub const MEDIA_HEAD_BYTES: usize = 15;
 /// Temporal layers whose rates a state frame tells.
 pub const RATES: usize = 4;
 /// Longest frame that is not media.
-pub const SMALL_FRAME_BYTES_MAX: usize = 7 + 2 * RELAY_NACKED_MAX;
+pub const SMALL_FRAME_BYTES_MAX: usize = 11 + 2 * RELAY_NACKED_MAX;
 
 const MEDIA: u8 = 1;
 const CLOCK: u8 = 2;
@@ -21,14 +21,16 @@ const WANTS: u8 = 4;
 const KEY_FRAME: u8 = 5;
 const NACK: u8 = 6;
 
+/// Where the flags of a media frame are: behind version and relay.
+const FLAGS_AT: usize = 9;
 const LAYER_BITS: u8 = 0b111;
 const FRESH: u8 = 0b1000;
 const MUTED: u8 = 1;
 const ASKS: u8 = 1;
 
-/// A track's name on one link, agreed on by both ends; never used twice on it.
+/// A track's name on one link, agreed on by both ends; never used twice on it, whoever gives it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RelayId(pub u32);
+pub struct RelayId(pub u64);
 
 /// What goes first where a link is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,6 +164,14 @@ pub enum Frame<'a> {
     },
 }
 
+/// How urgent a frame is, without parsing it: what is not media is small and waited for.
+pub fn priority_of(frame: &[u8]) -> Priority {
+    match (frame.first(), frame.get(FLAGS_AT)) {
+        (Some(first), Some(flags)) if first & 0x0f == MEDIA => Priority::from_bits(flags >> 4),
+        _ => Priority::Audio,
+    }
+}
+
 impl<'a> Frame<'a> {
     pub fn parse(bytes: &'a [u8]) -> Option<Frame<'a>> {
         let mut reader = Reader(bytes);
@@ -169,7 +179,7 @@ impl<'a> Frame<'a> {
         if first >> 4 != VERSION {
             return None;
         }
-        let relay = RelayId(reader.u32()?);
+        let relay = RelayId(reader.u64()?);
         Some(match first & 0x0f {
             MEDIA => {
                 let flags = reader.u8()?;

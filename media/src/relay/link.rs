@@ -44,8 +44,8 @@ pub(crate) struct Waiting {
 pub(crate) struct Link {
     pub(crate) key: LinkKey,
     /// Tracks that arrive over the link, and those that leave over it, by their names.
-    pub(crate) arriving: FastMap<u32, u32>,
-    pub(crate) leaving: FastMap<u32, u32>,
+    pub(crate) arriving: FastMap<u64, u32>,
+    pub(crate) leaving: FastMap<u64, u32>,
     pub(crate) block: Block,
     pub(crate) queue: VecDeque<Waiting>,
 }
@@ -54,6 +54,8 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) struct Relays {
     pub(crate) links: Vec<Link>,
+    /// Their places in `links`.
+    by_key: FastMap<LinkKey, u32>,
     pub(crate) extensions: ExtensionMap,
     /// The block last handed out by `poll`, and where it goes.
     pub(crate) handed: Block,
@@ -70,6 +72,7 @@ impl Default for Relays {
         extensions.merge(&EXTENSIONS);
         Relays {
             links: Vec::new(),
+            by_key: FastMap::default(),
             extensions,
             handed: Block::default(),
             handed_to: LinkKey(0),
@@ -81,8 +84,7 @@ impl Default for Relays {
 
 impl Relays {
     pub(crate) fn find(&self, key: LinkKey) -> Option<u32> {
-        let position = self.links.iter().position(|link| link.key == key)?;
-        Some(position as u32)
+        self.by_key.get(&key).copied()
     }
 
     /// The link of that name; made when it is not there yet.
@@ -100,7 +102,9 @@ impl Relays {
             block: Block::default(),
             queue: VecDeque::new(),
         });
-        Some(self.links.len() as u32 - 1)
+        let index = self.links.len() as u32 - 1;
+        self.by_key.insert(key, index);
+        Some(index)
     }
 
     pub(crate) fn link(&self, index: u32) -> Option<&Link> {

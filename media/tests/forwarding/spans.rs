@@ -26,7 +26,7 @@ pub(crate) struct Spans {
     payload_types: BTreeMap<TrackKey, Vec<PayloadType>>,
     /// What each down track forwards, and where it is.
     downs: BTreeMap<DownTrackKey, (TrackKey, usize)>,
-    relays: u32,
+    relays: u64,
 }
 
 impl Spans {

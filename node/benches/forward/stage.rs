@@ -19,7 +19,7 @@ use media::{Command, DownTrackKey, RoomKey, Shard, ShardConfig, TrackKey, Transp
 use skein_node::net::udp;
 use skein_node::worker::lanes::{Events, Measured, Order, WorkerHandle, events};
 use skein_node::worker::steering::ufrag_prefix;
-use skein_node::worker::{Parts, Worker};
+use skein_node::worker::{Parts, Worker, far};
 
 use crate::floor::{drain, pump, receiver};
 use crate::{BURST, PACKET_BYTES};
@@ -64,6 +64,7 @@ impl Stage {
             sharing: 1,
             workers: 1,
             events: sender,
+            far: far::lane().0,
         })
         .unwrap();
         thread.meet(vec![worker.clone()]);

@@ -3,6 +3,7 @@
 //! `Links`. Socket, runtime, names and randomness are handed in; knows nothing of what is said.
 
 mod book;
+mod datagrams;
 mod dial;
 mod framing;
 mod identity;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ pub use identity::{ClusterSecret, Identity, IdentityError};
 pub use peers::{RaftPeers, RaftService};
 
 use crate::cluster::limits::OPEN_PATIENCE;
-use crate::cluster::links::{Duplex, LinkError, Links, Service, Services, pipe};
+use crate::cluster::links::{Duplex, LinkError, Links, Service, Services, TakeDatagrams, pipe};
 use dial::Slot;
 use framing::{FrameError, Kind, Writer};
 use incoming::fitting;
@@ -41,15 +42,18 @@ use incoming::fitting;
 enum Plane {
     Raft = 0,
     Rpc = 1,
+    /// Datagrams, one way: from who dialled.
+    Relay = 2,
 }
 
 impl Plane {
-    const ALL: [Plane; 2] = [Plane::Raft, Plane::Rpc];
+    const ALL: [Plane; 3] = [Plane::Raft, Plane::Rpc, Plane::Relay];
 
     fn alpn(self) -> &'static [u8] {
         match self {
             Plane::Raft => b"skein/raft",
             Plane::Rpc => b"skein/rpc",
+            Plane::Relay => b"skein/relay",
         }
     }
 
@@ -102,7 +106,11 @@ struct Inner {
     cluster: u64,
     endpoint: Endpoint,
     /// By plane.
-    clients: [ClientConfig; 2],
+    clients: [ClientConfig; 3],
+    /// Where the network's own tasks run.
+    runtime: Arc<dyn Runtime>,
+    /// Of datagrams, once there is one.
+    taker: OnceLock<Arc<dyn TakeDatagrams>>,
     book: AddressBook,
     resolve: Resolve,
     services: Services,
@@ -130,7 +138,7 @@ impl Fabric {
             transport::endpoint(identity, &entropy),
             Some(transport::server(identity, &entropy)?),
             parts.socket,
-            parts.runtime,
+            Arc::clone(&parts.runtime),
         )?;
         let client = |plane| transport::client(identity, &entropy, plane);
         let fabric = Self {
@@ -138,7 +146,13 @@ impl Fabric {
                 node: identity.node,
                 cluster: identity.cluster,
                 endpoint,
-                clients: [client(Plane::Raft)?, client(Plane::Rpc)?],
+                clients: [
+                    client(Plane::Raft)?,
+                    client(Plane::Rpc)?,
+                    client(Plane::Relay)?,
+                ],
+                runtime: parts.runtime,
+                taker: OnceLock::new(),
                 book: AddressBook::default(),
                 resolve: parts.resolve,
                 services: parts.services,
@@ -150,6 +164,11 @@ impl Fabric {
         };
         tokio::spawn(fabric.clone().accept());
         Ok(fabric)
+    }
+
+    /// Runs something where the network's own tasks run.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.runtime.spawn(Box::pin(task));
     }
 
     pub fn node(&self) -> NodeId {
@@ -180,6 +199,13 @@ impl Fabric {
     fn slots(&self) -> MutexGuard<'_, Slots> {
         let slots = &self.inner.slots;
         slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection of another node that is only heard.
+    fn hear(&self, node: NodeId, connection: &Connection) {
+        let mut slots = self.slots();
+        let number = connection.stable_id();
+        slots.all.insert(number, (node, connection.clone()));
     }
 
     /// The newest connection is used: an older one may be of a process that is gone.

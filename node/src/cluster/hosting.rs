@@ -86,6 +86,13 @@ impl Homes {
         self.0.hosted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Under which epoch this node runs the room; `None`: it does not.
+    pub fn running(&self, room: &str) -> Option<Epoch> {
+        let hosted = self.locked();
+        let known = hosted.get(room)?;
+        matches!(known.phase, Phase::Running).then_some(known.epoch)
+    }
+
     /// The log as applied here says that the room is here, under `epoch` or a later one, and
     /// nothing of an earlier life is left.
     pub fn is_open(&self, room: &str, epoch: Epoch) -> bool {

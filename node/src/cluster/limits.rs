@@ -195,3 +195,37 @@ pub const SCALING_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub const SCALING_DECIDE_INTERVAL: Duration = Duration::from_secs(10);
 /// Older figures of a node count for nothing.
 pub const SCALING_FIGURES_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// UDP payload of packets with relayed media: what IPv4 and IPv6 carry over Ethernet with a tunnel
+/// (PPPoE, WireGuard) to spare. Frames of up to 1,312 bytes fit, and browsers send 1,200.
+pub const RELAY_PACKET_BYTES: u16 = 1_350;
+/// What the network may have under way unacknowledged at first: a few key frames.
+pub const RELAY_WINDOW_BYTES: u64 = 512 << 10;
+/// Datagrams in the network's own queue, which knows no urgency: some milliseconds of a busy node.
+pub const RELAY_SEND_BYTES: usize = 64 << 10;
+/// Datagrams that arrived and are not read yet; older ones go.
+pub const RELAY_RECEIVE_BYTES: usize = 2 << 20;
+/// Datagrams for one node that wait to be sent: some 10 ms of a full gigabit, and with the blocks
+/// they lie in at most 32 MiB.
+pub const RELAY_QUEUE_DATAGRAMS_MAX: usize = 1_024;
+/// Datagrams that are read before they are handed on.
+pub const RELAY_BATCH_DATAGRAMS: usize = 64;
+/// Between two tries to reach a node for relayed media; what waited is lost.
+pub const RELAY_DIAL_RETRY: Duration = Duration::from_millis(100);
+/// Nodes a process can number for links and parts of rooms: 2^16 names of parts, less its own.
+pub const PLACE_SLOTS_MAX: usize = 2_000;
+/// Commands on their way to one part of a room: some seconds of a busy one. A node that does not
+/// take them is given up.
+pub const TOLD_WAITING_MAX: usize = 16_384;
+/// Facts on their way from one part of a room to its home, likewise.
+pub const FACTS_WAITING_MAX: usize = 16_384;
+/// Commands or facts that are written at once.
+pub const TOLD_BATCH: usize = 64;
+/// Parts of other nodes' rooms on one node: as many rooms as a node ever has.
+pub const PARTS_MAX: usize = 100_000;
+/// How often other media nodes are asked what they are, where rooms may span to them,
+pub const NEIGHBOUR_INTERVAL: Duration = Duration::from_secs(1);
+/// how long they have to answer,
+pub const NEIGHBOUR_PATIENCE: Duration = Duration::from_millis(800);
+/// and how long their answer is believed.
+pub const NEIGHBOUR_AGE_MAX: Duration = Duration::from_secs(5);

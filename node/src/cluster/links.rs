@@ -102,6 +102,37 @@ pub trait Links: Send + Sync + 'static {
     fn open(&self, to: NodeId, service: Service) -> BoxFuture<'_, Result<Duplex, LinkError>>;
 }
 
+/// A link is gone; what was given to it last may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// Datagrams to one other node: they may get lost and overtake each other.
+pub trait Datagrams: Send + Sync {
+    /// The largest that is carried.
+    fn bytes_max(&self) -> usize;
+
+    /// Bytes that are taken now without pushing out what waits.
+    fn room(&self) -> usize;
+
+    fn send(&self, datagram: Bytes) -> Result<(), Broken>;
+
+    /// Waits for room.
+    fn send_when_possible(&self, datagram: Bytes) -> BoxFuture<'_, Result<(), Broken>>;
+
+    /// Returns when the link is gone.
+    fn broken(&self) -> BoxFuture<'_, ()>;
+}
+
+/// The way to other nodes for datagrams.
+pub trait DatagramLinks: Send + Sync + 'static {
+    fn datagrams(&self, to: NodeId) -> BoxFuture<'_, Result<Arc<dyn Datagrams>, LinkError>>;
+}
+
+/// Takes what other nodes send, several at a time. Never blocks. `from` is proven.
+pub trait TakeDatagrams: Send + Sync + 'static {
+    fn take(&self, from: NodeId, datagrams: &[Bytes]);
+}
+
 /// What answers for one service. `from` is proven by the caller's certificate.
 pub trait Serve: Send + Sync + 'static {
     /// `Err` is told to the caller as `LinkError::Refused`.

@@ -203,7 +203,7 @@ impl ToGateway {
     }
 }
 
-fn frame(kind: u8, body: &[u8]) -> Bytes {
+pub(super) fn frame(kind: u8, body: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(HEADER_BYTES + body.len());
     // Longer than a reader takes: it ends the stream, as with every other frame that is too long.
     frame.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));

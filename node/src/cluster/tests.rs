@@ -6,6 +6,7 @@
 mod calls;
 mod clients;
 mod jobs;
+mod spanning;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,9 +28,11 @@ use protocol::proto::signal_response::Message;
 use protocol::twirp::{Code, Error, Method};
 use tokio::sync::mpsc;
 
+use super::directory::Directory;
 use super::links::registry::Registry;
 use super::links::testing::Hub as LinkHub;
 use super::placing::{Figures, Heard};
+use super::relay::plane::{self as relay, RelayPlane, Span};
 use super::room_plane::{Parts, RoomPlane};
 use crate::agent::{Agents, Settings};
 use crate::api::{Api, Forward};
@@ -37,7 +40,7 @@ use crate::auth::Caller;
 use crate::room::contract::{
     Attach, AttachError, AttachKind, JobRequest, SessionId, SessionMessage, ToSession,
 };
-use crate::room::environment::RoomsConfig;
+use crate::room::environment::{RoomsConfig, ShardSink, Shards};
 use crate::rooms::Rooms;
 use crate::rooms::testing::{self, keys};
 use crate::signal::Lobby;
@@ -72,6 +75,8 @@ struct Node {
     cluster: Cluster,
     plane: RoomPlane,
     agents: Agents,
+    span: Span,
+    told: Arc<Told>,
     next_session: u64,
 }
 
@@ -82,14 +87,33 @@ struct Stage {
     nodes: BTreeMap<NodeId, Node>,
 }
 
-fn rooms(auto_create: bool) -> Rooms {
+/// What a node's shards were told.
+#[derive(Default)]
+struct Told(Mutex<Vec<media::Command>>);
+
+impl ShardSink for Told {
+    fn send(&self, _: &str, _: usize, command: media::Command) {
+        self.0.lock().unwrap().push(command);
+    }
+}
+
+/// `spread`: of a room on one node, `cluster.room_node_participants`.
+#[derive(Clone, Copy)]
+struct Options {
+    auto_create: bool,
+    spread: u32,
+}
+
+fn rooms(options: Options, span: &Span) -> Rooms {
     let config = RoomsConfig {
-        auto_create,
+        auto_create: options.auto_create,
+        node_participants: options.spread,
         empty_timeout_s: 300,
         departure_timeout_s: 20,
         ..RoomsConfig::default()
     };
-    testing::rooms(config, false)
+    let span = Arc::new(span.clone());
+    testing::rooms_on(config, false, span.clone(), span)
 }
 
 fn agents() -> Agents {
@@ -130,6 +154,15 @@ impl Stage {
 
     /// `room.auto_create`
     async fn start_with(auto_create: bool) -> Self {
+        let spread = 0;
+        Self::start_as(Options {
+            auto_create,
+            spread,
+        })
+        .await
+    }
+
+    async fn start_as(options: Options) -> Self {
         let mut stage = Self {
             peers: Peers::new(),
             links: LinkHub::new(),
@@ -149,26 +182,40 @@ impl Stage {
             stage.admit(&first, node).await;
             let registry = Registry::default();
             let links = stage.links.join(node, registry.services());
-            let (rooms, agents) = (rooms(auto_create), agents());
+            let told = Arc::new(Told::default());
+            let span = Span::new(Arc::new(testing::endpoint()), told.clone());
+            let (rooms, agents) = (rooms(options, &span), agents());
             let parts = Parts {
                 cluster: cluster.clone(),
-                links,
+                links: Arc::clone(&links),
                 figures: stage.figures.clone(),
                 selector: Selector::default(),
                 region: String::new(),
                 seed: node.0,
                 api: Api::new(rooms.clone(), keys(), 0),
                 agents: agents.clone(),
-                rooms,
-                auto_create,
+                rooms: rooms.clone(),
+                auto_create: options.auto_create,
                 arbiter: actix::Arbiter::current(),
             };
             let plane = RoomPlane::start(parts, &registry, drop);
+            let relay = relay::Parts {
+                directory: Directory::new(cluster.clone(), links, String::new()),
+                homes: plane.homes.clone(),
+                rooms,
+                shards: span.near().0,
+                sink: span.near().1,
+                is_full: Arc::new(|| false),
+                spans: options.spread > 0,
+            };
+            span.join(RelayPlane::start(relay, &registry, drop));
             let next_session = 1;
             let node_ = Node {
                 cluster,
                 plane,
                 agents,
+                span,
+                told,
                 next_session,
             };
             stage.nodes.insert(node, node_);

@@ -31,6 +31,9 @@ section! {
         witness: String = "auto".into(),
         /// A media node that stays, not one an autoscaler takes away.
         long_lived: bool = false,
+        /// Participants of one room a media node carries before further ones go to other nodes;
+        /// 0 = rooms stay on one node.
+        room_node_participants: u32 = 0,
         /// On masters.
         autoscale: Autoscale = Autoscale::default(),
     }

@@ -107,7 +107,7 @@ pub struct KeySpace {
 
 impl KeySpace {
     const PARTICIPANT_SHIFT: u32 = 24;
-    const ROOM_SHIFT: u32 = 40;
+    pub(crate) const ROOM_SHIFT: u32 = 40;
     /// Keys held back for the one input in whose course the others run out.
     const RESERVE: u64 = 1 << 16;
 

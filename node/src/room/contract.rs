@@ -192,6 +192,9 @@ pub enum RoomInput {
     Stop,
     /// The room lives on another node from now on: everybody is told to come back, to there.
     Fence,
+    /// A shard of another node that carried participants is out of reach: they come back, to
+    /// elsewhere.
+    ShardLost(usize),
     Timeout,
 }
 

@@ -77,6 +77,8 @@ pub struct RoomsConfig {
     pub data_blobs: bool,
     /// `rtc.shard_participants`; 0 = a room stays on its shard.
     pub shard_participants: u32,
+    /// `cluster.room_node_participants`; 0 = a room stays on its node.
+    pub node_participants: u32,
     /// Told to clients in Join- and ReconnectResponse.
     pub ice_servers: Vec<IceServer>,
     /// `rtc.allow_tcp_fallback`: what failed over UDP is tried over TCP and TLS.
@@ -124,6 +126,7 @@ impl Default for RoomsConfig {
             data_tracks: true,
             data_blobs: false,
             shard_participants: 0,
+            node_participants: 0,
             ice_servers: Vec::new(),
             allow_tcp_fallback: true,
         }
@@ -188,12 +191,23 @@ pub struct Endpoint {
     pub ufrag_prefix: char,
 }
 
-/// The shards of this node as rooms see them.
+/// The shards rooms may use: this node's, and in a cluster those of others.
 pub trait Shards: Send + Sync {
     fn count(&self) -> usize;
     fn endpoint(&self, shard: usize) -> Endpoint;
     /// Share of its core each shard used lately, in thousandths.
     fn busy_permille(&self) -> Vec<u16>;
+    /// Shards of other nodes that may take a participant now.
+    fn far(&self) -> Vec<FarShard> {
+        Vec::new()
+    }
+}
+
+/// A shard by its number among those of all nodes, as this one counts them, and its load.
+#[derive(Clone, Copy, Debug)]
+pub struct FarShard {
+    pub index: usize,
+    pub busy_permille: u16,
 }
 
 /// A node of one shard.
@@ -213,7 +227,7 @@ impl Shards for Endpoint {
 
 /// Takes commands to a shard. Never blocks.
 pub trait ShardSink: Send + Sync {
-    fn send(&self, shard: usize, command: media::Command);
+    fn send(&self, room: &str, shard: usize, command: media::Command);
 }
 
 /// Takes webhook events for delivery. Never blocks.

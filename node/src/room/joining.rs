@@ -19,6 +19,7 @@ use super::fallback::Failures;
 use super::ice_preference::IcePreference;
 use super::limits::{JOIN_TIMEOUT, REFRESHED_TOKEN_BYTES_MAX, TOKEN_REFRESH_INTERVAL};
 use super::member::{Member, MemberData};
+use super::span::Full;
 use super::updates::Audience;
 use super::{Room, options, permissions};
 use crate::participant::{Environment, KeySpace, MediaInput, ParticipantSettings};
@@ -220,11 +221,17 @@ impl Room {
     fn environment(&mut self, number: u16, identity: &str) -> Environment {
         let keys = KeySpace::new(self.number, number);
         let shards = &self.services.shards;
-        let full = match self.services.config.shard_participants {
-            0 => None,
-            full => Some(full as usize),
+        let bound = |most: u32| (most > 0).then_some(most as usize);
+        let full = Full {
+            shard: bound(self.services.config.shard_participants),
+            node: bound(self.services.config.node_participants),
         };
-        let shard = self.span.place(number, full, &shards.busy_permille());
+        let far = match full.node {
+            Some(_) => shards.far(),
+            None => Vec::new(),
+        };
+        let near = shards.busy_permille();
+        let shard = self.span.place(number, full, &near, &far);
         let endpoint = shards.endpoint(shard);
         let candidates = match self.ice_preferences.get(self.now, identity) {
             Some(IcePreference::Tcp) => {

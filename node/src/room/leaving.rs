@@ -161,6 +161,14 @@ impl Room {
         self.end_telling(DisconnectReason::Migration, Action::Reconnect);
     }
 
+    /// Whoever was carried there starts over; the others only lose its tracks.
+    pub(super) fn shard_lost(&mut self, shard: usize) {
+        for number in self.span.members_on(shard) {
+            let reason = DisconnectReason::Migration;
+            self.close_member(number, reason, Some(Action::Reconnect));
+        }
+    }
+
     fn end_telling(&mut self, reason: DisconnectReason, action: Action) {
         let numbers = self.roster.numbers();
         // All sessions first: nobody needs to hear how the others go.

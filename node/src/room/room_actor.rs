@@ -115,7 +115,9 @@ impl RoomActor {
                     let _ = reply.send(result);
                 }
             }
-            RoomOutput::Shard { shard, command } => self.sinks.shards.send(shard, command),
+            RoomOutput::Shard { shard, command } => {
+                self.sinks.shards.send(&self.name, shard, command);
+            }
             RoomOutput::Webhook(event) => self.sinks.webhooks.publish(*event),
             RoomOutput::LaunchJob(job) => self.sinks.jobs.launch(*job),
             RoomOutput::TerminateJob { job_id } => self.sinks.jobs.terminate(&job_id),

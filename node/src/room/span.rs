@@ -1,26 +1,42 @@
-//! On which shard each participant of a room is, and what that means for commands: they go to the
-//! shard they concern, and a track watched on another shard is relayed there for as long as
+//! On which shard each participant of a room is, of this node or of another, and what that means
+//! for commands: they go to the shard they concern, and a track watched on another shard is relayed there for as long as
 //! somebody watches. A core: the room asks it, it sees neither shards nor packets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use media::relay::frame::RelayId;
 use media::types::{PayloadType, TrackConfig};
 use media::{Command, DownTrackKey, LinkKey, RoomKey, TrackKey, TransportKey};
 
+use super::environment::FarShard;
 use super::limits::SHARD_BUSY_PERMILLE;
+use crate::cluster::relay::places::{is_near, slot_of};
 use crate::participant::KeySpace;
 
-/// Names tracks on the links between all shards of the process.
+/// Names tracks on links: between the shards of the process, and between other nodes for rooms
+/// whose home this one is.
 #[derive(Clone, Debug, Default)]
-pub struct RelayIds(Arc<AtomicU32>);
+pub struct RelayIds(Arc<AtomicU64>);
 
 impl RelayIds {
+    /// From now on no other node gives out the same ones: `life` is never used twice in a cluster.
+    pub fn live(&self, life: u32) {
+        self.0.store(u64::from(life) << 32, Ordering::Relaxed);
+    }
+
     fn next(&self) -> RelayId {
         RelayId(self.0.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// How many participants of one room are enough, until every place has as many; `None`: however many
+/// there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Full {
+    pub(super) shard: Option<usize>,
+    pub(super) node: Option<usize>,
 }
 
 /// Where a track comes from.
@@ -47,7 +63,7 @@ pub(super) struct Span {
     room: RoomKey,
     home: usize,
     ids: RelayIds,
-    /// Shard of each participant, by number.
+    /// Place of each participant, by number: a shard of this node or of another.
     members: BTreeMap<u16, usize>,
     tracks: BTreeMap<TrackKey, Track>,
     payload_types: BTreeMap<TrackKey, Vec<PayloadType>>,
@@ -67,30 +83,74 @@ impl Span {
         }
     }
 
-    /// Gives a newcomer its shard: the room's own until that one has `full` of its participants or
-    /// too much to do, then the one with the least to do. Without `full` all stay on the room's
-    /// own. `busy`: share of its core each shard used lately, in thousandths.
-    pub(super) fn place(&mut self, number: u16, full: Option<usize>, busy: &[u16]) -> usize {
-        let Some(full) = full else {
-            self.members.insert(number, self.home);
-            return self.home;
+    /// Gives a newcomer its place: the room's own shard until that one has enough of its
+    /// participants or too much to do, then another one of this node or of others, where the
+    /// bounds allow any; each further one costs relays. `near`: share of its core each shard of
+    /// this node used lately, in thousandths.
+    pub(super) fn place(
+        &mut self,
+        number: u16,
+        full: Full,
+        near: &[u16],
+        far: &[FarShard],
+    ) -> usize {
+        let near = (0..near.len().max(1)).map(|shard| FarShard {
+            index: shard,
+            busy_permille: near.get(shard).copied().unwrap_or(0),
+        });
+        let mut choice: Vec<FarShard> = match full.shard {
+            Some(_) => near.collect(),
+            None => near.filter(|one| one.index == self.home).collect(),
         };
-        let count = |shard: usize| self.members.values().filter(|at| **at == shard).count();
-        let rank = |shard: &usize| {
-            let (here, load) = (count(*shard), busy.get(*shard).copied().unwrap_or(0));
-            let crowded = here / full.max(1) + usize::from(load >= SHARD_BUSY_PERMILLE);
-            // Then whichever carries part of the room already: each further one costs relays.
-            let distance = match (*shard == self.home, here) {
-                (true, _) => 0,
-                (false, 1..) => 1,
-                (false, 0) => 2,
-            };
-            (crowded, distance, load, *shard)
-        };
-        let shard = (0..busy.len().max(1)).min_by_key(rank);
-        let shard = shard.unwrap_or(self.home);
+        if full.node.is_some() {
+            choice.extend_from_slice(far);
+        }
+        let chosen = choice
+            .iter()
+            .min_by_key(|one| self.rank(one, full, &choice));
+        let shard = chosen.map_or(self.home, |one| one.index);
         self.members.insert(number, shard);
         shard
+    }
+
+    /// How bad a place is: the most crowded node last, then the most crowded shard, then where the
+    /// room is not yet, then the busier one.
+    fn rank(&self, one: &FarShard, full: Full, choice: &[FarShard]) -> impl Ord + use<> {
+        let node = slot_of(one.index);
+        let mut busy = (0u32, 0u32);
+        for other in choice.iter().filter(|other| slot_of(other.index) == node) {
+            busy = (busy.0 + u32::from(other.busy_permille), busy.1 + 1);
+        }
+        let count = |at: &dyn Fn(usize) -> bool| self.members.values().filter(|m| at(**m)).count();
+        let here = count(&|at| at == one.index);
+        let on_node = count(&|at| slot_of(at) == node);
+        let crowded = |count: usize, full: Option<usize>, busy: u32| {
+            let by_count = full.map_or(0, |full| count / full.max(1));
+            by_count + usize::from(busy >= u32::from(SHARD_BUSY_PERMILLE))
+        };
+        let by_node = crowded(on_node, full.node, busy.0 / busy.1.max(1));
+        let by_shard = crowded(here, full.shard, one.busy_permille.into());
+        let distance = match (one.index == self.home, here, on_node) {
+            (true, ..) => 0,
+            (_, 1.., _) => 1,
+            (_, _, 1..) if full.shard.is_none() => 3,
+            _ => 2,
+        };
+        let load = one.busy_permille;
+        (
+            by_node,
+            by_shard,
+            distance,
+            !is_near(one.index),
+            load,
+            one.index,
+        )
+    }
+
+    /// Who is on a place.
+    pub(super) fn members_on(&self, shard: usize) -> Vec<u16> {
+        let members = self.members.iter().filter(|(_, at)| **at == shard);
+        members.map(|(number, _)| *number).collect()
     }
 
     pub(super) fn shard(&self, number: u16) -> usize {
@@ -168,34 +228,7 @@ impl Span {
     }
 
     fn shard_of_command(&self, command: &Command) -> usize {
-        self.shard_of(match command {
-            Command::AddTransport { transport, .. }
-            | Command::SetRemote { transport, .. }
-            | Command::AddRemoteCandidate { transport, .. }
-            | Command::RestartIce { transport, .. }
-            | Command::CloseTransport { transport }
-            | Command::OpenChannel { transport, .. }
-            | Command::SendData { transport, .. }
-            | Command::SetReceive { transport, .. }
-            | Command::AddTrack { transport, .. }
-            | Command::SetBandwidthPolicy { transport, .. }
-            | Command::SetPlayoutDelay { transport, .. }
-            | Command::Freeze { transport }
-            | Command::Thaw { transport, .. }
-            | Command::Nominate { transport, .. } => transport.0,
-            Command::SetTrackMuted { track, .. }
-            | Command::RemoveTrack { track }
-            | Command::RequestKeyFrame { track }
-            | Command::RelayTrack { track, .. }
-            | Command::StopRelay { track, .. }
-            | Command::AddRelayedTrack { track, .. }
-            | Command::SetRelayedPayloadTypes { track, .. } => track.0,
-            Command::AddDownTrack { down_track, .. }
-            | Command::UpdateDownTrack { down_track, .. }
-            | Command::SwitchDownTrack { down_track, .. }
-            | Command::SetPriority { down_track, .. }
-            | Command::RemoveDownTrack { down_track } => down_track.0,
-        })
+        self.shard_of(key_of_command(command))
     }
 
     fn set_payload_types(
@@ -348,6 +381,38 @@ impl Span {
         tell(shard, Command::RemoveTrack { track: key });
         let link = LinkKey(shard as u64);
         tell(track.shard, Command::StopRelay { track: key, link });
+    }
+}
+
+/// The key that says whom a command concerns.
+pub(crate) fn key_of_command(command: &Command) -> u64 {
+    match command {
+        Command::AddTransport { transport, .. }
+        | Command::SetRemote { transport, .. }
+        | Command::AddRemoteCandidate { transport, .. }
+        | Command::RestartIce { transport, .. }
+        | Command::CloseTransport { transport }
+        | Command::OpenChannel { transport, .. }
+        | Command::SendData { transport, .. }
+        | Command::SetReceive { transport, .. }
+        | Command::AddTrack { transport, .. }
+        | Command::SetBandwidthPolicy { transport, .. }
+        | Command::SetPlayoutDelay { transport, .. }
+        | Command::Freeze { transport }
+        | Command::Thaw { transport, .. }
+        | Command::Nominate { transport, .. } => transport.0,
+        Command::SetTrackMuted { track, .. }
+        | Command::RemoveTrack { track }
+        | Command::RequestKeyFrame { track }
+        | Command::RelayTrack { track, .. }
+        | Command::StopRelay { track, .. }
+        | Command::AddRelayedTrack { track, .. }
+        | Command::SetRelayedPayloadTypes { track, .. } => track.0,
+        Command::AddDownTrack { down_track, .. }
+        | Command::UpdateDownTrack { down_track, .. }
+        | Command::SwitchDownTrack { down_track, .. }
+        | Command::SetPriority { down_track, .. }
+        | Command::RemoveDownTrack { down_track } => down_track.0,
     }
 }
 

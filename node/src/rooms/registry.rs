@@ -9,7 +9,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, Res
 use protocol::proto;
 use tokio::sync::oneshot;
 
-use super::{NO_SUCH_PARTICIPANT, NO_SUCH_ROOM};
+use super::{NO_SUCH_PARTICIPANT, NO_SUCH_ROOM, ROOM_NUMBERS};
 use crate::participant::KeySpace;
 use crate::room::contract::{
     Attach, AttachError, AttachKind, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage,
@@ -102,9 +102,6 @@ pub(crate) struct Registry {
     /// Nobody is let in.
     stopping: bool,
 }
-
-/// Rooms a node can hold at a time: the width of the room's number in a key.
-const ROOM_NUMBERS: u32 = 1 << 24;
 
 impl Registry {
     pub(super) fn new(services: Arc<Services>, sinks: Sinks, is_full: IsFull) -> Self {

@@ -10,13 +10,13 @@ use protocol::token::Keys;
 use super::Rooms;
 use crate::room::contract::JobRequest;
 use crate::room::environment::{
-    Endpoint, JobSink, RoomsConfig, Services, ShardSink, Sinks, WebhookSink,
+    Endpoint, JobSink, RoomsConfig, Services, ShardSink, Shards, Sinks, WebhookSink,
 };
 
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl ShardSink for Nowhere {
-    fn send(&self, _: usize, _: media::Command) {}
+    fn send(&self, _: &str, _: usize, _: media::Command) {}
 }
 
 impl WebhookSink for Nowhere {
@@ -32,20 +32,33 @@ pub(crate) fn keys() -> Keys {
     Keys::new([("devkey".to_owned(), "s".repeat(32))])
 }
 
-/// `full`: nobody new is let in.
-pub(crate) fn rooms(config: RoomsConfig, full: bool) -> Rooms {
-    let endpoint = Endpoint {
+/// A node of one shard.
+pub(crate) fn endpoint() -> Endpoint {
+    Endpoint {
         candidates: Arc::new([]),
         fingerprint: Fingerprint {
             algorithm: "sha-256".into(),
             digest: vec![0; 32],
         },
         ufrag_prefix: '0',
-    };
-    let services = Services::new(config, Arc::new(endpoint), keys());
+    }
+}
+
+/// `full`: nobody new is let in.
+pub(crate) fn rooms(config: RoomsConfig, full: bool) -> Rooms {
+    rooms_on(config, full, Arc::new(endpoint()), Arc::new(Nowhere))
+}
+
+pub(crate) fn rooms_on(
+    config: RoomsConfig,
+    full: bool,
+    shards: Arc<dyn Shards>,
+    sink: Arc<dyn ShardSink>,
+) -> Rooms {
+    let services = Services::new(config, shards, keys());
     let nowhere = Arc::new(Nowhere);
     let sinks = Sinks {
-        shards: nowhere.clone(),
+        shards: sink,
         webhooks: nowhere.clone(),
         jobs: nowhere,
     };

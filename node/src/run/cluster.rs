@@ -11,11 +11,12 @@ use consensus::command::{NodeInfo, Roles, VoterWish};
 use consensus::disk::RealDisk;
 use consensus::store::Disks;
 use consensus::wal::WalOptions;
-use quinn::{Runtime, TokioRuntime};
+use quinn::Runtime;
 use socket2::{Domain, Socket, Type};
 
 use super::RunError;
 use super::compose::entropy;
+use super::network;
 use crate::cluster::fabric::ClusterSecret;
 use crate::cluster::heartbeat::{Beat, Pulse};
 use crate::cluster::lifeline::{TcpDial, TcpListen};
@@ -47,7 +48,7 @@ pub(super) async fn start(config: &Config, pulse: Pulse) -> Result<Option<Cluste
     let address = advertised(config, local)?;
     let directory = directory(config)?;
     tracing::info!(address, directory = %directory.display(), "cluster endpoint");
-    let runtime = Arc::new(TokioRuntime);
+    let runtime = Arc::new(network::start()?);
     let node = ClusterNode::start(NodeParts {
         settings: settings(config, address),
         secret,

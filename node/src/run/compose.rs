@@ -20,16 +20,20 @@ use super::{RunError, ice_servers, operator};
 use crate::agent::{self, Agents};
 use crate::api::limits::BODY_BYTES_DEFAULT;
 use crate::api::{Api, whip};
+use crate::cluster::directory::Directory;
 use crate::cluster::drain::Drainage;
 use crate::cluster::jobs::ClusterJobs;
 use crate::cluster::node::ClusterNode;
+use crate::cluster::relay::plane::{self, RelayPlane, Span, Ways};
 use crate::cluster::room_plane::{Parts, RoomPlane};
 use crate::config::Config;
 use crate::config::server::{NodeSelector, Region, Storage};
 use crate::net::gate::{Gate, Terms};
 use crate::net::http::{HttpSettings, Routes};
 use crate::room::contract::JobRequest;
-use crate::room::environment::{self, Endpoint, JobSink, RoomsConfig, Services, ShardSink, Sinks};
+use crate::room::environment::{
+    self, Endpoint, JobSink, RelayIds, RoomsConfig, Services, ShardSink, Sinks,
+};
 use crate::room::server_info;
 use crate::rooms::Rooms;
 use crate::shards::Shards;
@@ -51,6 +55,8 @@ pub struct Node {
     jobs: Arc<Jobs>,
     /// Once there is a cluster.
     drainage: Option<Drainage>,
+    span: Span,
+    relay_ids: RelayIds,
 }
 
 /// Where rooms' jobs go: to workers of this node, or of the whole cluster once there is one.
@@ -113,6 +119,7 @@ impl Node {
         config: &Config,
         cluster: &ClusterNode,
         status: &Status,
+        shards: &Shards,
     ) -> Result<(), RunError> {
         let parts = Parts {
             cluster: cluster.cluster().clone(),
@@ -128,6 +135,7 @@ impl Node {
             arbiter: actix_rt::Arbiter::current(),
         };
         let plane = RoomPlane::start(parts, cluster.registry(), |task| cluster.keep(task));
+        self.span_nodes(config, cluster, &plane, shards);
         self.api = self.api.clone().forwarding(plane.api.clone());
         let settings = GatewaySettings::new(config, keys(config));
         self.gateway = Arc::new(Gateway::new(settings, Arc::new(plane.lobby)));
@@ -138,6 +146,53 @@ impl Node {
         // A node joins one cluster in its life.
         let _ = self.jobs.cluster.set(plane.jobs);
         Ok(())
+    }
+}
+
+impl Node {
+    /// From now on rooms may span to other nodes, and theirs to this one.
+    fn span_nodes(
+        &self,
+        config: &Config,
+        cluster: &ClusterNode,
+        plane: &RoomPlane,
+        shards: &Shards,
+    ) {
+        let (near, sink) = self.span.near();
+        let links = cluster.links();
+        let capacity = Arc::clone(&self.capacity);
+        let parts = plane::Parts {
+            directory: Directory::new(cluster.cluster().clone(), links, config.region.clone()),
+            homes: plane.homes.clone(),
+            rooms: self.rooms.clone(),
+            shards: near,
+            sink,
+            is_full: Arc::new(move || capacity.is_full()),
+            spans: config.cluster.room_node_participants > 0,
+        };
+        let relay = RelayPlane::start(parts, cluster.registry(), |task| cluster.keep(task));
+        if let Some(far) = shards.far() {
+            let (arrivals, carry) = relay.carry(Ways {
+                workers: shards.workers(),
+                far,
+                links: Arc::new(cluster.fabric().clone()),
+            });
+            cluster.fabric().take_datagrams(arrivals);
+            cluster.fabric().spawn(carry);
+        }
+        self.span.join(relay);
+        let (ids, mut phase) = (self.relay_ids.clone(), cluster.phase());
+        cluster.keep(tokio::spawn(async move {
+            let entered = phase.wait_for(|phase| phase.incarnation().is_some()).await;
+            let life = entered.ok().and_then(|phase| phase.incarnation());
+            // One life after the other: the lower half of an epoch is as unique for ages.
+            ids.live(life.map_or(0, |life| life.0 as u32));
+        }));
+    }
+
+    /// Takes facts about parts of other nodes' rooms; gives back those about this node's.
+    pub fn span(&self) -> Span {
+        self.span.clone()
     }
 }
 
@@ -167,12 +222,17 @@ pub fn node(
         here: agents.clone(),
         cluster: OnceLock::new(),
     });
+    let span = Span::new(
+        Arc::new(described),
+        Arc::clone(shards) as Arc<dyn ShardSink>,
+    );
     let sinks = Sinks {
-        shards: Arc::clone(shards) as Arc<dyn ShardSink>,
+        shards: Arc::new(span.clone()),
         webhooks: Arc::new(webhooks.clone()),
         jobs: jobs.clone(),
     };
-    let services = Services::new(settings, Arc::new(described), keys.clone());
+    let services = Services::new(settings, Arc::new(span.clone()), keys.clone());
+    let relay_ids = services.relay_ids.clone();
     let capacity = Capacity::new(&config.limit);
     let full = Arc::clone(&capacity);
     let rooms = Rooms::start(Arc::new(services), sinks, Arc::new(move || full.is_full()));
@@ -188,6 +248,8 @@ pub fn node(
         agents,
         jobs,
         drainage: None,
+        span,
+        relay_ids,
         webhooks,
         rooms,
     })
@@ -234,7 +296,7 @@ fn webhook_settings(config: &Config, keys: &Keys) -> Result<webhook::Settings, R
 }
 
 impl ShardSink for Shards {
-    fn send(&self, shard: usize, command: media::Command) {
+    fn send(&self, _: &str, shard: usize, command: media::Command) {
         Shards::send(self, shard, command);
     }
 }
@@ -404,6 +466,7 @@ fn rooms_config(
         data_blobs: config.enable_participant_data_blob,
         allow_tcp_fallback: config.rtc.allow_tcp_fallback.unwrap_or(true),
         shard_participants: config.rtc.shard_participants,
+        node_participants: config.cluster.room_node_participants,
         ice_servers: ice_servers::told_to_clients(config, shards, authority),
     })
 }

@@ -104,7 +104,7 @@ impl Handed {
 struct Shared {
     orders: mpsc::Sender<Order>,
     handed: mpsc::SyncSender<Handed>,
-    /// Relay frames, and the number of the worker they come from.
+    /// Relay frames, and the number of the link they come from: another worker's, or a far one.
     relayed: mpsc::SyncSender<(usize, Block)>,
     /// Blocks that come back empty.
     spares: mpsc::SyncSender<Block>,
@@ -238,7 +238,7 @@ impl Inbox {
         self.handed.try_recv().ok()
     }
 
-    /// Relay frames and the number of the worker they come from.
+    /// Relay frames and the number of the link they come from.
     pub fn next_block(&self) -> Option<(usize, Block)> {
         self.relayed.try_recv().ok()
     }
@@ -307,7 +307,7 @@ fn data_bytes_of(event: &media::Event) -> usize {
 }
 
 /// The next one of its kind makes up for the loss, or somebody sends it again.
-fn is_droppable(event: &media::Event) -> bool {
+pub fn is_droppable(event: &media::Event) -> bool {
     use media::Event;
     matches!(
         event,

@@ -54,6 +54,7 @@ impl Stage {
                 sharing: count,
                 workers: count,
                 events: sender.clone(),
+                far: far::lane().0,
             })
             .unwrap();
             handle.order(Order::Command(Command::AddTransport {

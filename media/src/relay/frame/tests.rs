@@ -3,7 +3,7 @@
 
 use super::*;
 
-const RELAY: RelayId = RelayId(0x0102_0304);
+const RELAY: RelayId = RelayId(0x0a00_0000_0102_0304);
 
 fn written(write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Vec<u8> {
     let mut out = [0u8; 256];
@@ -59,10 +59,14 @@ fn media_heads_keep_their_bytes() {
     let mut bytes = written(|out| head().write(out));
     assert_eq!(
         bytes,
-        [0x11, 1, 2, 3, 4, 0x1a, 7, 0x11, 0x22, 0x33, 0x44],
+        [
+            0x11, 10, 0, 0, 0, 1, 2, 3, 4, 0x1a, 7, 0x11, 0x22, 0x33, 0x44
+        ],
         "version and kind, relay, priority-fresh-layer, generation, age, cycle"
     );
     assert_eq!(bytes.len(), MEDIA_HEAD_BYTES);
+    assert_eq!(priority_of(&bytes), Priority::KeyFrame);
+    assert_eq!(priority_of(&[0x14]), Priority::Audio);
     bytes.extend([0x80, 96]);
     assert_eq!(
         Frame::parse(&bytes),
@@ -74,8 +78,8 @@ fn media_heads_keep_their_bytes() {
 fn clocks_keep_their_bytes() {
     let bytes = written(|out| CLOCK_OF_ONE.write(out));
     let golden = [
-        0x12, 1, 2, 3, 4, 1, 0, 10, 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa,
-        0xbb,
+        0x12, 10, 0, 0, 0, 1, 2, 3, 4, 1, 0, 10, 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
+        0x99, 0xaa, 0xbb,
     ];
     assert_eq!(bytes, golden);
     assert_eq!(Frame::parse(&bytes), Some(Frame::Clock(CLOCK_OF_ONE)));
@@ -85,8 +89,8 @@ fn clocks_keep_their_bytes() {
 fn states_keep_their_bytes() {
     let bytes = written(|out| state().write(out));
     let golden = [
-        0x13, 1, 2, 3, 4, 1, 0b101, 1, 0, 100, 0, 150, 0, 200, 0xff, 0xff, 9, 6, 164, 6, 164, 6,
-        164, 6, 164,
+        0x13, 10, 0, 0, 0, 1, 2, 3, 4, 1, 0b101, 1, 0, 100, 0, 150, 0, 200, 0xff, 0xff, 9, 6, 164,
+        6, 164, 6, 164, 6, 164,
     ];
     assert_eq!(bytes, golden);
     assert_eq!(Frame::parse(&bytes), Some(Frame::State(state())));
@@ -95,16 +99,16 @@ fn states_keep_their_bytes() {
 #[test]
 fn what_travels_back_keeps_its_bytes() {
     let bytes = written(|out| WANTS_TWO.write(out));
-    assert_eq!(bytes, [0x14, 1, 2, 3, 4, 0b101, 1]);
+    assert_eq!(bytes, [0x14, 10, 0, 0, 0, 1, 2, 3, 4, 0b101, 1]);
     assert_eq!(Frame::parse(&bytes), Some(Frame::Wants(WANTS_TWO)));
 
     let bytes = written(|out| write_key_frame(out, RELAY, 2));
-    assert_eq!(bytes, [0x15, 1, 2, 3, 4, 2]);
+    assert_eq!(bytes, [0x15, 10, 0, 0, 0, 1, 2, 3, 4, 2]);
     let (relay, layer) = (RELAY, 2);
     assert_eq!(Frame::parse(&bytes), Some(Frame::KeyFrame { relay, layer }));
 
     let bytes = written(|out| write_nack(out, RELAY, 2, &[65_535, 1]));
-    assert_eq!(bytes, [0x16, 1, 2, 3, 4, 2, 0xff, 0xff, 0, 1]);
+    assert_eq!(bytes, [0x16, 10, 0, 0, 0, 1, 2, 3, 4, 2, 0xff, 0xff, 0, 1]);
     let Some(Frame::Nack { numbers, .. }) = Frame::parse(&bytes) else {
         panic!("a NACK");
     };
@@ -122,7 +126,7 @@ fn foreign_frames_are_refused() {
     whole[0] = 0x1f;
     assert_eq!(Frame::parse(&whole), None, "an unknown kind");
     let mut media = written(|out| head().write(out));
-    media[5] |= LAYER_BITS;
+    media[9] |= LAYER_BITS;
     assert_eq!(Frame::parse(&media), None, "a layer nobody has");
 }
 

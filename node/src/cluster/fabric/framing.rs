@@ -43,7 +43,7 @@ fn broken(error: impl std::fmt::Display) -> FrameError {
 pub(super) fn bytes_max(service: Service) -> usize {
     match Plane::of(service) {
         Plane::Raft => consensus::limits::MESSAGE_BYTES_MAX,
-        Plane::Rpc => MESSAGE_BYTES_MAX,
+        Plane::Rpc | Plane::Relay => MESSAGE_BYTES_MAX,
     }
 }
 

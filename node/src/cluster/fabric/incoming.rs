@@ -52,6 +52,10 @@ impl Fabric {
             let from = connection.remote_address().to_string();
             return self.refuse(&from, "its certificate names no node");
         };
+        if plane == Plane::Relay {
+            self.hear(node, &connection);
+            return self.read_datagrams(node, connection);
+        }
         self.keep(node, plane, &connection);
         self.serve(node, plane, connection).await;
     }

@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::cluster::limits::MESSAGE_BYTES_MAX;
-use crate::cluster::links::Serve;
 use crate::cluster::links::registry::Registry;
+use crate::cluster::links::{DatagramLinks, Serve};
 
 const TOKEN: &str = "an example of a secret that is long enough";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -191,4 +191,45 @@ async fn who_is_found_dead_is_waited_for_no_longer() {
     one.hang_up(NodeId(2));
     assert!(stream.recv.read_u8().await.is_err());
     assert_eq!(ask(&one, 2, "hi").await.unwrap(), "n1: hi");
+}
+
+/// Keeps what arrives.
+#[derive(Default)]
+struct Basket(Mutex<Vec<(NodeId, Bytes)>>);
+
+impl TakeDatagrams for Basket {
+    fn take(&self, from: NodeId, datagrams: &[Bytes]) {
+        let mut kept = self.0.lock().unwrap();
+        kept.extend(datagrams.iter().map(|datagram| (from, datagram.clone())));
+    }
+}
+
+#[tokio::test]
+async fn datagrams_arrive_from_whom_the_certificate_says_and_as_large_as_a_packet_needs() {
+    let (one, two) = (node(1, TOKEN, "127.0.0.1:0"), node(2, TOKEN, "127.0.0.1:0"));
+    let basket = Arc::new(Basket::default());
+    two.take_datagrams(basket.clone());
+    one.book().set(NodeId(2), &address(&two));
+    let link = one.datagrams(NodeId(2)).await.unwrap();
+    assert!(link.bytes_max() >= 1_300, "{}", link.bytes_max());
+    let sent = [
+        Bytes::from(vec![1; link.bytes_max()]),
+        Bytes::from_static(b"two"),
+    ];
+    for datagram in &sent {
+        link.send_when_possible(datagram.clone()).await.unwrap();
+    }
+    let arrived = async {
+        while basket.0.lock().unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, arrived).await.unwrap();
+    let expected = sent.map(|datagram| (NodeId(1), datagram));
+    assert_eq!(*basket.0.lock().unwrap(), expected);
+    // Calls are of another connection, which is dialled for itself.
+    assert_eq!(ask(&one, 2, "hi").await.unwrap(), "n1: hi");
+    two.stop(PATIENCE).await;
+    timeout(PATIENCE, link.broken()).await.unwrap();
+    assert!(link.send(Bytes::from_static(b"late")).is_err());
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use quinn::congestion::CubicConfig;
 use quinn::{
     ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, ServerConfig,
     TransportConfig, VarInt,
@@ -16,7 +17,8 @@ use super::Plane;
 use super::identity::{Identity, IdentityError};
 use crate::cluster::limits::{
     CONNECTION_WINDOW_BYTES, HANDSHAKES_MAX, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE,
-    RAFT_STREAMS_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    RAFT_STREAMS_MAX, RELAY_PACKET_BYTES, RELAY_RECEIVE_BYTES, RELAY_SEND_BYTES,
+    RELAY_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 
 /// Random bytes of one node, from its seed.
@@ -66,11 +68,12 @@ pub(super) fn client(
     plane: Plane,
 ) -> Result<ClientConfig, IdentityError> {
     let mut config = ClientConfig::new(Arc::new(identity.client(plane)?));
-    let streams = match plane {
-        Plane::Raft => RAFT_STREAMS_MAX,
-        Plane::Rpc => STREAMS_MAX,
+    let transport = match plane {
+        Plane::Raft => transport(RAFT_STREAMS_MAX),
+        Plane::Rpc => transport(STREAMS_MAX),
+        Plane::Relay => relay(),
     };
-    config.transport_config(Arc::new(transport(streams)));
+    config.transport_config(Arc::new(transport));
     let entropy = entropy.clone();
     config.initial_dst_cid_provider(Arc::new(move || ConnectionId::new(&entropy.bytes::<20>())));
     Ok(config)
@@ -85,8 +88,25 @@ fn transport(streams: u32) -> TransportConfig {
         .initial_rtt(INITIAL_RTT)
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(Some(RELAY_RECEIVE_BYTES))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES));
+    config
+}
+
+/// Of connections that carry datagrams only: packets are never made smaller than a relayed one
+/// needs, and what waits does so in a queue of ours, sorted by urgency. Congestion control is a
+/// circuit breaker here: media has its own.
+fn relay() -> TransportConfig {
+    let mut config = transport(0);
+    let mut cubic = CubicConfig::default();
+    cubic.initial_window(RELAY_WINDOW_BYTES);
+    config
+        .initial_mtu(RELAY_PACKET_BYTES)
+        .min_mtu(RELAY_PACKET_BYTES)
+        .mtu_discovery_config(None)
+        .datagram_send_buffer_size(RELAY_SEND_BYTES)
+        .congestion_controller_factory(Arc::new(cubic));
     config
 }
 

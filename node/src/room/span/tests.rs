@@ -16,6 +16,13 @@ struct Scene {
     told: Vec<(usize, String)>,
 }
 
+fn shards(full: usize) -> Full {
+    Full {
+        shard: Some(full),
+        node: None,
+    }
+}
+
 fn keys(participant: u16) -> u64 {
     KeySpace::new(ROOM, participant).allocator().transport().0
 }
@@ -41,7 +48,7 @@ impl Scene {
             told: Vec::new(),
         };
         for number in 0..participants {
-            let shard = scene.span.place(number, Some(1), &SHARDS);
+            let shard = scene.span.place(number, shards(1), &SHARDS, &[]);
             assert_eq!(shard, usize::from(number % 2));
             scene.tell(Command::AddTransport {
                 transport: transport(number),
@@ -243,7 +250,7 @@ fn a_room_stays_on_its_shard_until_it_outgrows_it() {
     let placed = |full: usize, busy: [u16; 3], count: u16| {
         let mut span = Span::new(room, 1, RelayIds::default());
         let shards: Vec<usize> = (0..count)
-            .map(|number| span.place(number, Some(full), &busy))
+            .map(|number| span.place(number, shards(full), &busy, &[]))
             .collect();
         shards
     };
@@ -253,4 +260,59 @@ fn a_room_stays_on_its_shard_until_it_outgrows_it() {
     // A shard with too much to do takes nobody new while others have less.
     assert_eq!(placed(100, [100, SHARD_BUSY_PERMILLE, 200], 3), [0, 0, 0]);
     assert_eq!(placed(100, [SHARD_BUSY_PERMILLE; 3], 3), [1, 1, 1]);
+}
+
+/// A shard of the node with that slot, as this node counts places.
+fn far(slot: usize, busy_permille: u16) -> FarShard {
+    FarShard {
+        index: slot * crate::limits::SHARDS_MAX,
+        busy_permille,
+    }
+}
+
+fn placed(full: Full, near: &[u16], far: &[FarShard], count: u16) -> Vec<usize> {
+    let mut span = Span::new(KeySpace::new(ROOM, 0).room, 0, RelayIds::default());
+    (0..count)
+        .map(|number| span.place(number, full, near, far))
+        .collect()
+}
+
+#[test]
+fn a_room_goes_to_other_nodes_when_its_own_has_enough_of_it() {
+    let others = [far(1, 0), far(2, 0)];
+    let (one, two) = (others[0].index, others[1].index);
+    let nodes = |most| Full {
+        shard: None,
+        node: Some(most),
+    };
+    assert_eq!(
+        placed(nodes(1), &[0, 0], &others, 6),
+        [0, one, two, 0, one, two]
+    );
+    assert_eq!(placed(nodes(2), &[0], &others, 5), [0, 0, one, one, two]);
+    let stays = Full::default();
+    assert_eq!(placed(stays, &[0], &others, 3), [0, 0, 0]);
+    assert_eq!(placed(nodes(1), &[0], &[], 3), [0, 0, 0]);
+}
+
+#[test]
+fn a_busy_node_takes_nobody_new_while_others_have_room() {
+    let full = Full {
+        shard: None,
+        node: Some(100),
+    };
+    let others = [far(1, 700), far(2, 0)];
+    assert_eq!(placed(full, &[700], &others, 2), [others[1].index; 2]);
+}
+
+#[test]
+fn shards_of_a_node_fill_before_further_nodes_do() {
+    let full = Full {
+        shard: Some(1),
+        node: Some(2),
+    };
+    assert_eq!(
+        placed(full, &[0, 0], &[far(1, 0)], 4),
+        [0, 1, far(1, 0).index, far(1, 0).index]
+    );
 }
