@@ -14,6 +14,7 @@ mod contract;
 mod fingerprint;
 mod fmtp;
 mod header_extensions;
+mod image;
 mod offer;
 mod quirks;
 mod remote;
@@ -34,8 +35,9 @@ pub use contract::{
     OfferAccepted, OfferSummary, OfferedSection, PeerRole, Placement, PublishPreferences,
     SectionsRequired, SenderConfig,
 };
+pub use image::{NegotiatorImage, SectionImage, SenderImage, ThawKind};
 pub use quirks::{Client, ClientQuirks};
-pub use remote::read_offer;
+pub use remote::{SectionKind, read_offer};
 
 use crate::ids::{DownTrackKey, TrackKey};
 use crate::limits::{SDP_MAX_SECTIONS, SDP_MAX_WAITING_SENDERS};
@@ -45,7 +47,7 @@ use crate::types::{
 
 use codecs::Payload;
 use header_extensions::ExtensionPolicy;
-use remote::{RemoteDescription, RemoteSection, SectionKind};
+use remote::{RemoteDescription, RemoteSection};
 use section::{LocalSection, Receiver, Sender};
 
 /// The descriptions of one peer connection.

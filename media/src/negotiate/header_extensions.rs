@@ -60,6 +60,17 @@ impl Extension {
             .find(|extension| extension.uri() == uri)
     }
 
+    /// Its place in the list of all, which never changes: images of negotiators have it.
+    pub(super) fn place(self) -> u8 {
+        let place = Self::ALL.iter().position(|known| *known == self);
+        place.map_or(u8::MAX, |place| place as u8)
+    }
+
+    /// The one at a place; `None`: only a newer node knows it.
+    pub(super) fn at(place: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(place)).copied()
+    }
+
     /// Number in descriptions we offer; all fit one-byte headers.
     pub(super) fn offered_number(self) -> u8 {
         match self {

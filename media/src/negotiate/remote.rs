@@ -23,7 +23,7 @@ use super::simulcast;
 
 /// What a section is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SectionKind {
+pub enum SectionKind {
     Media(MediaKind),
     /// Data channels.
     Application,
