@@ -9,6 +9,7 @@ mod connection;
 pub mod contract;
 mod data_channels;
 mod dynacast;
+pub mod image;
 pub(crate) mod limits;
 mod media;
 mod offer_pacing;
@@ -25,7 +26,7 @@ mod track_info;
 mod track_settings;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::contract::{
     Environment, KeyAllocator, KeySpace, MediaInput, MediaOutput, ParticipantSettings, Published,

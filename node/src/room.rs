@@ -11,6 +11,7 @@ mod facts;
 mod fallback;
 mod ice_preference;
 pub mod ice_servers;
+mod image;
 mod join_response;
 mod joining;
 pub mod journal;
@@ -48,6 +49,7 @@ pub use environment::{
     Endpoint, JobSink, MediaCore, MediaFactory, RoomsConfig, Services, ShardSink, Shards, Sinks,
     WebhookSink,
 };
+pub use image::{ThawError, WarmTransports};
 pub(crate) use join_response::server_info;
 pub use options::RoomOptions;
 pub(crate) use permissions::source_name;
@@ -85,6 +87,8 @@ pub struct Room {
     /// Participants whose media core was fed and may have something to say.
     fed: VecDeque<u16>,
     outputs: VecDeque<RoomOutput>,
+    /// A standby is told of it.
+    following: Option<image::Following>,
     ended: bool,
     /// Another node speaks for the room.
     fenced: bool,
@@ -99,12 +103,8 @@ impl Room {
         options: RoomOptions,
         services: Arc<Services>,
     ) -> Self {
-        let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         let clock = WallClock::new(now, wall);
-        let mut rng = ChaCha12Rng::from_seed(services.config.seed);
-        rng.set_stream(u64::from(number));
-        // A number comes back after 2^24 rooms; its sids must not.
-        rng.set_word_pos(since_epoch.as_nanos() % (1 << 60));
+        let mut rng = generator(&services.config.seed, number, wall);
         let codecs = services.config.enabled_codecs.clone();
         // Rooms are numbered in the order of their making: this deals them out evenly.
         let home = number as usize % services.shards.count().max(1);
@@ -130,6 +130,7 @@ impl Room {
             rng,
             fed: VecDeque::new(),
             outputs: VecDeque::new(),
+            following: None,
             ended: false,
             fenced: false,
         };
@@ -148,6 +149,7 @@ impl Room {
             return;
         }
         self.now = self.now.max(now);
+        self.note_change(&input);
         match input {
             RoomInput::Attach(attach) => self.attach(*attach),
             RoomInput::Signal { session, message } => self.request(session, *message),
@@ -246,7 +248,16 @@ impl Room {
 
     /// Hands something to a participant's media core; [`Self::settle`] listens to the answer.
     fn feed(&mut self, number: u16, input: MediaInput) {
-        if let Some(member) = self.roster.get_mut(number) {
+        let quiet = match &input {
+            MediaInput::SendData { .. } => true,
+            MediaInput::Shard(event) => !image::is_news(event),
+            _ => false,
+        };
+        let member = match quiet {
+            true => self.roster.glance_mut(number),
+            false => self.roster.get_mut(number),
+        };
+        if let Some(member) = member {
             member.media.handle(self.now, input);
             self.fed.push_back(number);
         }
@@ -255,7 +266,7 @@ impl Room {
     /// Lets the media cores say what they have to, until all are silent.
     fn settle(&mut self) {
         while let Some(number) = self.fed.pop_front() {
-            while let Some(output) = self.roster.get_mut(number).and_then(|m| m.media.poll()) {
+            while let Some(output) = self.roster.glance_mut(number).and_then(|m| m.media.poll()) {
                 self.media_output(number, output);
             }
         }
@@ -318,4 +329,14 @@ impl Room {
     fn unix_ms(&self) -> i64 {
         self.clock.unix_micros_at(self.now) / 1000
     }
+}
+
+/// Where a room's sids and secrets come from.
+fn generator(seed: &[u8; 32], number: u32, wall: SystemTime) -> ChaCha12Rng {
+    let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut rng = ChaCha12Rng::from_seed(*seed);
+    rng.set_stream(u64::from(number));
+    // A number comes back after 2^24 rooms; its sids must not.
+    rng.set_word_pos(since_epoch.as_nanos() % (1 << 60));
+    rng
 }

@@ -15,7 +15,7 @@ use super::limits::{ATTACH_PATIENCE, ATTACH_RETRY};
 use super::links::{Duplex, Service};
 use super::lobby::ClusterLobby;
 use super::session_wire::{ToGateway, ToHome, frames};
-use crate::room::contract::{Attach, AttachError, AttachKind, SessionMessage, ToSession};
+use crate::room::contract::{Attach, AttachError, SessionMessage, ToSession};
 use crate::room::leave;
 
 /// What the lobby passes on.
@@ -73,7 +73,7 @@ pub(super) async fn run(
             recipient.do_send(ToSession(Err(error)));
             break;
         }
-        if matches!(attach.kind, AttachKind::Resume { .. }) {
+        if attach.kind.comes_back() {
             // Starting over takes a client less time than waiting for another home, which does
             // not know it.
             start_over(&attach, &recipient);
@@ -99,7 +99,7 @@ async fn resolve(lobby: &ClusterLobby, attach: &Attach) -> Result<Place, Answer>
     if let Found::Placed(place) = known {
         return Ok(place);
     }
-    if matches!(attach.kind, AttachKind::Resume { .. }) {
+    if attach.kind.comes_back() {
         return match directory.find_surely(&attach.room).await {
             Ok(Found::Placed(place)) => Ok(place),
             _ => Err(Answer::StartOver),

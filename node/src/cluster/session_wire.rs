@@ -73,7 +73,7 @@ struct Hello {
     /// Verified; as a token would carry them.
     #[prost(bytes = "vec", tag = "3")]
     claims_json: Vec<u8>,
-    /// 0 join, 1 one shot, 2 resume.
+    /// 0 join, 1 one shot, 2 resume, 3 rebind.
     #[prost(uint32, tag = "4")]
     attach_kind: u32,
     #[prost(string, tag = "5")]
@@ -100,6 +100,9 @@ struct Hello {
     publisher_offer: Option<proto::SessionDescription>,
     #[prost(message, repeated, tag = "16")]
     add_tracks: Vec<proto::AddTrackRequest>,
+    /// Of a rebind: messages may have been lost.
+    #[prost(bool, tag = "17")]
+    missed: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -252,7 +255,11 @@ fn hello_of(epoch: Epoch, attach: &Attach) -> Hello {
             participant_sid,
             reason,
         } => (2, participant_sid.clone(), *reason),
+        AttachKind::Rebind {
+            participant_sid, ..
+        } => (3, participant_sid.clone(), 0),
     };
+    let missed = matches!(attach.kind, AttachKind::Rebind { missed: true, .. });
     Hello {
         epoch: epoch.0,
         room: attach.room.clone(),
@@ -271,6 +278,7 @@ fn hello_of(epoch: Epoch, attach: &Attach) -> Hello {
         attributes: attach.attributes.clone(),
         publisher_offer: attach.publisher_offer.clone(),
         add_tracks: attach.add_tracks.clone(),
+        missed,
     }
 }
 
@@ -281,6 +289,10 @@ fn attach_of(hello: Hello, session: SessionId) -> Result<Attach, WireError> {
         2 => AttachKind::Resume {
             participant_sid: hello.participant_sid,
             reason: hello.reconnect_reason,
+        },
+        3 => AttachKind::Rebind {
+            participant_sid: hello.participant_sid,
+            missed: hello.missed,
         },
         _ => return Err(WireError::Malformed),
     };

@@ -4,16 +4,16 @@
 
 use std::time::{Duration, Instant};
 
-use media::Command;
-use media::TransportKey;
 use media::event::TransportState;
-use media::negotiate::{Negotiator, NegotiatorConfig};
+use media::negotiate::{Negotiator, NegotiatorConfig, ThawKind};
 use media::types::{IceCredentials, Protocol, ReceiveSection, RemoteCandidate, RemoteTransport};
+use media::{Command, RoomKey, TransportKey};
 use protocol::proto;
 use protocol::proto::signal_response::Message;
 
 use super::candidates;
-use super::contract::Environment;
+use super::contract::{Environment, WallClock};
+use super::image::records::ConnectionRecord;
 use super::limits::EARLY_CANDIDATES_MAX;
 use super::outputs::Outputs;
 
@@ -65,6 +65,51 @@ impl Connection {
             receive: Vec::new(),
             early: Vec::new(),
             restart_wanted: false,
+        }
+    }
+
+    /// What its record has beside the descriptions.
+    pub(crate) fn record(&self, clock: &WallClock) -> ConnectionRecord {
+        ConnectionRecord {
+            state: self.state.map_or(0, state_number),
+            was_connected: self.was_connected,
+            connected_at: self.connected_at.map(|at| clock.unix_micros_of(at)),
+            trickled: self.trickled.as_ref() == Some(self.negotiator.local_ice()),
+            ..Default::default()
+        }
+    }
+
+    /// Goes on from a record, on a transport that goes on as well, or on a new one.
+    pub(crate) fn thaw(
+        key: TransportKey,
+        target: proto::SignalTarget,
+        negotiator: Negotiator,
+        (record, clock): (&ConnectionRecord, &WallClock),
+        kind: ThawKind,
+        room: RoomKey,
+        out: &mut Outputs,
+    ) -> Self {
+        let warm = kind == ThawKind::Warm;
+        if !warm {
+            out.command(Command::AddTransport {
+                transport: key,
+                room,
+                local: negotiator.local_ice().clone(),
+            });
+        }
+        let connected_at = record.connected_at.filter(|_| warm);
+        Self {
+            key,
+            target,
+            state: state_of(record.state).filter(|_| warm),
+            was_connected: record.was_connected,
+            connected_at: connected_at.map(|at| clock.instant_of(at)),
+            trickled: (warm && record.trickled).then(|| negotiator.local_ice().clone()),
+            remote: negotiator.remote().cloned(),
+            receive: Vec::new(),
+            early: Vec::new(),
+            restart_wanted: false,
+            negotiator,
         }
     }
 
@@ -190,4 +235,26 @@ impl Connection {
         let left = all.filter(|candidate| candidate.protocol == protocol);
         self.negotiator.set_candidates(left.cloned().collect());
     }
+}
+
+/// In records; 0 is none.
+fn state_number(state: TransportState) -> u32 {
+    match state {
+        TransportState::Connecting => 1,
+        TransportState::Connected => 2,
+        TransportState::Disconnected => 3,
+        TransportState::Failed => 4,
+        TransportState::Closed => 5,
+    }
+}
+
+fn state_of(number: u32) -> Option<TransportState> {
+    Some(match number {
+        1 => TransportState::Connecting,
+        2 => TransportState::Connected,
+        3 => TransportState::Disconnected,
+        4 => TransportState::Failed,
+        5 => TransportState::Closed,
+        _ => return None,
+    })
 }

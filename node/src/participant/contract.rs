@@ -92,6 +92,12 @@ impl KeyAllocator {
         used >= (1 << KeySpace::PARTICIPANT_SHIFT) - KeySpace::RESERVE
     }
 
+    /// How many were issued: what [`KeySpace::allocator_after`] goes on from.
+    pub fn issued(&self) -> u32 {
+        let used = self.0.load(Ordering::Relaxed) & ((1 << KeySpace::PARTICIPANT_SHIFT) - 1);
+        used as u32
+    }
+
     fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -125,6 +131,17 @@ impl KeySpace {
     /// Issues the keys of this space.
     pub fn allocator(self) -> KeyAllocator {
         KeyAllocator(Arc::new(AtomicU64::new(self.first)))
+    }
+
+    /// The same when `issued` of them are out already, in the name of another room number.
+    pub fn allocator_after(self, issued: u32) -> KeyAllocator {
+        let issued = u64::from(issued) & ((1 << Self::PARTICIPANT_SHIFT) - 1);
+        KeyAllocator(Arc::new(AtomicU64::new(self.first + issued)))
+    }
+
+    /// A key without the part that names its room: it stays the same when the room moves.
+    pub fn within_room(key: u64) -> u64 {
+        key & ((1 << Self::ROOM_SHIFT) - 1)
     }
 
     /// The part of a room that is on one shard: shards tell facts about it by this key.
@@ -171,6 +188,23 @@ impl WallClock {
         let since = now.saturating_duration_since(self.instant).as_micros();
         self.unix_micros
             .saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+
+    /// Unix time of an instant that may lie before the clock's own.
+    pub fn unix_micros_of(&self, at: Instant) -> i64 {
+        let before = self.instant.saturating_duration_since(at).as_micros();
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        self.unix_micros_at(at).saturating_sub(before)
+    }
+
+    /// The instant of a Unix time; one too far away to be one is the clock's own.
+    pub fn instant_of(&self, unix_micros: i64) -> Instant {
+        let apart = Duration::from_micros(unix_micros.abs_diff(self.unix_micros));
+        let at = match unix_micros < self.unix_micros {
+            true => self.instant.checked_sub(apart),
+            false => self.instant.checked_add(apart),
+        };
+        at.unwrap_or(self.instant)
     }
 }
 
@@ -248,6 +282,11 @@ pub enum MediaInput {
     Permission(proto::ParticipantPermission),
     /// A resume: the client is back on a new WebSocket. Restarts ICE of server-offered connections.
     Resumed,
+    /// After a thaw: all that others publish. What was subscribed goes on.
+    Sources(Vec<Source>),
+    /// After a thaw: the client's WebSocket is back without its noticing. What may have been lost
+    /// with the node that died is asked for again.
+    Rebound,
     /// What the client believes after a resume; subscriptions and disabled tracks are applied.
     SyncState(proto::SyncState),
     /// A message for the client on the channel with this label, buffered until it opens.

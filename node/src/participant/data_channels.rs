@@ -21,6 +21,16 @@ pub(crate) struct DataChannels {
 }
 
 impl DataChannels {
+    /// Those that are open, for a record: what waits for others is not worth keeping.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        self.open.iter().cloned().collect()
+    }
+
+    pub(crate) fn thaw(&mut self, labels: &[String]) {
+        let ours = labels.iter().filter(|label| is_ours(label));
+        self.open = ours.cloned().collect();
+    }
+
     /// Both channels packets travel on are open.
     pub(crate) fn ready(&self) -> bool {
         self.open.contains(RELIABLE) && self.open.contains(LOSSY)
@@ -28,7 +38,7 @@ impl DataChannels {
 
     pub(crate) fn opened(&mut self, transport: TransportKey, label: &str, out: &mut Outputs) {
         // A client may open channels under any label; only ours are written to.
-        if ![RELIABLE, LOSSY, DATA_TRACK].contains(&label) {
+        if !is_ours(label) {
             return;
         }
         self.open.insert(label.to_owned());
@@ -70,6 +80,10 @@ impl DataChannels {
             self.waiting_bytes -= dropped.len();
         }
     }
+}
+
+fn is_ours(label: &str) -> bool {
+    [RELIABLE, LOSSY, DATA_TRACK].contains(&label)
 }
 
 fn send(transport: TransportKey, label: &str, payload: Bytes, out: &mut Outputs) {

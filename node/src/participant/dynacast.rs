@@ -2,6 +2,8 @@
 //! qualities of each codec anybody wants, so that it need not encode the rest. More takes effect at
 //! once, less after a delay (LiveKit: rtc/dynacast).
 
+mod image;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -19,7 +19,9 @@ use rand_chacha::ChaCha12Rng;
 use super::add_track;
 use super::codecs;
 use super::connection::Connection;
-use super::contract::{Environment, Kinds, MediaInput, MediaOutput, ParticipantSettings};
+use super::contract::{
+    Environment, Kinds, MediaInput, MediaOutput, ParticipantSettings, Published,
+};
 use super::data_channels::DataChannels;
 use super::dynacast::Dynacast;
 use super::offer_pacing::OfferPacing;
@@ -46,7 +48,7 @@ pub struct ParticipantMedia {
     pub(super) publications: Publications,
     pub(super) subscriptions: Subscriptions,
     pub(super) channels: DataChannels,
-    dynacast: Dynacast,
+    pub(super) dynacast: Dynacast,
     pub(super) milestones: Milestones,
     /// Bandwidth the client asked to be limited to.
     pub(super) fixed_bps: Option<u64>,
@@ -59,13 +61,13 @@ pub(super) struct Milestones {
     /// The subscriber connection comes first: fixed when the session begins.
     pub(super) subscriber_primary: bool,
     pub(super) joined: bool,
-    connected: bool,
-    data_ready: bool,
+    pub(super) connected: bool,
+    pub(super) data_ready: bool,
     /// The client's first offer had no application section: there will be no data channels.
     pub(super) without_data: bool,
-    closed: bool,
+    pub(super) closed: bool,
     /// Its keys are used up; the room was asked to start over.
-    spent: bool,
+    pub(super) spent: bool,
 }
 
 impl ParticipantMedia {
@@ -144,6 +146,8 @@ impl ParticipantMedia {
             }
             MediaInput::Permission(permission) => self.permit(now, permission),
             MediaInput::Resumed => self.resumed(now),
+            MediaInput::Sources(sources) => self.sources_known(now, sources),
+            MediaInput::Rebound => self.rebound(now),
             MediaInput::SyncState(state) => self.sync_state(now, state),
             MediaInput::SendData { label, payload } => self.send_data(label, payload),
             MediaInput::SwitchCandidateProtocol(protocol) => self.switch_protocol(now, protocol),
@@ -210,6 +214,11 @@ impl ParticipantMedia {
     /// Tracks being received, audio and video.
     pub fn subscribed(&self) -> Kinds {
         self.subscriptions.count()
+    }
+
+    /// Tracks that others may know of, in the order of their publishing.
+    pub fn published(&self) -> Vec<Published> {
+        self.publications.published()
     }
 
     pub fn permission(&self) -> &proto::ParticipantPermission {

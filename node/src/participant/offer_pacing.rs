@@ -29,6 +29,17 @@ impl OfferPacing {
         }
     }
 
+    /// Ids of the next offer and of the one that waits for its answer; 0 = none waits.
+    pub(crate) fn ids(&self) -> (u32, u32) {
+        (self.next_id, self.outstanding_id().unwrap_or(0))
+    }
+
+    /// Goes on from those ids: the client has as long for its answer as if it were asked now.
+    pub(crate) fn thaw(&mut self, now: Instant, next_id: u32, outstanding: u32) {
+        self.next_id = next_id.max(1);
+        self.outstanding = (outstanding > 0).then_some((outstanding, now));
+    }
+
     /// Something changed that the client must be offered.
     pub(crate) fn request(&mut self, now: Instant) {
         if self.outstanding.is_some() {

@@ -50,6 +50,14 @@ impl PendingTracks {
         self.waiting.len() >= PENDING_TRACKS_MAX
     }
 
+    pub(crate) fn waiting(&self) -> &[PendingTrack] {
+        &self.waiting
+    }
+
+    pub(crate) fn queued(&self) -> impl Iterator<Item = &proto::AddTrackRequest> {
+        self.queued.iter()
+    }
+
     pub(crate) fn push(&mut self, track: PendingTrack) {
         self.waiting.push(track);
     }

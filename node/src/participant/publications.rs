@@ -2,6 +2,7 @@
 //! to the end of the track. Owns TrackInfos and packet-plane tracks; the connection's SDP is handed
 //! in as sections and preferences.
 
+mod image;
 mod publication;
 
 use std::collections::BTreeMap;

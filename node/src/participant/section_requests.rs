@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use media::negotiate::SectionsRequired;
 
+use super::image::records::{MediaRecord, session};
 use super::limits::{OFFER_DELAY, OFFER_INTERVAL};
 
 #[derive(Debug, Default)]
@@ -20,6 +21,30 @@ pub(crate) struct SectionRequests {
 }
 
 impl SectionRequests {
+    /// For a record: what was asked for, and the bits of [`session`].
+    pub(crate) fn asked(&self) -> (SectionsRequired, u32) {
+        let offered = if self.offered { session::OFFERED } else { 0 };
+        let asked = if self.outstanding { session::ASKED } else { 0 };
+        (self.asked, offered | asked)
+    }
+
+    pub(crate) fn thaw(&mut self, record: &MediaRecord) {
+        self.offered = record.session & session::OFFERED != 0;
+        self.outstanding = record.session & session::ASKED != 0;
+        self.asked = SectionsRequired {
+            audios: record.asked_audios,
+            videos: record.asked_videos,
+        };
+    }
+
+    /// The request may never have reached the client: it is made again.
+    pub(crate) fn ask_again(&mut self, now: Instant) {
+        if std::mem::take(&mut self.outstanding) {
+            self.asked = SectionsRequired::default();
+            self.request(now);
+        }
+    }
+
     /// Something changed that the next answer must carry.
     pub(crate) fn request(&mut self, now: Instant) {
         if !self.offered {

@@ -12,7 +12,7 @@ use protocol::proto::signal_response::Message;
 
 use super::codecs;
 use super::connection::Connection;
-use super::contract::{Environment, MediaOutput};
+use super::contract::{Environment, MediaOutput, Source};
 use super::data_channels::{DATA_TRACK, LOSSY, RELIABLE};
 use super::limits::SDP_BYTES_MAX;
 use super::media::ParticipantMedia;
@@ -28,24 +28,33 @@ impl ParticipantMedia {
         let config = codecs::negotiator_config(role, &self.settings, &self.environment);
         let target = proto::SignalTarget::Subscriber;
         let connection = Connection::open(target, config, &self.environment, &mut self.out);
-        if self.milestones.subscriber_primary {
-            for (label, reliability) in [
-                (RELIABLE, Reliability::Reliable),
-                (LOSSY, Reliability::Lossy),
-                (DATA_TRACK, Reliability::Lossy),
-            ] {
-                let (transport, label) = (connection.key, label.to_owned());
-                self.out.command(Command::OpenChannel {
-                    transport,
-                    label,
-                    reliability,
-                });
-            }
-        }
         self.subscriber = Some(connection);
+        self.open_channels();
         self.set_bandwidth_policy();
         self.start_waiting_subscriptions();
         self.offers.request_now(now);
+    }
+
+    /// Opens the channels that data comes to the client on, if they are ours to open.
+    pub(super) fn open_channels(&mut self) {
+        let Some(subscriber) = &self.subscriber else {
+            return;
+        };
+        if !self.milestones.subscriber_primary {
+            return;
+        }
+        for (label, reliability) in [
+            (RELIABLE, Reliability::Reliable),
+            (LOSSY, Reliability::Lossy),
+            (DATA_TRACK, Reliability::Lossy),
+        ] {
+            let (transport, label) = (subscriber.key, label.to_owned());
+            self.out.command(Command::OpenChannel {
+                transport,
+                label,
+                reliability,
+            });
+        }
     }
 
     /// Brings these subscriptions to where they are wanted, and has the client negotiate.
@@ -135,6 +144,43 @@ impl ParticipantMedia {
             subscriber.negotiator.roll_back_offer();
             subscriber.want_restart();
             self.offers.request_now(now);
+        }
+    }
+
+    /// After a thaw: all that others publish. What was forwarded goes on, what has no source any
+    /// more ends, what is new is subscribed as ever.
+    pub(super) fn sources_known(&mut self, now: Instant, sources: Vec<Source>) {
+        let single = self.settings.single_peer_connection;
+        let gone = self.subscriptions.seat(sources);
+        let connection = carrying(single, &mut self.publisher, &mut self.subscriber);
+        if let Some(connection) = connection {
+            let mut carrier = carrier(connection, &self.environment);
+            self.subscriptions.go_on(&mut carrier, &mut self.out);
+        }
+        for sid in gone {
+            self.source_removed(now, &sid);
+        }
+        self.reconcile(now, &self.subscriptions.sids());
+        self.negotiate_if_stale(now);
+    }
+
+    /// The client noticed nothing, but what was under way may have died with the other node.
+    pub(super) fn rebound(&mut self, now: Instant) {
+        if self.offers.outstanding_id().is_some()
+            && let Some(subscriber) = self.subscriber.as_mut()
+        {
+            subscriber.negotiator.roll_back_offer();
+            self.offers.request_now(now);
+        }
+        self.sections.ask_again(now);
+        self.negotiate_if_stale(now);
+    }
+
+    fn negotiate_if_stale(&mut self, now: Instant) {
+        let single = self.settings.single_peer_connection;
+        let connection = carrying(single, &mut self.publisher, &mut self.subscriber);
+        if connection.is_some_and(|one| one.negotiator.needs_negotiation()) {
+            self.negotiate(now);
         }
     }
 

@@ -3,6 +3,7 @@
 //! as its negotiator.
 
 mod binding;
+mod image;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;

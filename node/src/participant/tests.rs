@@ -6,5 +6,5 @@ mod bandwidth;
 mod publishing;
 mod regression;
 mod resuming;
-mod stage;
+pub(crate) mod stage;
 mod subscribing;

@@ -44,6 +44,20 @@ pub enum AttachKind {
         participant_sid: String,
         reason: i32,
     },
+    /// The client's WebSocket is as it was: its room lives on another node from now on, with the
+    /// client's transports, and the client is not to notice.
+    Rebind {
+        participant_sid: String,
+        /// Messages of the old node may have been lost: who is here is told anew.
+        missed: bool,
+    },
+}
+
+impl AttachKind {
+    /// It is somebody the room has to know already.
+    pub fn comes_back(&self) -> bool {
+        matches!(self, Self::Resume { .. } | Self::Rebind { .. })
+    }
 }
 
 /// Why a client cannot be let in; the gateway turns it into an HTTP status.

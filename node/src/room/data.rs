@@ -2,6 +2,7 @@
 //! themselves belong to the media cores.
 
 mod blobs;
+mod image;
 mod packets;
 mod replay;
 mod subscribers;
@@ -67,7 +68,7 @@ impl Room {
             proto::data_packet::Kind::Reliable => RELIABLE,
             proto::data_packet::Kind::Lossy => LOSSY,
         };
-        let Some(member) = self.roster.get_mut(number) else {
+        let Some(member) = self.roster.glance_mut(number) else {
             return;
         };
         if member.data.ready {

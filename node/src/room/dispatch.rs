@@ -1,6 +1,8 @@
 //! Which agents this room wants and which jobs they have. Finding workers is the agent service's
 //! business: the room asks for jobs and is told what became of them.
 
+mod image;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::ids::{DispatchId, JobId};

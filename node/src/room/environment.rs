@@ -15,8 +15,11 @@ use super::ice_servers::IceServer;
 pub use super::span::RelayIds;
 use crate::config::room::DEFAULT_CODECS;
 use crate::participant::contract::Kinds;
+use crate::participant::image::MediaImage;
+use crate::participant::image::records::MediaRecord;
 use crate::participant::{
-    Environment, MediaInput, MediaOutput, ParticipantMedia, ParticipantSettings,
+    Environment, MediaInput, MediaOutput, ParticipantMedia, ParticipantSettings, Published,
+    WallClock,
 };
 
 /// Values of the configuration that rooms obey. Names are those of `livekit.yaml`.
@@ -146,6 +149,10 @@ pub trait MediaCore {
     fn publishers(&self) -> BTreeSet<ParticipantSid>;
     /// Tracks being received, audio and video.
     fn subscribed(&self) -> Kinds;
+    /// Tracks others may know of.
+    fn published(&self) -> Vec<Published>;
+    /// What a standby has to know of it; `None`: it cannot be made again.
+    fn image(&self, clock: &WallClock) -> Option<MediaRecord>;
 }
 
 impl MediaCore for ParticipantMedia {
@@ -176,10 +183,22 @@ impl MediaCore for ParticipantMedia {
     fn subscribed(&self) -> Kinds {
         self.subscribed()
     }
+
+    fn published(&self) -> Vec<Published> {
+        self.published()
+    }
+
+    fn image(&self, clock: &WallClock) -> Option<MediaRecord> {
+        Some(self.image(clock))
+    }
 }
 
-pub type MediaFactory =
-    Arc<dyn Fn(ParticipantSettings, Environment) -> Box<dyn MediaCore> + Send + Sync>;
+/// Makes a media core, or makes one again from its image.
+pub type MediaFactory = Arc<
+    dyn Fn(ParticipantSettings, Environment, Option<MediaImage>) -> Box<dyn MediaCore>
+        + Send
+        + Sync,
+>;
 
 /// What connections say about the shard that carries them.
 #[derive(Clone, Debug)]
@@ -254,8 +273,11 @@ pub struct Services {
 impl Services {
     /// Services whose participants have real media cores.
     pub fn new(config: RoomsConfig, shards: Arc<dyn Shards>, keys: Keys) -> Self {
-        let media: MediaFactory = Arc::new(|settings, environment| {
-            Box::new(ParticipantMedia::new(settings, environment))
+        let media: MediaFactory = Arc::new(|settings, environment, image| {
+            Box::new(match image {
+                None => ParticipantMedia::new(settings, environment),
+                Some(image) => ParticipantMedia::thaw(settings, environment, image),
+            })
         });
         Self {
             config,

@@ -1,6 +1,8 @@
 //! What the room is, apart from who is in it: its `Room` message, its secrets, the counts clients
 //! were last told, and how long it lives without anybody.
 
+mod image;
+
 use std::time::{Duration, Instant};
 
 use media::types::PlayoutDelay;

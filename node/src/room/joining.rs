@@ -22,13 +22,27 @@ use super::member::{Member, MemberData};
 use super::span::Full;
 use super::updates::Audience;
 use super::{Room, options, permissions};
-use crate::participant::{Environment, KeySpace, MediaInput, ParticipantSettings};
+use crate::participant::{Environment, KeyAllocator, KeySpace, MediaInput, ParticipantSettings};
+
+/// What a client said of itself when it joined.
+pub(super) struct SessionFacts {
+    pub(super) client: proto::ClientInfo,
+    pub(super) single_peer_connection: bool,
+    pub(super) auto_subscribe: bool,
+    pub(super) adaptive_stream: bool,
+    /// `None` = as configured.
+    pub(super) subscriber_allow_pause: Option<bool>,
+}
 
 impl Room {
     pub(super) fn attach(&mut self, attach: Attach) {
-        if let AttachKind::Resume { .. } = attach.kind {
-            self.resume(&attach);
-            return;
+        match &attach.kind {
+            AttachKind::Resume { .. } => return self.resume(&attach),
+            AttachKind::Rebind {
+                participant_sid,
+                missed,
+            } => return self.rebind(&attach, participant_sid, *missed),
+            AttachKind::Join | AttachKind::OneShot => {}
         }
         let (session, offer, tracks) = (
             attach.session,
@@ -98,9 +112,16 @@ impl Room {
         }
         let sid = ParticipantSid::random(&mut self.rng);
         let info = self.joining_info(&sid, &claims, &attach.client);
-        let settings = self.participant_settings(&info, &attach);
+        let facts = SessionFacts {
+            client: attach.client.clone(),
+            single_peer_connection: attach.single_peer_connection,
+            auto_subscribe: attach.auto_subscribe,
+            adaptive_stream: attach.adaptive_stream,
+            subscriber_allow_pause: attach.subscriber_allow_pause,
+        };
+        let settings = self.participant_settings(&info, facts);
         let environment = self.environment(number, &info.identity);
-        let media = (self.services.media)(settings, environment);
+        let media = (self.services.media)(settings, environment, None);
         let data = MemberData {
             tracks: DataSubscriptions::new(attach.auto_subscribe_data_track, self.rng.random()),
             ..Default::default()
@@ -120,6 +141,8 @@ impl Room {
             data,
             scores: Default::default(),
             transport_failed: false,
+            cold: false,
+            speakers_unknown: false,
             failures: Failures::default(),
             was_active: false,
             has_published: false,
@@ -189,21 +212,21 @@ impl Room {
             && within(attributes, config.max_attributes_bytes)
     }
 
-    fn participant_settings(
+    pub(super) fn participant_settings(
         &mut self,
         info: &proto::ParticipantInfo,
-        attach: &Attach,
+        facts: SessionFacts,
     ) -> ParticipantSettings {
         let config = &self.services.config;
         ParticipantSettings {
             sid: ParticipantSid(info.sid.clone()),
             identity: info.identity.clone(),
-            client: attach.client.clone(),
-            single_peer_connection: attach.single_peer_connection,
-            auto_subscribe: attach.auto_subscribe,
-            adaptive_stream: attach.adaptive_stream,
+            client: facts.client,
+            single_peer_connection: facts.single_peer_connection,
+            auto_subscribe: facts.auto_subscribe,
+            adaptive_stream: facts.adaptive_stream,
             congestion_control: config.congestion_control,
-            allow_pause: attach.subscriber_allow_pause.unwrap_or(config.allow_pause),
+            allow_pause: facts.subscriber_allow_pause.unwrap_or(config.allow_pause),
             permission: info.permission.clone().unwrap_or_default(),
             enabled_codecs: self.facts.room.enabled_codecs.clone(),
             sif_trailer: self.facts.sif_trailer.clone(),
@@ -219,7 +242,6 @@ impl Room {
     }
 
     fn environment(&mut self, number: u16, identity: &str) -> Environment {
-        let keys = KeySpace::new(self.number, number);
         let shards = &self.services.shards;
         let bound = |most: u32| (most > 0).then_some(most as usize);
         let full = Full {
@@ -232,7 +254,17 @@ impl Room {
         };
         let near = shards.busy_permille();
         let shard = self.span.place(number, full, &near, &far);
-        let endpoint = shards.endpoint(shard);
+        let keys = KeySpace::new(self.number, number).allocator();
+        self.environment_on(shard, identity, keys)
+    }
+
+    pub(super) fn environment_on(
+        &mut self,
+        shard: usize,
+        identity: &str,
+        keys: KeyAllocator,
+    ) -> Environment {
+        let endpoint = self.services.shards.endpoint(shard);
         let candidates = match self.ice_preferences.get(self.now, identity) {
             Some(IcePreference::Tcp) => {
                 let all = endpoint.candidates.iter();
@@ -251,11 +283,11 @@ impl Room {
             None | Some(IcePreference::Tls) => endpoint.candidates,
         };
         Environment {
-            room: keys.room,
+            room: KeySpace::new(self.number, 0).room,
             candidates,
             fingerprint: endpoint.fingerprint,
             ufrag_prefix: endpoint.ufrag_prefix,
-            keys: keys.allocator(),
+            keys,
             clock: self.clock,
         }
     }

@@ -145,6 +145,7 @@ impl Room {
             && let Some(member) = self.roster.get_mut(number)
         {
             member.transport_failed = false;
+            member.cold = false;
             member.close_at = None;
         }
     }

@@ -43,6 +43,13 @@ pub(crate) const NONCE_BYTES: usize = 16;
 /// Departures remembered for those whose signal is interrupted.
 pub(crate) const DEPARTED_AGE_MAX: Duration = Duration::from_secs(600);
 pub(crate) const DEPARTED_MAX: usize = 1_024;
+/// Of these so many are written down for a standby: enough for whoever notices the death of a node
+/// by its WebSocket, little enough to be written with each of them.
+pub(crate) const DEPARTED_RECORDED_AGE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const DEPARTED_RECORDED_MAX: usize = 128;
+/// How long a participant may take to come back after the node of its room died: a client notices
+/// within 15 s, and its later attempts are 7 s apart.
+pub(crate) const RETURN_TIMEOUT: Duration = Duration::from_secs(40);
 /// A WebSocket that was taken for alive may have been dead for this long: the gateway's idle
 /// timeout, and what its last messages took.
 pub(crate) const SIGNAL_SILENCE_MAX: Duration = Duration::from_secs(40);

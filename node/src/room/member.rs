@@ -41,6 +41,10 @@ pub(super) struct Member {
     pub(super) scores: BTreeMap<TransportKey, f32>,
     /// ICE or DTLS of a transport failed and has not come back.
     pub(super) transport_failed: bool,
+    /// Its transports died with another node, and it has not come back.
+    pub(super) cold: bool,
+    /// What its client was told of speakers died with another node.
+    pub(super) speakers_unknown: bool,
     /// Failures that may mean that the network lets nothing of its kind through.
     pub(super) failures: Failures,
     /// Its primary connection was up once.

@@ -123,6 +123,40 @@ impl Allowed {
         allowed
     }
 
+    /// The same as entries, in an order of their own.
+    pub(super) fn entries(&self) -> Vec<proto::TrackPermission> {
+        let entry = |tracks: &Tracks| {
+            let mut track_sids: Vec<String> = tracks.sids.iter().cloned().collect();
+            track_sids.sort_unstable();
+            proto::TrackPermission {
+                all_tracks: tracks.all,
+                track_sids,
+                ..Default::default()
+            }
+        };
+        let by_sid = self
+            .by_sid
+            .iter()
+            .map(|(sid, tracks)| proto::TrackPermission {
+                participant_sid: sid.clone(),
+                ..entry(tracks)
+            });
+        let by_identity = self.by_identity.iter();
+        let by_identity = by_identity.map(|(identity, tracks)| proto::TrackPermission {
+            participant_identity: identity.clone(),
+            ..entry(tracks)
+        });
+        let mut entries: Vec<_> = by_sid.chain(by_identity).collect();
+        let name = |one: &proto::TrackPermission| {
+            (
+                one.participant_sid.clone(),
+                one.participant_identity.clone(),
+            )
+        };
+        entries.sort_by_cached_key(name);
+        entries
+    }
+
     fn lets(&self, subscriber: &Member, track: &str) -> bool {
         let by_sid = self.by_sid.get(&subscriber.sid.0);
         let by_identity = self.by_identity.get(subscriber.identity());

@@ -64,7 +64,7 @@ impl Room {
         transport: TransportKey,
         stats: &TransportStats,
     ) {
-        if let Some(member) = self.roster.get_mut(number) {
+        if let Some(member) = self.roster.glance_mut(number) {
             if member.scores.len() >= TRANSPORTS_MAX && !member.scores.contains_key(&transport) {
                 member.scores.pop_first();
             }

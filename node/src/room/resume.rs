@@ -2,6 +2,8 @@
 //! session survives (`livekit-surface` §8; LiveKit's `room.ResumeParticipant`).
 
 use protocol::proto;
+use protocol::proto::DisconnectReason;
+use protocol::proto::leave_request::Action;
 use protocol::proto::signal_response::Message;
 
 use super::contract::{Attach, RoomOutput, SessionId, SessionMessage};
@@ -24,7 +26,8 @@ impl Room {
         // What was said to a dead WebSocket was heard by nobody, however late that was noticed.
         let noticed = absent.unwrap_or(self.now);
         let since = noticed.checked_sub(SIGNAL_SILENCE_MAX).unwrap_or(noticed);
-        let Some(missed) = self.updates.departed_since(since) else {
+        let missed = self.updates.departed_since(since);
+        let Some(missed) = missed.filter(|_| self.can_resume(number)) else {
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
@@ -55,23 +58,83 @@ impl Room {
             self.drop_again(number, attach.session);
             return;
         }
-        let missed: Vec<_> = missed
-            .into_iter()
-            .filter(|gone| self.roster.of_identity(&gone.identity).is_none())
-            .collect();
+        let missed = self.still_gone(missed);
         if tells_departures && !missed.is_empty() {
             self.tell(number, update(missed));
         }
-        let everybody = self.everybody_for(number);
-        self.tell(number, update(everybody));
-        let room = Some(self.room_info());
-        self.tell(number, Message::RoomUpdate(proto::RoomUpdate { room }));
+        self.tell_everything(number);
         self.refresh_token(number);
         if let Some(wanted) = other_way {
             self.move_media(number, wanted);
         }
         self.feed(number, MediaInput::Resumed);
         self.retell_data_handles(number);
+        self.settle_speakers_of(number);
+    }
+
+    /// A session goes on under a WebSocket that never closed. Whoever does not fit to what is known
+    /// here starts over; whose transports stayed behind resumes.
+    pub(super) fn rebind(&mut self, attach: &Attach, sid: &str, missed: bool) {
+        let number = self.roster.of_identity(&attach.claims.identity);
+        let Some(member) = number.and_then(|number| self.roster.get(number)) else {
+            self.send_away(attach.session, attach.client.protocol);
+            return;
+        };
+        let (number, cold) = (member.number, member.cold);
+        let noticed = member.absent_since.unwrap_or(self.now);
+        let since = noticed.checked_sub(SIGNAL_SILENCE_MAX).unwrap_or(noticed);
+        let departed = match missed {
+            true => self.updates.departed_since(since),
+            false => Some(Vec::new()),
+        };
+        let Some(departed) = departed.filter(|_| member.sid.0 == sid) else {
+            self.send_away(attach.session, attach.client.protocol);
+            return;
+        };
+        if let Some(old) = self.roster.set_session(number, Some(attach.session)) {
+            self.close_session(old);
+        }
+        if cold {
+            let reason = DisconnectReason::Migration;
+            self.end_session(number, reason, Some(Action::Resume));
+            return;
+        }
+        if let Some(member) = self.roster.get_mut(number) {
+            member.absent_since = None;
+        }
+        if missed {
+            let departed = self.still_gone(departed);
+            if !departed.is_empty() {
+                self.tell(number, update(departed));
+            }
+            self.tell_everything(number);
+        }
+        self.feed(number, MediaInput::Rebound);
+        if missed {
+            self.retell_data_handles(number);
+        }
+        self.settle_speakers_of(number);
+    }
+
+    /// Everybody and the room, as they are now.
+    fn tell_everything(&mut self, number: u16) {
+        let everybody = self.everybody_for(number);
+        self.tell(number, update(everybody));
+        let room = Some(self.room_info());
+        self.tell(number, Message::RoomUpdate(proto::RoomUpdate { room }));
+    }
+
+    fn still_gone(&self, gone: Vec<proto::ParticipantInfo>) -> Vec<proto::ParticipantInfo> {
+        gone.into_iter()
+            .filter(|gone| self.roster.of_identity(&gone.identity).is_none())
+            .collect()
+    }
+
+    /// Firefox takes a connection whose certificate changed for connected and plays nothing.
+    fn can_resume(&self, number: u16) -> bool {
+        self.roster.get(number).is_some_and(|member| {
+            !member.cold || !member.client.browser.eq_ignore_ascii_case("firefox")
+        })
     }
 
     /// Everybody a participant may see, itself included.

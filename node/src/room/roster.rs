@@ -16,6 +16,8 @@ pub(super) struct Roster {
     by_session: HashMap<SessionId, u16>,
     next_number: u16,
     deadlines: Deadlines,
+    /// Who came, changed or went since it was asked last; `None`: nobody asks.
+    changed: Option<BTreeSet<u16>>,
 }
 
 /// When each member wants to be woken up. Looking at everybody after every input would make a room
@@ -62,11 +64,13 @@ impl Roster {
             self.by_session.insert(session, number);
         }
         self.members.insert(number, member);
+        self.mark(number);
         self.deadlines.touched.insert(number);
     }
 
     pub(super) fn remove(&mut self, number: u16) -> Option<Member> {
         let member = self.members.remove(&number)?;
+        self.mark(number);
         self.deadlines.set(number, None);
         self.by_identity.remove(member.identity());
         self.by_sid.remove(&member.sid.0);
@@ -97,11 +101,43 @@ impl Roster {
         self.members.get(&number)
     }
 
-    /// For changing a member: its deadline is looked at again.
+    /// For changing a member: its deadline is looked at again, and a standby hears of it.
     pub(super) fn get_mut(&mut self, number: u16) -> Option<&mut Member> {
+        self.mark(number);
+        self.glance_mut(number)
+    }
+
+    /// For what no standby needs to know.
+    pub(super) fn glance_mut(&mut self, number: u16) -> Option<&mut Member> {
         let member = self.members.get_mut(&number)?;
         self.deadlines.touched.insert(number);
         Some(member)
+    }
+
+    fn mark(&mut self, number: u16) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(number);
+        }
+    }
+
+    /// From now on it is kept who changes; at first that is everybody.
+    pub(super) fn follow(&mut self, on: bool) {
+        self.changed = on.then(|| self.members.keys().copied().collect());
+    }
+
+    pub(super) fn take_changed(&mut self) -> BTreeSet<u16> {
+        self.changed
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn next_number(&self) -> u16 {
+        self.next_number
+    }
+
+    pub(super) fn set_next_number(&mut self, number: u16) {
+        self.next_number = number;
     }
 
     /// Called after every input, before anybody asks for the deadline.

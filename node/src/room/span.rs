@@ -2,6 +2,8 @@
 //! for commands: they go to the shard they concern, and a track watched on another shard is relayed there for as long as
 //! somebody watches. A core: the room asks it, it sees neither shards nor packets.
 
+mod image;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

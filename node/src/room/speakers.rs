@@ -133,6 +133,28 @@ impl Room {
         })
     }
 
+    /// After a thaw nobody knows what a client was told of who speaks: it is told of all it hears.
+    pub(super) fn settle_speakers_of(&mut self, listener: u16) {
+        let Some(member) = self.roster.get_mut(listener) else {
+            return;
+        };
+        if !std::mem::take(&mut member.speakers_unknown) {
+            return;
+        }
+        let heard = member.media.publishers().into_iter();
+        let heard: Vec<u16> = heard
+            .filter_map(|sid| self.roster.of_sid(sid.as_str()))
+            .chain([listener])
+            .collect();
+        let told = |number: &u16| self.speakers.told.get(number).copied().unwrap_or(0);
+        let speakers: Vec<_> = heard
+            .iter()
+            .filter_map(|number| self.speaker(*number, told(number)))
+            .collect();
+        let changed = proto::SpeakersChanged { speakers };
+        self.tell(listener, Message::SpeakersChanged(changed));
+    }
+
     pub(super) fn simulate_speech(&mut self, number: u16, speech: Duration) {
         self.speakers.simulated.insert(number, self.now + speech);
         self.tell_speakers();

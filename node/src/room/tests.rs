@@ -5,11 +5,13 @@
 
 mod calls;
 mod data;
+mod hall;
 mod hostile;
 mod joining;
 mod lifetime;
 mod quality;
 mod resume;
+mod thaw;
 mod updates;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,6 +65,14 @@ impl MediaCore for ScriptedMedia {
 
     fn subscribed(&self) -> crate::participant::contract::Kinds {
         Default::default()
+    }
+
+    fn published(&self) -> Vec<Published> {
+        Vec::new()
+    }
+
+    fn image(&self, _: &WallClock) -> Option<crate::participant::image::records::MediaRecord> {
+        None
     }
 
     fn publishers(&self) -> BTreeSet<ParticipantSid> {
@@ -129,7 +139,7 @@ impl House {
         options(&mut chosen);
         let scripts = Scripts::default();
         let made = scripts.clone();
-        let media: MediaFactory = Arc::new(move |settings, environment| {
+        let media: MediaFactory = Arc::new(move |settings, environment, _| {
             let number = KeySpace::participant_of(environment.keys.transport().0);
             let script = Arc::new(Mutex::new(Script {
                 number,

@@ -107,6 +107,17 @@ impl Room {
         self.feed(subscriber, MediaInput::SourceChanged(source));
     }
 
+    /// Everything others publish, as one participant may see it.
+    pub(super) fn sources_for(&self, subscriber: u16) -> Vec<Source> {
+        let Some(to) = self.roster.get(subscriber) else {
+            return Vec::new();
+        };
+        let others = self.roster.iter().filter(|from| from.number != subscriber);
+        others
+            .flat_map(|from| from.tracks.iter().map(move |track| source(from, track, to)))
+            .collect()
+    }
+
     /// Offers everything that is published to a newcomer.
     pub(super) fn offer_sources_to(&mut self, subscriber: u16) {
         let tracks: Vec<(u16, String)> = self

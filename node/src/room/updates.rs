@@ -1,6 +1,8 @@
 //! What participants learn about each other: one version a change, at once for publishers, else in
 //! batches. LiveKit's `rtc/room.go` `pushAndDequeueUpdates` is the model.
 
+mod image;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
@@ -29,9 +31,10 @@ pub(super) enum Audience {
 
 #[derive(Default)]
 pub(super) struct Updates {
-    /// Newest info of each identity that waits for the batch.
-    pending: BTreeMap<String, proto::ParticipantInfo>,
+    /// Newest info of each identity that waits for the batch, and since when.
+    pending: BTreeMap<String, (Instant, proto::ParticipantInfo)>,
     flush_at: Option<Instant>,
+    flushed_at: Option<Instant>,
     /// Who left lately, for those whose signal is interrupted.
     departed: VecDeque<(Instant, proto::ParticipantInfo)>,
     /// When the newest of those left that are no longer in `departed`.
@@ -44,7 +47,8 @@ impl Updates {
     }
 
     fn defer(&mut self, now: Instant, info: proto::ParticipantInfo) {
-        self.pending.insert(info.identity.clone(), info);
+        let identity = info.identity.clone();
+        self.pending.insert(identity, (now, info));
         self.flush_at.get_or_insert(now + UPDATE_BATCH_INTERVAL);
     }
 
@@ -139,9 +143,11 @@ impl Room {
             return;
         }
         self.updates.flush_at = None;
+        self.updates.flushed_at = Some(self.now);
         let pending = std::mem::take(&mut self.updates.pending);
+        let infos = pending.into_values().map(|(_, info)| info);
         let target = self.services.config.update_batch_target_bytes;
-        for batch in batches(pending.into_values(), target) {
+        for batch in batches(infos, target) {
             self.broadcast_info(batch, None);
         }
     }

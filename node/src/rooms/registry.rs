@@ -12,8 +12,7 @@ use tokio::sync::oneshot;
 use super::{NO_SUCH_PARTICIPANT, NO_SUCH_ROOM, ROOM_NUMBERS};
 use crate::participant::KeySpace;
 use crate::room::contract::{
-    Attach, AttachError, AttachKind, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage,
-    ToSession,
+    Attach, AttachError, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage, ToSession,
 };
 use crate::room::environment::{Hosting, IsFull, Services, Sinks};
 use crate::room::room_actor::{RoomActor, ToRoom};
@@ -158,7 +157,7 @@ impl Registry {
         attach: &Attach,
         ctx: &mut Context<Self>,
     ) -> Result<Addr<RoomActor>, AttachError> {
-        if !matches!(attach.kind, AttachKind::Resume { .. }) && (self.is_full)() {
+        if !attach.kind.comes_back() && (self.is_full)() {
             return Err(AttachError::NodeFull);
         }
         if let Some(room) = self.room(&attach.room) {
@@ -310,7 +309,7 @@ impl Handler<AttachSession> for Registry {
             recipient.do_send(ToSession(Err(AttachError::ShuttingDown)));
             return;
         }
-        if matches!(attach.kind, AttachKind::Resume { .. }) && self.room(&attach.room).is_none() {
+        if attach.kind.comes_back() && self.room(&attach.room).is_none() {
             let leave = leave::state_mismatch(attach.client.protocol);
             recipient.do_send(ToSession(Ok(SessionMessage::Signal(Box::new(leave)))));
             recipient.do_send(ToSession(Ok(SessionMessage::Close)));

@@ -19,6 +19,13 @@ pub fn ufrag_prefix(shard: usize) -> char {
     char::from(PREFIXES[shard % SHARDS_MAX])
 }
 
+/// The shard a prefix names, on the node that gave it.
+pub fn shard_of_prefix(prefix: char) -> Option<usize> {
+    PREFIXES
+        .iter()
+        .position(|known| char::from(*known) == prefix)
+}
+
 fn shard_of_ufrag(ufrag: &str) -> Option<usize> {
     let first = ufrag.as_bytes().first()?;
     PREFIXES.iter().position(|prefix| prefix == first)

@@ -61,6 +61,29 @@ fn split(frame: &[u8]) -> (u8, &[u8]) {
 }
 
 #[test]
+fn a_rebind_arrives_as_it_was() {
+    for missed in [false, true] {
+        let original = Attach {
+            kind: AttachKind::Rebind {
+                participant_sid: "PA_1".into(),
+                missed,
+            },
+            ..attach()
+        };
+        let hello = ToHome::Hello {
+            epoch: Epoch(1),
+            attach: Box::new(original.clone()),
+        };
+        let bytes = hello.encode();
+        let (kind, body) = split(&bytes);
+        let ToHome::Hello { attach, .. } = ToHome::decode(kind, body, SessionId(1)).unwrap() else {
+            panic!("no hello");
+        };
+        assert_eq!(attach.kind, original.kind);
+    }
+}
+
+#[test]
 fn an_attach_arrives_as_it_was_but_for_its_session() {
     let original = attach();
     let hello = ToHome::Hello {

@@ -195,7 +195,7 @@ fn choose(source: &Source, section: &SendSection) -> Option<(TrackKey, Codec)> {
         })
 }
 
-fn bind(
+pub(super) fn bind(
     sid: &TrackSid,
     subscription: &mut Subscription,
     transport: TransportKey,
@@ -303,7 +303,7 @@ pub(super) fn apply(
     }
 }
 
-fn tell_publisher(
+pub(super) fn tell_publisher(
     sid: &TrackSid,
     subscription: &Subscription,
     codec: Option<Codec>,

@@ -23,7 +23,7 @@ pub(super) struct Stage {
     pub(super) outputs: Vec<MediaOutput>,
 }
 
-pub(super) fn settings(single: bool) -> ParticipantSettings {
+pub(crate) fn settings(single: bool) -> ParticipantSettings {
     let mimes = [
         "audio/opus",
         "audio/red",
@@ -302,7 +302,7 @@ impl Stage {
     }
 }
 
-pub(super) fn request(cid: &str, source: proto::TrackSource) -> proto::AddTrackRequest {
+pub(crate) fn request(cid: &str, source: proto::TrackSource) -> proto::AddTrackRequest {
     let video = [proto::TrackSource::Camera, proto::TrackSource::ScreenShare].contains(&source);
     let kind = if video {
         proto::TrackType::Video
@@ -341,7 +341,7 @@ fn transport_lines() -> String {
     )
 }
 
-pub(super) fn data(mid: u32) -> String {
+pub(crate) fn data(mid: u32) -> String {
     format!(
         "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n{}a=mid:{mid}\r\na=sctp-port:5000\r\n\
          a=max-message-size:262144\r\n",
@@ -350,7 +350,7 @@ pub(super) fn data(mid: u32) -> String {
 }
 
 /// A microphone as Chromium offers it.
-pub(super) fn audio(mid: u32, cid: &str) -> String {
+pub(crate) fn audio(mid: u32, cid: &str) -> String {
     audio_section(
         mid,
         "sendonly",
@@ -359,11 +359,11 @@ pub(super) fn audio(mid: u32, cid: &str) -> String {
 }
 
 /// A free section of a single connection.
-pub(super) fn free_audio(mid: u32) -> String {
+pub(crate) fn free_audio(mid: u32) -> String {
     audio_section(mid, "recvonly", "")
 }
 
-pub(super) fn audio_section(mid: u32, direction: &str, more: &str) -> String {
+pub(crate) fn audio_section(mid: u32, direction: &str, more: &str) -> String {
     format!(
         "m=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\n{}a=mid:{mid}\r\n\
          a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\na={direction}\r\na=rtcp-mux\r\n\
@@ -374,7 +374,7 @@ pub(super) fn audio_section(mid: u32, direction: &str, more: &str) -> String {
 }
 
 /// A simulcast camera as Chromium offers it.
-pub(super) fn video(mid: u32, cid: &str) -> String {
+pub(crate) fn video(mid: u32, cid: &str) -> String {
     format!(
         "m=video 9 UDP/TLS/RTP/SAVPF 96 97 98 99\r\n{}a=mid:{mid}\r\n\
          a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
@@ -390,7 +390,7 @@ pub(super) fn video(mid: u32, cid: &str) -> String {
     )
 }
 
-pub(super) fn description(setup: &str, sections: &[String]) -> String {
+pub(crate) fn description(setup: &str, sections: &[String]) -> String {
     let mids: Vec<String> = (0..sections.len()).map(|mid| mid.to_string()).collect();
     format!(
         "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=setup:{setup}\r\n{}",
@@ -400,7 +400,7 @@ pub(super) fn description(setup: &str, sections: &[String]) -> String {
 }
 
 /// Takes every section of an offer of ours: same formats, opposite direction.
-fn answer_to(offer: &str) -> String {
+pub(crate) fn answer_to(offer: &str) -> String {
     let mut sections = Vec::new();
     for section in offer.split("\r\nm=").skip(1) {
         let mut lines = vec![format!("m={}", section.lines().next().unwrap_or_default())];

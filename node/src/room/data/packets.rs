@@ -17,7 +17,9 @@ use crate::room::member::Member;
 
 impl Room {
     pub(super) fn packet_received(&mut self, number: u16, kind: Kind, payload: &[u8]) {
-        let Some(member) = self.roster.get_mut(number) else {
+        // Its sequence number alone is not worth a record: a stale one costs a client that resumes
+        // some packets sent twice, which receivers drop.
+        let Some(member) = self.roster.glance_mut(number) else {
             return;
         };
         if !member.permission().can_publish_data {

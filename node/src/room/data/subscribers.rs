@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::participant::limits::SID_BYTES_MAX;
+use crate::room::image::records::DataRecord;
 use crate::room::limits::{DATA_SUBSCRIPTIONS_MAX, DATA_TRACKS_WANTED_MAX};
 
 /// One participant's side of the room's data tracks.
@@ -28,6 +29,23 @@ impl DataSubscriptions {
             next: first,
             ..Self::default()
         }
+    }
+
+    pub(super) fn image(&self, record: &mut DataRecord) {
+        record.auto = self.auto;
+        record.wishes.clone_from(&self.wishes);
+        let handles = self.by_handle.iter();
+        record.handles = handles
+            .map(|(handle, sid)| (u32::from(*handle), sid.clone()))
+            .collect();
+        record.next_handle = u32::from(self.next);
+        record.told_handles = self.told;
+    }
+
+    /// A handle its client knows already.
+    pub(super) fn seat(&mut self, handle: u16, track: &str) {
+        self.by_handle.insert(handle, track.to_owned());
+        self.of_track.insert(track.to_owned(), handle);
     }
 
     pub(super) fn wish(&mut self, track: &str, wanted: bool) {

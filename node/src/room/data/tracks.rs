@@ -25,20 +25,20 @@ const HEADER_BYTES: usize = 12;
 /// Where a header carries the handle, big-endian.
 const HANDLE: std::ops::Range<usize> = 2..4;
 
-struct DataTrack {
-    publisher: u16,
+pub(super) struct DataTrack {
+    pub(super) publisher: u16,
     /// The publisher's name for it in packets.
-    publisher_handle: u16,
+    pub(super) publisher_handle: u16,
     /// Handle of each subscriber.
-    subscribers: BTreeMap<u16, u16>,
+    pub(super) subscribers: BTreeMap<u16, u16>,
 }
 
 /// The data tracks of a room.
 #[derive(Default)]
 pub(super) struct DataTracks {
-    by_sid: BTreeMap<String, DataTrack>,
+    pub(super) by_sid: BTreeMap<String, DataTrack>,
     /// Sid by publisher and its handle.
-    by_handle: HashMap<(u16, u16), String>,
+    pub(super) by_handle: HashMap<(u16, u16), String>,
 }
 
 impl Room {
@@ -68,16 +68,7 @@ impl Room {
             schema: request.schema,
         };
         let sid = info.sid.clone();
-        let track = DataTrack {
-            publisher: number,
-            publisher_handle: u16::try_from(info.pub_handle).unwrap_or_default(),
-            subscribers: BTreeMap::new(),
-        };
-        let tracks = &mut self.data.tracks;
-        tracks
-            .by_handle
-            .insert((number, track.publisher_handle), sid.clone());
-        tracks.by_sid.insert(sid.clone(), track);
+        self.data.tracks.insert(number, &info);
         if let Some(member) = self.roster.get_mut(number) {
             member.info.data_tracks.push(info.clone());
             member.info.is_publisher = true;
