@@ -102,9 +102,7 @@ impl Peer {
         self.transport = Transport::thaw(now, &snapshot, &self.identity, options, [2; 32])?;
         self.home = 1;
         self.moved = Some(now);
-        if let Some(sequence) = self.transport.resume_sequence(ECHO_SSRC) {
-            self.sequence = sequence;
-        }
+        self.sequence = self.transport.next_sequence(ECHO_SSRC, 1);
         let path = Path {
             protocol: Protocol::Udp,
             local: self.homes[1].address,

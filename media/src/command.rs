@@ -146,6 +146,37 @@ pub enum Command {
         room: RoomKey,
         snapshot: Bytes,
     },
+    /// A standby on another node follows the transport from now on: `Event::TransportImage`, then
+    /// `Event::TransportDelta`s. Again while on: a new image, for a standby that missed something.
+    /// Off: there is no standby (any more); only then may another one get an image.
+    Replicate {
+        transport: TransportKey,
+        on: bool,
+    },
+    /// The standby said `Event::StandbyHas` with this version.
+    Replicated {
+        transport: TransportKey,
+        version: u32,
+    },
+    /// Stands by for a transport of another node, dormant; again for each new image of it.
+    AddStandby {
+        transport: TransportKey,
+        room: RoomKey,
+        image: Bytes,
+    },
+    /// In the order of their versions; one that is missing is answered by `Event::StandbyStale`.
+    UpdateStandby {
+        transport: TransportKey,
+        delta: Bytes,
+    },
+    /// The primary is gone and fenced: its transport goes on here under the same key, and takes
+    /// sections, tracks and down tracks as any other. Answered by `Event::TakenOver`.
+    TakeOver {
+        transport: TransportKey,
+    },
+    DropStandby {
+        transport: TransportKey,
+    },
     /// Checks and nominates the pair to the client's address `remote` from `local` (takeover).
     Nominate {
         transport: TransportKey,

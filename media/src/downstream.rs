@@ -2,6 +2,7 @@
 //! the subscriber's payload types and extension ids, and repeats what got lost. The shard gives it
 //! packets of the track's cache and a buffer; sealing and sending are not its business.
 
+pub(crate) mod continuation;
 pub(crate) mod frame_numbers;
 pub(crate) mod history;
 pub(crate) mod layer_selector;
@@ -20,6 +21,7 @@ pub(crate) mod vp8_munger;
 
 use std::time::{Duration, Instant};
 
+use crate::downstream::continuation::Continuation;
 use crate::downstream::frame_numbers::FrameNumbers;
 use crate::downstream::history::{History, Sent};
 use crate::downstream::layer_selector::LayerSelector;
@@ -95,6 +97,8 @@ pub(crate) struct DownTrack {
     asked_at: Option<Instant>,
     /// When to ask for the missing key frame again; `None` = none is missing.
     key_frame_due: Option<Instant>,
+    /// Where another node stood, until the first packet from here.
+    resumed: Option<Box<Continuation>>,
 }
 
 impl DownTrack {
@@ -140,6 +144,7 @@ impl DownTrack {
             delay_told: (0, 0),
             asked_at: None,
             key_frame_due: None,
+            resumed: None,
         }
     }
 
@@ -206,12 +211,14 @@ impl DownTrack {
         let mapped = self.munger.map(cached.layer, info, || {
             delta_between(track, old, cached.layer, info)
         })?;
+        let picture = info.frame.vp8.map(|vp8| vp8.picture_id);
+        let anew = mapped.anchored && self.begins_anew(cached.layer, picture);
         let vp8 = match &info.frame.vp8 {
-            Some(vp8) => self.vp8.map(vp8, mapped.anchored)?,
+            Some(vp8) => self.vp8.map(vp8, anew)?,
             None => Vp8Values::default(),
         };
         let descriptor = info.dependency_descriptor.of(cached.packet);
-        let frame_offset = self.frames.offset(descriptor, mapped.anchored);
+        let frame_offset = self.frames.offset(descriptor, anew);
         let playout_delay = self.playout_delay(stamp);
         let sent = Sent {
             sequence: mapped.sequence,

@@ -66,6 +66,37 @@ pub enum Event {
         transport: TransportKey,
         stats: TransportStats,
     },
+    /// All a standby needs to go on with a followed transport; for `Command::AddStandby` there.
+    TransportImage {
+        transport: TransportKey,
+        version: u32,
+        image: Bytes,
+    },
+    /// What changed since the version before; for `Command::UpdateStandby`.
+    TransportDelta {
+        transport: TransportKey,
+        version: u32,
+        delta: Bytes,
+    },
+    /// The standby here knows everything up to `version`: for `Command::Replicated` at the primary.
+    StandbyHas {
+        transport: TransportKey,
+        version: u32,
+    },
+    /// The standby here missed something: the primary is to send a new image.
+    StandbyStale { transport: TransportKey },
+    /// Whether the client could be taken over here without noticing. It could not where it does
+    /// not reach this node over UDP: then it has to be told to resume.
+    StandbyReady {
+        transport: TransportKey,
+        ready: bool,
+    },
+    /// The answer to `Command::TakeOver`, as soon as the client answered here (`heard`), or a second
+    /// later if it did not: then it has to be told to resume.
+    TakenOver {
+        transport: TransportKey,
+        heard: bool,
+    },
     /// The answer to `Command::Freeze`.
     Frozen {
         transport: TransportKey,

@@ -64,8 +64,6 @@ pub const DTLS_MAX_EARLY_RECORDS: usize = 64;
 pub const DTLS_MAX_EARLY_BYTES: usize = 64 * 1024;
 /// Decrypted records that wait for the peer's description.
 pub const DTLS_MAX_RECEIVED_RECORDS: usize = 64;
-/// DTLS record numbers a snapshot skips: more than a frozen primary can have sent meanwhile.
-pub const DTLS_RECORD_LEASE: u64 = 4_096;
 
 /// Incoming SRTP streams of one transport; the least recently used one is replaced.
 pub const SRTP_MAX_STREAMS_IN: usize = 1_024;
@@ -73,10 +71,48 @@ pub const SRTP_MAX_STREAMS_IN: usize = 1_024;
 /// twice), so a subscriber of a long, lively meeting needs many; 150 bytes each. The transport
 /// fails when they are used up, and its successor begins anew.
 pub const SRTP_MAX_STREAMS_OUT: usize = 16_384;
-/// SRTP indexes of a stream a snapshot skips beyond what was sealed.
-pub const SRTP_INDEX_LEASE: u64 = 256;
-/// SRTCP indexes leased at a time; a snapshot starts behind the lease.
-pub const SRTCP_INDEX_LEASE: u32 = 1_024;
+/// How long a followed transport can go on without an acknowledgement of its standby: longer than a
+/// cluster takes to notice that the standby is gone. Leases are renewed when half of it is left.
+pub const LEASE_SPAN: Duration = Duration::from_secs(4);
+/// Pause after which numbers are asked for again: what asked for them may be lost, and the standby
+/// says so when it sees the next one.
+pub const LEASE_RETRY: Duration = Duration::from_secs(1);
+/// Fewest numbers leased at a time: a large key frame of a stream that stood still.
+pub const NUMBERS_LEASED_MIN: u64 = 512;
+/// Most numbers leased at a time. A receiver has to find the roll-over behind a lease, so it stays
+/// well below the half of 65,536.
+pub const NUMBERS_LEASED_MAX: u64 = 16_384;
+/// Sequence numbers from 0 a stream begins within, so that a standby that was not told of it can
+/// begin behind what it may have sent, with the roll-over its receiver takes for granted.
+pub const FIRST_SEQUENCE_SPAN: u64 = 4_096;
+/// Packets a stream may send before its standby knows of it: some seconds of a fast one.
+pub const UNKNOWN_STREAM_LEASE: u64 = 4_096;
+/// An index of a stream we receive moved by this much: the standby is told, long before it could
+/// mistake the roll-over (half of 65,536).
+pub const RECEIVED_INDEX_TOLD: u64 = 8_192;
+/// Added to the last nomination known of a primary when its standby nominates: it may have made
+/// some more since.
+pub const NOMINATION_TAKEOVER_STEP: u32 = 1 << 16;
+/// A standby is told again where down tracks stand, so that it can guess what was sent since.
+pub const CONTINUATION_RENEWED: Duration = Duration::from_secs(30);
+/// Least time between two images of one transport: each is a kilobyte or two.
+pub const IMAGE_PAUSE: Duration = Duration::from_millis(500);
+/// How long a client may take to answer at the standby that took over, before it is told to resume.
+pub const TAKEOVER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client may take to reach a new standby before it counts as not protected.
+pub const STANDBY_GRACE: Duration = Duration::from_secs(10);
+/// SSRCs of a transport that a standby is told of.
+pub const FOLLOWED_SSRCS_MAX: usize = 4_096;
+/// Added to the last transport-wide number told: what a primary sends until it tells again.
+pub const TRANSPORT_CC_STEP: u16 = 8_192;
+/// Checks of a dormant pair: keeps it, and a NAT's binding, warm.
+pub const ICE_KEEPALIVE_DORMANT: Duration = Duration::from_secs(1);
+/// Checks a standby that takes over sends in quick succession, and their pause: one that is lost
+/// must not cost the client a tenth of a second.
+pub const TAKEOVER_CHECKS: u8 = 4;
+pub const TAKEOVER_CHECK_PAUSE: Duration = Duration::from_millis(20);
+/// Pairs of a dormant transport: a client shows one an interface and address family.
+pub const ICE_MAX_PAIRS_DORMANT: usize = 8;
 
 /// Bytes of DTLS sent to an address that has not answered a check yet, per byte that came from it
 /// (the factor of QUIC, RFC 9000 §8.1): it may be somebody else's.

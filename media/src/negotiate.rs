@@ -29,7 +29,9 @@ mod tests;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
 
-pub use candidates::{CandidateError, ParsedCandidate, format_candidate, parse_candidate};
+pub use candidates::{
+    CandidateError, ParsedCandidate, format_candidate, parse_candidate, standby_candidates,
+};
 pub use contract::{
     AnswerAccepted, Direction, EnabledCodec, LocalDescription, NegotiateError, NegotiatorConfig,
     OfferAccepted, OfferSummary, OfferedSection, PeerRole, Placement, PublishPreferences,

@@ -12,12 +12,15 @@ mod commands;
 mod config;
 mod due;
 mod feedback;
+mod follow;
+mod image;
 mod ingest;
 mod paths;
 mod relays;
 mod reports;
 mod send;
 pub(crate) mod slot;
+mod standbys;
 mod subscriptions;
 mod ticks;
 
@@ -42,6 +45,7 @@ use crate::relay::link::Relays;
 use crate::shard::arena::Arena;
 use crate::shard::due::Due;
 use crate::shard::slot::TransportSlot;
+use crate::shard::standbys::Standbys;
 use crate::shard::ticks::Ticker;
 use crate::slab::Slab;
 use crate::speakers::Rooms;
@@ -115,6 +119,7 @@ pub struct Shard {
     paths: FastMap<Path, u32>,
     /// Transports that were heard at an address of `paths` another one holds.
     claims: FastMap<Path, u32>,
+    standbys: Standbys,
     rooms: Rooms,
     relays: Relays,
 
@@ -154,6 +159,7 @@ impl Shard {
             ufrags: BTreeMap::new(),
             paths: FastMap::default(),
             claims: FastMap::default(),
+            standbys: Standbys::default(),
             rooms: Rooms::default(),
             relays: Relays::default(),
             ready: VecDeque::new(),
@@ -226,6 +232,7 @@ impl Shard {
     pub fn deadline(&self) -> Option<Instant> {
         [
             self.timers.next(),
+            self.standbys.deadline(),
             self.paced.next(),
             self.ticker.next_tick(),
         ]

@@ -10,24 +10,29 @@ use bytes::Bytes;
 
 use crate::demux::{PacketClass, classify};
 use crate::event::TransportState;
+use crate::limits::FIRST_SEQUENCE_SPAN;
 use crate::types::{
     DtlsRole, Fingerprint, IceCredentials, Path, Reliability, RemoteCandidate, RemoteTransport,
 };
 
 mod channels;
 mod client_hello;
+pub(crate) mod delta;
 mod dtls;
+mod follow;
 mod fuzzed;
 mod guard;
 mod ice;
 mod identity;
 mod interface;
+mod lease;
 mod migrate;
 mod pump;
 mod sctp;
 mod snapshot;
 mod srtcp;
 mod srtp;
+mod standby;
 pub mod stun;
 pub mod tcp_framing;
 mod unproved;
@@ -41,6 +46,7 @@ pub use interface::{
     TransportCounters, TransportEvent, TransportOptions, TransportOutput,
 };
 pub use srtp::{CM_TAG_BYTES, GCM_TAG_BYTES, Profile, RtpSealer};
+pub use standby::Standby;
 
 use dtls::Dtls;
 use ice::Agent;
@@ -93,6 +99,8 @@ pub struct Transport {
     max_message_bytes: u32,
     life: Life,
     state: Option<TransportState>,
+    /// A standby is told what happens here.
+    following: Option<follow::Following>,
     /// Where the peer's last DTLS records came from: answers go there until a pair is selected.
     dtls_path: Option<Path>,
     unproved: Unproved,
@@ -119,6 +127,7 @@ impl Transport {
             max_message_bytes: 0,
             life: Life::Active,
             state: None,
+            following: None,
             dtls_path: None,
             unproved: Unproved::default(),
             counters: TransportCounters::default(),
@@ -315,6 +324,11 @@ impl Transport {
         self.ice.rtt()
     }
 
+    /// Whether the peer answered a check on the selected path since `at`.
+    pub fn answered_after(&self, at: Instant) -> bool {
+        self.ice.answered_after(at)
+    }
+
     /// The negotiated SRTP profile.
     pub fn profile(&self) -> Option<Profile> {
         self.media.as_ref().map(|media| media.rtp_out.profile())
@@ -341,10 +355,13 @@ impl Transport {
         self.media.as_mut().map(|media| &mut media.rtp_out)
     }
 
-    /// Sequence number a sender of `ssrc` has to go on with after a thaw; `None` for an SSRC that
-    /// was never sent.
-    pub fn resume_sequence(&self, ssrc: u32) -> Option<u16> {
-        self.media.as_ref()?.rtp_out.next_sequence(ssrc)
+    /// Sequence number a sender of `ssrc` goes on with, or begins with if nothing was sent under
+    /// that SSRC; `random` chooses among those a stream may begin with.
+    pub fn next_sequence(&self, ssrc: u32, random: u16) -> u16 {
+        match &self.media {
+            Some(media) => media.rtp_out.next_sequence(ssrc, random),
+            None => random % FIRST_SEQUENCE_SPAN as u16,
+        }
     }
 
     fn receive(

@@ -19,7 +19,7 @@ use crate::net::stun::StunPorts;
 use crate::net::{interfaces, tcp, udp};
 use crate::worker::far::{self, Far, FarEnd};
 use crate::worker::lanes::{self, EventSender, Events, Order, WorkerHandle};
-use crate::worker::steering::ufrag_prefix;
+use crate::worker::steering::{shard_of_ufrag, ufrag_prefix};
 use crate::worker::{Parts, Worker};
 
 /// Why the packet plane cannot start.
@@ -115,6 +115,11 @@ impl Shards {
             candidates.unwrap_or_else(|| Arc::from([])),
             ufrag_prefix(shard),
         )
+    }
+
+    /// The shard that answers checks for `ufrag`, here or on the node it was made on.
+    pub fn shard_of_ufrag(&self, ufrag: &str) -> usize {
+        shard_of_ufrag(ufrag, self.workers.len()).unwrap_or(0)
     }
 
     /// Share of its core each worker used lately, in thousandths.

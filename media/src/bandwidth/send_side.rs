@@ -67,6 +67,11 @@ impl SendSide {
         self.packets.next_wire()
     }
 
+    /// Goes on from another node's numbers.
+    pub(crate) fn begin_at(&mut self, wire: u16) {
+        self.packets.begin_at(wire);
+    }
+
     /// A numbered packet of `bytes` (sealed) leaves.
     pub(crate) fn sent(&mut self, now_us: u64, bytes: usize) {
         let bytes = (bytes as u16).saturating_add(DATAGRAM_OVERHEAD_BYTES);

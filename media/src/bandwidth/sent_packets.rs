@@ -46,6 +46,11 @@ impl SentPackets {
         self.next as u16
     }
 
+    /// Goes on from another node's numbers.
+    pub(crate) fn begin_at(&mut self, wire: u16) {
+        self.next = 0x1_0000 + u64::from(wire);
+    }
+
     pub(crate) fn push(&mut self, packet: SentPacket) {
         let len = self.slots.len();
         let index = self.next as usize & len.wrapping_sub(1);

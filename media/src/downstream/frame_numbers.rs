@@ -4,8 +4,13 @@
 
 use smallvec::SmallVec;
 
+use crate::limits::CONTINUATION_RENEWED;
+
 /// Room for a copy of an element: its length has eight bits.
 pub(crate) type Room = SmallVec<[u8; 256]>;
+
+/// Frames another node may have sent since it told where it stood: three layers of 60 a second.
+const FRAMES_UNTOLD: u16 = 180 * CONTINUATION_RENEWED.as_secs() as u16;
 
 #[derive(Debug, Default)]
 pub(crate) struct FrameNumbers {
@@ -30,6 +35,21 @@ impl FrameNumbers {
             self.last = Some(sent);
         }
         self.offset
+    }
+
+    /// What is added, and the last number sent; `None` without descriptors.
+    pub(crate) fn place(&self) -> Option<(u16, u16)> {
+        Some((self.offset, self.last?))
+    }
+
+    /// Goes on behind what another node may have sent since `last` was told.
+    pub(crate) fn go_on(&mut self, last: u16) {
+        self.last = Some(last.wrapping_add(FRAMES_UNTOLD));
+    }
+
+    /// The source of before goes on, shifted as it was.
+    pub(crate) fn shift_by(&mut self, offset: u16) {
+        (self.offset, self.last) = (offset, None);
     }
 }
 

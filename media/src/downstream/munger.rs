@@ -28,6 +28,16 @@ struct Last {
     arrival: Instant,
 }
 
+/// What another node needs to go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) layer: u8,
+    pub(crate) timestamp_offset: u32,
+    /// Of the last packet sent, and when it had arrived.
+    pub(crate) timestamp: u32,
+    pub(crate) arrival: Instant,
+}
+
 /// Numbers of an outgoing packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapped {
@@ -67,6 +77,35 @@ impl Munger {
     /// The next packet comes from another track: clocks have nothing in common.
     pub(crate) fn forget_source(&mut self) {
         self.source = None;
+    }
+
+    /// Where it stands, for another node to go on from.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let (source, last) = (self.source?, self.last?);
+        Some(Place {
+            layer: source.layer,
+            timestamp_offset: source.timestamp_offset,
+            timestamp: last.timestamp,
+            arrival: last.arrival,
+        })
+    }
+
+    /// Goes on from another node's place: the next packet follows `first_sequence`, on the media
+    /// clock of before.
+    pub(crate) fn go_on(&mut self, layer: u8, offset: u32, timestamp: u32, arrival: Instant) {
+        self.last = Some(Last {
+            sequence: self.first_sequence - 1,
+            timestamp,
+            arrival,
+        });
+        // Here, the first stream of the layer is the one that was forwarded there.
+        self.source = Some(Source {
+            layer,
+            generation: 0,
+            timestamp_offset: offset,
+            highest: 0,
+        });
+        self.interrupted = true;
     }
 
     /// Layer packets come from; used to relate its clock to the next one's.

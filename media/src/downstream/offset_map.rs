@@ -39,6 +39,11 @@ impl OffsetMap {
         self.ranges.first().map_or(u64::MAX, |range| range.start)
     }
 
+    /// What outputs are less than inputs now.
+    pub(crate) fn offset(&self) -> u64 {
+        self.ranges.last().map_or(0, |range| range.offset)
+    }
+
     pub(crate) fn map(&mut self, input: u64) -> Option<u64> {
         let range = self
             .ranges

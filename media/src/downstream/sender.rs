@@ -36,6 +36,8 @@ pub(crate) struct Sender {
     pub(crate) pacer: Pacer,
     /// What is known of the path; begins with the first packet that can be reported on.
     pub(crate) path: Option<Box<SendSide>>,
+    /// Where transport-wide numbers begin, after another node's.
+    pub(crate) first_wire: Option<u16>,
     pub(crate) down_tracks: Vec<u32>,
     ssrcs: FastMap<u32, u32>,
     pub(crate) rtt: Option<Duration>,
@@ -112,15 +114,26 @@ impl Sender {
     pub(crate) fn sent(&mut self, now_us: u64, bytes: usize, numbered: bool) {
         self.pacer.spend(bytes);
         if numbered {
-            self.path.get_or_insert_default().sent(now_us, bytes);
+            self.path().sent(now_us, bytes);
         } else if let Some(path) = &mut self.path {
             path.sent_unnumbered(now_us, bytes);
         }
     }
 
+    /// What is known of the path, from now on.
+    pub(crate) fn path(&mut self) -> &mut SendSide {
+        let first = self.first_wire.take();
+        let path = self.path.get_or_insert_default();
+        if let Some(wire) = first {
+            path.begin_at(wire);
+        }
+        path
+    }
+
     /// Transport-wide number of the next packet.
     pub(crate) fn next_wire(&self) -> u16 {
-        self.path.as_ref().map_or(0, |path| path.next_wire())
+        let first = self.first_wire.unwrap_or(0);
+        self.path.as_ref().map_or(first, |path| path.next_wire())
     }
 
     /// The rate of the probe being sent.

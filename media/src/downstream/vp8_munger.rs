@@ -2,8 +2,13 @@
 //! layers: decoders take a gap in picture ids for a lost frame and wait for it.
 
 use crate::downstream::offset_map::OffsetMap;
+use crate::limits::CONTINUATION_RENEWED;
 use crate::rtp::sequence::Extender;
 use crate::rtp::vp8::Vp8Descriptor;
+
+/// Pictures another node may have sent since it told where it stood: 60 a second until it has to
+/// tell again.
+const PICTURES_UNTOLD: u64 = 60 * CONTINUATION_RENEWED.as_secs();
 
 /// Values of an outgoing descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +16,16 @@ pub(crate) struct Vp8Values {
     pub(crate) picture_id: u16,
     pub(crate) tl0: u8,
     pub(crate) key_index: u8,
+}
+
+/// What another node needs to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vp8Place {
+    /// What outgoing values are less than the source's.
+    pub(crate) picture_offset: u16,
+    pub(crate) tl0_offset: u8,
+    pub(crate) key_offset: u8,
+    pub(crate) last: Vp8Values,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +66,35 @@ impl Vp8Munger {
             let input = self.incoming.extend(vp8.picture_id);
             self.pictures.skip(input);
         }
+    }
+
+    /// Where it stands; `None` until something was sent.
+    pub(crate) fn place(&self) -> Option<Vp8Place> {
+        let (_, last) = self.last?;
+        Some(Vp8Place {
+            picture_offset: (self.pictures.offset() & 0x7fff) as u16,
+            tl0_offset: self.tl0_offset,
+            key_offset: self.key_offset,
+            last,
+        })
+    }
+
+    /// Goes on behind what another node may have sent since `place` was told.
+    pub(crate) fn go_on(&mut self, place: &Vp8Place) {
+        // One cycle up, so that extended values never go below zero.
+        let picture = 0x8000 + u64::from(place.last.picture_id) + PICTURES_UNTOLD;
+        self.last = Some((picture, place.last));
+    }
+
+    /// The source that `place` tells of goes on with `picture`: values are shifted as they were.
+    /// Pictures left out since may leave a gap, never a repeat.
+    pub(crate) fn shift_as(&mut self, place: &Vp8Place, picture: u16) {
+        self.incoming = Extender::default();
+        let input = self.incoming.extend(picture);
+        let output = picture.wrapping_sub(place.picture_offset) & 0x7fff;
+        self.pictures.anchor(input, 0x8000 + u64::from(output));
+        (self.tl0_offset, self.key_offset) = (place.tl0_offset, place.key_offset);
+        self.last = None;
     }
 
     fn anchor(&mut self, vp8: &Vp8Descriptor) {

@@ -38,6 +38,24 @@ pub fn format_candidate(candidate: &LocalCandidate, ufrag: &str) -> String {
     )
 }
 
+/// A standby's candidates as its client is told them (by trickling, once it is connected): reached
+/// over UDP only, and above every candidate of the `primary`, or the client takes the pair for a
+/// worse one of the same network and gives it up.
+pub fn standby_candidates(
+    primary: &[LocalCandidate],
+    standby: &[LocalCandidate],
+) -> Vec<LocalCandidate> {
+    let highest = primary.iter().map(|candidate| candidate.priority).max();
+    let above = highest.unwrap_or(0).saturating_add(standby.len() as u32);
+    let udp = standby.iter().filter(|one| one.protocol == Protocol::Udp);
+    let told = |(at, candidate): (u32, &LocalCandidate)| LocalCandidate {
+        priority: above - at,
+        foundation: format!("s{}", candidate.foundation),
+        ..candidate.clone()
+    };
+    (0..).zip(udp).map(told).collect()
+}
+
 /// Reads the value of `candidate` in an RTCIceCandidateInit, or of an `a=candidate` line, with or
 /// without the `a=` and `candidate:` in front.
 pub fn parse_candidate(line: &str) -> Result<ParsedCandidate, CandidateError> {
@@ -97,6 +115,33 @@ mod tests {
             ParsedCandidate::Usable { candidate, .. } => candidate,
             ParsedCandidate::Ignored => unreachable!("ignored: {line}"),
         }
+    }
+
+    #[test]
+    fn a_standby_is_above_its_primary_and_reached_over_udp() {
+        let of = |protocol, port, priority| LocalCandidate {
+            protocol,
+            address: ([127, 0, 0, 1], port).into(),
+            priority,
+            foundation: "1".into(),
+        };
+        let primary = [of(Protocol::Udp, 1, 2_130_706_431)];
+        let standby = [
+            of(Protocol::Tcp, 2, 1_671_430_143),
+            of(Protocol::Udp, 3, 2_130_706_431),
+            of(Protocol::Udp, 4, 2_130_706_175),
+        ];
+        let told = standby_candidates(&primary, &standby);
+        let told: Vec<_> = told
+            .iter()
+            .map(|one| (one.address.port(), one.priority))
+            .collect();
+        assert_eq!(told, [(3, 2_130_706_434), (4, 2_130_706_433)]);
+        let line = format_candidate(&standby_candidates(&primary, &standby)[0], "abc");
+        assert_eq!(
+            line,
+            "candidate:s1 1 udp 2130706434 127.0.0.1 3 typ host ufrag abc"
+        );
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Shard {
         };
         let policy = slot.sender.policy;
         if numbered && slot.open && policy.enabled && slot.sender.path.is_none() {
-            let path = slot.sender.path.get_or_insert_default();
+            let path = slot.sender.path();
             path.fixed_bps = policy.fixed_bps;
             path.greet(now_us);
             list(slot, down.transport, &mut self.ready);

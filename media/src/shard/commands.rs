@@ -83,6 +83,18 @@ impl Shard {
                 room: _,
                 snapshot,
             } => self.thaw(now, transport, &snapshot),
+            Command::Replicate { transport, on } => self.replicate(now, transport, on),
+            Command::Replicated { transport, version } => self.replicated(transport, version),
+            Command::AddStandby {
+                transport,
+                room: _,
+                image,
+            } => self.add_standby(now, transport, &image),
+            Command::UpdateStandby { transport, delta } => {
+                self.update_standby(now, transport, &delta)
+            }
+            Command::TakeOver { transport } => self.take_over(now, transport),
+            Command::DropStandby { transport } => self.drop_standby(transport),
             other => self.carry_out_subscription(now, other),
         }
     }
@@ -116,7 +128,7 @@ impl Shard {
         Some(())
     }
 
-    fn insert_transport(
+    pub(super) fn insert_transport(
         &mut self,
         now: Instant,
         key: TransportKey,

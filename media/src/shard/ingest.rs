@@ -19,7 +19,13 @@ impl Shard {
     pub(super) fn receive(&mut self, now: Instant, path: Path, payload: &mut [u8]) {
         self.counters.datagrams_in += 1;
         let known = self.paths.get(&path).copied();
-        let index = self.named(&path, payload).or(known);
+        let named = self.named(&path, payload);
+        // Only what no live transport is known for can be a dormant one's, but for its checks.
+        let strange = named.is_none() && (known.is_none() || payload.first() == Some(&0));
+        if strange && !self.standbys.is_empty() && self.receive_standby(now, path, payload) {
+            return;
+        }
+        let index = named.or(known);
         let Some((index, slot)) = index.and_then(|i| Some((i, self.transports.get_mut(i)?))) else {
             self.counters.unknown_path += 1;
             return;

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use crate::bandwidth::ReceiveEstimate;
+use crate::downstream::continuation::Continuation;
 use crate::downstream::sender::Sender;
 use crate::event::TransportStats;
 use crate::ids::TransportKey;
+use crate::shard::follow::Follower;
 use crate::transport::Transport;
 use crate::types::Path;
 use crate::upstream::receiver::Receiver;
@@ -33,6 +35,15 @@ pub(crate) struct TransportSlot {
     pub(crate) ufrags: Vec<String>,
     /// Tracks published over this transport.
     pub(crate) tracks: Vec<u32>,
+    /// What its standby was told, while there is one.
+    pub(crate) follower: Option<Follower>,
+    /// Of the last image or delta; goes on over changes of the standby, so that an
+    /// acknowledgement of an earlier one counts for nothing.
+    pub(crate) followed_version: u32,
+    /// Where its down tracks stood on the node it was taken over from.
+    pub(crate) resumed: Vec<Continuation>,
+    /// When it was taken over, until the client was heard here.
+    pub(crate) taken_over: Option<Instant>,
 }
 
 impl TransportSlot {
@@ -57,6 +68,10 @@ impl TransportSlot {
             paths: Vec::new(),
             ufrags: Vec::new(),
             tracks: Vec::new(),
+            follower: None,
+            followed_version: 0,
+            resumed: Vec::new(),
+            taken_over: None,
         }
     }
 }

@@ -84,10 +84,7 @@ impl Shard {
         let slot = self.transports.get_mut(transport_index)?;
         // A stream that was sent before (a thawed transport, a section used again) goes on behind
         // the numbers that are used up under its key.
-        let mut first = |ssrc: u32| {
-            let resumed = slot.transport.resume_sequence(ssrc);
-            resumed.unwrap_or_else(|| self.rng.random_range(0..0x8000))
-        };
+        let mut first = |ssrc: u32| slot.transport.next_sequence(ssrc, self.rng.random());
         let first_sequence = first(section.ssrc);
         let first_rtx = section.rtx_ssrc.map_or(0, &mut first);
         let (ssrc, rtx_ssrc) = (section.ssrc, section.rtx_ssrc);
@@ -102,6 +99,9 @@ impl Shard {
             first_sequence,
             first_rtx,
         );
+        if let Some(at) = slot.resumed.iter().position(|known| known.ssrc == ssrc) {
+            down.go_on(slot.resumed.swap_remove(at));
+        }
         down.slot = track.subscribers.len();
         let index = self.down_tracks.insert(down);
         track.subscribers.push(Subscriber {

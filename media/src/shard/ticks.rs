@@ -60,6 +60,7 @@ impl Ticker {
 impl Shard {
     pub(super) fn timeout(&mut self, now: Instant) {
         self.transport_timers(now);
+        self.standby_timers(now);
         if self.ticker.next_tick.is_some_and(|due| due <= now) {
             self.tick(now);
         }
@@ -98,7 +99,7 @@ impl Shard {
     }
 
     fn tick(&mut self, now: Instant) {
-        let busy = self.transports.iter().next().is_some();
+        let busy = self.transports.iter().next().is_some() || !self.standbys.is_empty();
         let ticks = self.ticker.advance(now, busy);
         self.ask_for_key_frames(now);
         self.ask_publishers(now);
@@ -108,9 +109,14 @@ impl Shard {
             for index in (feedback..self.transports.end()).step_by(FEEDBACK_TICKS as usize) {
                 self.send_arrivals(index);
                 self.distribute(now, index);
+                self.tell_standby(now, index);
+                self.watch_takeover(now, index);
             }
             if tick % FEEDBACK_TICKS == 0 {
                 self.watch_layers(now);
+            }
+            if tick % REPORT_TICKS == 0 {
+                self.judge_standbys(now);
             }
             let report = (tick % REPORT_TICKS) as u32;
             for index in (report..self.transports.end()).step_by(REPORT_TICKS as usize) {

@@ -15,17 +15,18 @@ use rtc_shared::TransportProtocol;
 use super::client_hello::ClientHello;
 use super::guard::guarded;
 use super::identity::{DtlsIdentity, matches_fingerprint};
+use super::lease::Lease;
 use super::snapshot::DtlsSnapshot;
 use super::srtp::Profile;
 use crate::limits::{
     DTLS_EARLY_REPEATS, DTLS_HANDSHAKE_TIMEOUT, DTLS_MAX_FLIGHT_DATAGRAMS,
-    DTLS_MAX_RECEIVED_RECORDS, DTLS_RECORD_LEASE,
+    DTLS_MAX_RECEIVED_RECORDS,
 };
 use crate::types::Fingerprint;
 
 mod records;
 
-use records::RecordFilter;
+use records::{RecordFilter, end_of_numbers};
 
 /// The library keys associations by address; ours has one, whatever paths it uses (RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
@@ -57,6 +58,9 @@ pub(super) struct Dtls {
     /// The ClientHello and its datagrams, held until its SRTP profiles are known.
     hello: Option<(ClientHello, Vec<BytesMut>)>,
     filter: RecordFilter,
+    /// The next record number of the epoch with keys, and which may be used.
+    pub(super) next_record: u64,
+    pub(super) lease: Lease,
     out: VecDeque<Bytes>,
     received: VecDeque<BytesMut>,
 }
@@ -77,12 +81,14 @@ impl Dtls {
             repeats: 0,
             hello: Some((ClientHello::default(), Vec::new())),
             filter: RecordFilter::default(),
+            next_record: 0,
+            lease: Lease::FREE,
             out: VecDeque::new(),
             received: VecDeque::new(),
         }
     }
 
-    /// Continues an association from `snapshot`, behind its lease of record numbers.
+    /// Continues an association from `snapshot` with its next record number.
     pub(super) fn thaw(
         now: Instant,
         identity: &Arc<DtlsIdentity>,
@@ -103,6 +109,7 @@ impl Dtls {
         dtls.is_client = snapshot.is_client;
         dtls.phase = Phase::Done;
         dtls.confirmed = true;
+        dtls.next_record = snapshot.sequence_number;
         Ok(dtls)
     }
 
@@ -113,7 +120,9 @@ impl Dtls {
         }
         let marshalled = self.state()?.marshal_binary().ok()?;
         let mut snapshot = DtlsSnapshot::from_library(&marshalled)?;
-        snapshot.sequence_number += DTLS_RECORD_LEASE;
+        if !self.lease.is_free() {
+            snapshot.sequence_number = snapshot.sequence_number.max(self.lease.end());
+        }
         Some(snapshot)
     }
 
@@ -202,9 +211,10 @@ impl Dtls {
         }
     }
 
-    /// Queues application data; dropped before the handshake is done.
+    /// Queues application data; dropped before the handshake is done, and beyond the lease: SCTP
+    /// sends it again.
     pub(super) fn write(&mut self, now: Instant, data: &[u8]) {
-        if self.phase == Phase::Done {
+        if self.phase == Phase::Done && self.lease.allows(self.next_record) {
             let _ = self.library(|endpoint| endpoint.write(now, PEER, data));
             self.collect(now);
         }
@@ -342,6 +352,12 @@ impl Dtls {
         let mut flight = Vec::new();
         while let Some(Some(transmit)) = self.library(Endpoint::poll_transmit) {
             let datagram = transmit.message.freeze();
+            let end = end_of_numbers(&datagram);
+            self.next_record = self.next_record.max(end);
+            // The library repeats flights by itself.
+            if end > 0 && !self.lease.allows(end - 1) {
+                continue;
+            }
             if flight.len() < DTLS_MAX_FLIGHT_DATAGRAMS {
                 flight.push(datagram.clone());
             }

@@ -3,15 +3,17 @@
 //! follows the peer's nomination otherwise. Owned by `Transport`; decides paths, never media.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{DropReason, TransportOptions};
 use crate::limits::{
-    ICE_CONNECT_TIMEOUT, ICE_DISCONNECTED, ICE_FAILED, ICE_MAX_REMOTE_CANDIDATES,
-    ICE_OLD_CREDENTIALS,
+    ICE_CONNECT_TIMEOUT, ICE_DISCONNECTED, ICE_FAILED, ICE_KEEPALIVE, ICE_KEEPALIVE_DORMANT,
+    ICE_KEEPALIVE_SPARE, ICE_MAX_PAIRS, ICE_MAX_PAIRS_DORMANT, ICE_MAX_REMOTE_CANDIDATES,
+    ICE_OLD_CREDENTIALS, NOMINATION_TAKEOVER_STEP, TAKEOVER_CHECKS,
 };
 use crate::transport::stun::{self, Class, Message};
 use crate::types::{IceCredentials, Path, Protocol, RemoteCandidate};
@@ -31,19 +33,20 @@ pub(super) enum IceState {
     Failed,
 }
 
-/// One side's credentials with the key made from the password.
+/// One side's credentials. The key is made when it is needed: it takes a kilobyte, and a check or
+/// two a second do not mind.
 #[derive(Clone, Debug)]
 pub(super) struct Credentials {
     pub(super) plain: IceCredentials,
-    key: aws_lc_rs::hmac::Key,
 }
 
 impl Credentials {
     fn new(plain: IceCredentials) -> Credentials {
-        Credentials {
-            key: stun::integrity_key(&plain.pwd),
-            plain,
-        }
+        Credentials { plain }
+    }
+
+    pub(super) fn key(&self) -> aws_lc_rs::hmac::Key {
+        stun::integrity_key(&self.plain.pwd)
     }
 }
 
@@ -68,6 +71,10 @@ pub(super) struct Agent {
     nominee: Option<Path>,
     /// `nominate` chose the nominee: better pairs do not replace it.
     nominee_forced: bool,
+    /// Nominating checks still to be sent in quick succession.
+    hasty: u8,
+    /// A standby: pairs are kept warm, none is nominated or selected.
+    dormant: bool,
     pairs: Vec<Pair>,
     selected: Option<Path>,
     candidates: Vec<RemoteCandidate>,
@@ -98,6 +105,8 @@ impl Agent {
             nomination: 0,
             nominee: None,
             nominee_forced: false,
+            hasty: 0,
+            dormant: false,
             pairs: Vec::new(),
             selected: None,
             candidates: Vec::new(),
@@ -163,6 +172,57 @@ impl Agent {
         self.run_checks(now);
     }
 
+    /// Controls from now on and stays with the path in use: only who controls can hand the peer
+    /// over to a standby.
+    pub(super) fn take_control(&mut self, now: Instant) {
+        if self.controlling {
+            return;
+        }
+        self.tie_breaker = u64::MAX;
+        self.nomination = self.nomination.wrapping_add(1).max(1);
+        self.switch_role(true);
+        let selected = self.selected;
+        if let Some(pair) = self.pairs.iter_mut().find(|p| Some(p.path) == selected) {
+            pair.check_soon(now);
+        }
+        self.run_checks(now);
+    }
+
+    /// Becomes a standby's: answers, keeps pairs warm, nominates nothing.
+    pub(super) fn become_dormant(&mut self) {
+        self.dormant = true;
+        self.controlling = true;
+        self.tie_breaker = u64::MAX;
+        self.started = None;
+    }
+
+    /// The pair a takeover would use: one that answers, the one the client had used at the primary
+    /// (`client`) before others.
+    pub(super) fn warm_path(&self, now: Instant, client: Option<SocketAddr>) -> Option<Path> {
+        let warm = |pair: &&Pair| {
+            let udp = pair.path.protocol == Protocol::Udp;
+            udp && pair.valid && !pair.is_doubtful() && pair.consent_ends() > now
+        };
+        let rank = |pair: &&Pair| {
+            let same = client.is_some_and(|client| client.ip() == pair.path.remote.ip());
+            (same, pair.priority(true), pair.consent)
+        };
+        let pairs = self.pairs.iter().filter(warm);
+        pairs.max_by_key(rank).map(|pair| pair.path)
+    }
+
+    /// The primary is gone: nominates `path` above whatever it nominated, and uses it at once.
+    pub(super) fn take_over(&mut self, now: Instant, path: Option<Path>) {
+        self.dormant = false;
+        self.nomination = self.nomination.wrapping_add(NOMINATION_TAKEOVER_STEP);
+        self.begin(now);
+        if let Some(path) = path {
+            self.hasty = TAKEOVER_CHECKS;
+            self.nominate(now, path);
+            self.select(now, path);
+        }
+    }
+
     /// Takes one STUN datagram that came on `path`.
     pub(super) fn handle(
         &mut self,
@@ -186,16 +246,19 @@ impl Agent {
             self.pairs.retain(|pair| !pair.old);
         }
         self.run_checks(now);
-        self.end_consent(now);
-        self.update_state(now);
+        if !self.dormant {
+            self.end_consent(now);
+            self.update_state(now);
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let checks = self.pairs.iter().filter_map(|pair| pair.next_check);
         let expiry = self.old.as_ref().and_then(|old| old.expires);
+        let state = self.state_deadline().filter(|_| !self.dormant);
         checks
             .chain(expiry)
-            .chain(self.state_deadline())
+            .chain(state)
             .chain(self.selected_pair().map(Pair::consent_ends))
             .min()
     }
@@ -265,8 +328,30 @@ impl Agent {
     }
 
     /// Round-trip time of the selected pair's last check.
-    pub(super) fn rtt(&self) -> Option<std::time::Duration> {
+    pub(super) fn rtt(&self) -> Option<Duration> {
         self.selected_pair()?.rtt
+    }
+
+    /// Whether a check on the selected pair was answered since `at`.
+    pub(super) fn answered_after(&self, at: Instant) -> bool {
+        let pair = self.selected_pair();
+        pair.is_some_and(|pair| pair.valid && pair.consent > at)
+    }
+
+    /// Pause between checks of a pair that answers.
+    fn keepalive(&self, path: Path) -> Duration {
+        match self.selected == Some(path) {
+            true => ICE_KEEPALIVE,
+            false if self.dormant => ICE_KEEPALIVE_DORMANT,
+            false => ICE_KEEPALIVE_SPARE,
+        }
+    }
+
+    fn most_pairs(&self) -> usize {
+        match self.dormant {
+            true => ICE_MAX_PAIRS_DORMANT,
+            false => ICE_MAX_PAIRS,
+        }
     }
 
     fn selected_pair(&self) -> Option<&Pair> {

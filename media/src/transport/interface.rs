@@ -126,6 +126,8 @@ pub enum SnapshotError {
     Version(u16),
     #[error("snapshot is damaged")]
     Damaged,
+    #[error("a delta before it is missing")]
+    Missing,
     #[error("DTLS state in the snapshot is not usable: {0}")]
     Dtls(String),
 }

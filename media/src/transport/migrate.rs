@@ -1,6 +1,7 @@
 //! Freezing a live transport into a snapshot and thawing it elsewhere: same ICE credentials, same
 //! DTLS association, same SRTP keys behind the used indexes, a fresh SCTP association with the
-//! channels as they were (DESIGN: "a transport is a value").
+//! channels as they were (DESIGN: "a transport is a value"). `follow` and `standby` do the same with
+//! a transport that lives on.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +26,8 @@ impl Transport {
             return None;
         }
         self.pump(now);
+        // It is silent from here on: what was used is all that counts, not what was leased.
+        self.unfollow();
         let snapshot = self.snapshot().encode();
         self.silence();
         Some(snapshot.into())
@@ -44,8 +47,29 @@ impl Transport {
             ufrag: snapshot.local_ufrag.clone(),
             pwd: snapshot.local_pwd.clone(),
         };
+        let mut ice = Agent::new(now, local, options, seed);
+        ice.set_nomination(snapshot.nomination);
+        if !snapshot.remote_ufrag.is_empty() {
+            ice.set_remote(
+                now,
+                IceCredentials {
+                    ufrag: snapshot.remote_ufrag.clone(),
+                    pwd: snapshot.remote_pwd.clone(),
+                },
+            );
+        }
+        Transport::from_snapshot(now, ice, &snapshot, identity)
+    }
+
+    /// A transport that goes on where `snapshot` says, with paths of its own.
+    pub(super) fn from_snapshot(
+        now: Instant,
+        ice: Agent,
+        snapshot: &TransportSnapshot,
+        identity: &Arc<DtlsIdentity>,
+    ) -> Result<Transport, SnapshotError> {
         let mut transport = Transport {
-            ice: Agent::new(now, local, options, seed),
+            ice,
             dtls: Dtls::new(identity),
             sctp: None,
             media: None,
@@ -54,14 +78,20 @@ impl Transport {
             max_message_bytes: snapshot.max_message_bytes,
             life: Life::Active,
             state: None,
+            following: None,
             dtls_path: None,
             unproved: Unproved::default(),
             counters: TransportCounters::default(),
             out: Default::default(),
         };
-        transport.thaw_ice(now, &snapshot);
-        transport.thaw_dtls(now, &snapshot, identity)?;
-        transport.thaw_sctp(now, &snapshot);
+        if !snapshot.fingerprint.is_empty() {
+            transport.fingerprint = Some(Fingerprint {
+                algorithm: snapshot.fingerprint_algorithm.clone(),
+                digest: snapshot.fingerprint.clone(),
+            });
+        }
+        transport.thaw_dtls(now, snapshot, identity)?;
+        transport.thaw_sctp(now, snapshot);
         transport.pump(now);
         Ok(transport)
     }
@@ -71,7 +101,7 @@ impl Transport {
         &self.ice.local().ufrag
     }
 
-    fn snapshot(&self) -> TransportSnapshot {
+    pub(super) fn snapshot(&self) -> TransportSnapshot {
         let local = self.ice.local();
         let remote = self.ice.remote();
         let fingerprint = self.fingerprint.as_ref();
@@ -82,6 +112,7 @@ impl Transport {
             remote_ufrag: remote.map(|r| r.ufrag.clone()).unwrap_or_default(),
             remote_pwd: remote.map(|r| r.pwd.clone()).unwrap_or_default(),
             nomination: self.ice.nomination(),
+            client: self.ice.selected().map(|path| path.remote),
             dtls: media.and_then(|_| self.dtls.snapshot()),
             fingerprint_algorithm: fingerprint.map(|f| f.algorithm.clone()).unwrap_or_default(),
             fingerprint: fingerprint.map(|f| f.digest.clone()).unwrap_or_default(),
@@ -89,9 +120,10 @@ impl Transport {
                 .map(|m| streams(&m.rtp_in.indexes()))
                 .unwrap_or_default(),
             rtp_out: media
-                .map(|m| streams(&m.rtp_out.leased()))
+                .map(|m| streams(&m.rtp_out.indexes()))
                 .unwrap_or_default(),
-            rtcp_out: media.map(|m| m.rtcp_out.lease_end()).unwrap_or_default(),
+            unknown_first: media.map(|m| m.rtp_out.unknown_first()).unwrap_or(0),
+            rtcp_out: media.map(|m| m.rtcp_out.end()).unwrap_or_default(),
             sctp: self.sctp.is_some(),
             max_message_bytes: self.max_message_bytes,
             channels: self.channel_snapshots(),
@@ -120,25 +152,6 @@ impl Transport {
             .collect()
     }
 
-    fn thaw_ice(&mut self, now: Instant, snapshot: &TransportSnapshot) {
-        self.ice.set_nomination(snapshot.nomination);
-        if !snapshot.remote_ufrag.is_empty() {
-            self.ice.set_remote(
-                now,
-                IceCredentials {
-                    ufrag: snapshot.remote_ufrag.clone(),
-                    pwd: snapshot.remote_pwd.clone(),
-                },
-            );
-        }
-        if !snapshot.fingerprint.is_empty() {
-            self.fingerprint = Some(Fingerprint {
-                algorithm: snapshot.fingerprint_algorithm.clone(),
-                digest: snapshot.fingerprint.clone(),
-            });
-        }
-    }
-
     fn thaw_dtls(
         &mut self,
         now: Instant,
@@ -158,7 +171,8 @@ impl Transport {
         let mut media = Media::new(profile, &material, dtls.is_client, snapshot.rtcp_out)
             .ok_or(SnapshotError::Damaged)?;
         media.rtp_in.restore(&indexes(&snapshot.rtp_in));
-        media.rtp_out.restore(&indexes(&snapshot.rtp_out));
+        let used = indexes(&snapshot.rtp_out);
+        media.rtp_out.restore(&used, snapshot.unknown_first);
         self.media = Some(media);
         Ok(())
     }

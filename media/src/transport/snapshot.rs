@@ -1,5 +1,7 @@
 //! The versioned snapshot of a transport: what another shard or node needs to go on without a
-//! handshake. Counters in it lie behind everything the frozen transport may have used.
+//! handshake. Counters in it lie behind everything the transport used or, followed, may use.
+
+use std::net::SocketAddr;
 
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
@@ -8,7 +10,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::SnapshotError;
 
 /// Raised with every change of the layout; a node thaws the versions it knows.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 const MAGIC: [u8; 6] = *b"skein\0";
 const HEAD_BYTES: usize = 8;
 
@@ -64,14 +66,17 @@ pub(super) struct TransportSnapshot {
     pub(super) local_pwd: String,
     pub(super) remote_ufrag: String,
     pub(super) remote_pwd: String,
-    /// Last NOMINATION value sent; the thawed transport has to exceed it.
+    /// Last NOMINATION value sent; whoever goes on has to exceed it.
     pub(super) nomination: u32,
+    /// The client's address on the selected path.
+    pub(super) client: Option<SocketAddr>,
     pub(super) dtls: Option<DtlsSnapshot>,
     pub(super) fingerprint_algorithm: String,
     pub(super) fingerprint: Vec<u8>,
     pub(super) rtp_in: Vec<StreamSnapshot>,
-    /// Behind the lease of every outgoing stream.
     pub(super) rtp_out: Vec<StreamSnapshot>,
+    /// First index of outgoing streams that are not listed.
+    pub(super) unknown_first: u64,
     /// First SRTCP index to use.
     pub(super) rtcp_out: u32,
     pub(super) sctp: bool,

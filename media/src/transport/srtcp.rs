@@ -1,14 +1,15 @@
-//! SRTCP (RFC 3711 §3.4, RFC 7714 §9): seals and opens compound RTCP packets in place, with leased
-//! indexes so that no index is used twice by a transport and its thawed copy.
+//! SRTCP (RFC 3711 §3.4, RFC 7714 §9): seals and opens compound RTCP packets in place, within leased
+//! indexes so that no index is used twice by a transport and its standby.
 
 use aws_lc_rs::aead::Aad;
 use subtle::ConstantTimeEq;
 
+use super::lease::Lease;
 use super::srtp::{
     CM_TAG_BYTES, Cipher, GCM_TAG_BYTES, MasterKey, RTCP_LABELS, Window, cm_apply, cm_tag,
     gcm_nonce,
 };
-use crate::limits::{SRTCP_INDEX_LEASE, SRTP_MAX_STREAMS_IN};
+use crate::limits::SRTP_MAX_STREAMS_IN;
 use crate::transport::DropReason;
 
 const HEADER_BYTES: usize = 8;
@@ -19,16 +20,16 @@ const MAX_INDEX: u32 = ENCRYPTED - 1;
 pub(super) struct RtcpSealer {
     cipher: Cipher,
     next: u32,
-    leased_until: u32,
+    pub(super) lease: Lease,
 }
 
 impl RtcpSealer {
-    /// `next` is the first index to use: 0 after a handshake, behind the lease after a thaw.
+    /// `next` is the first index to use: 0 after a handshake.
     pub(super) fn new(master: &MasterKey<'_>, next: u32) -> Option<RtcpSealer> {
         Some(RtcpSealer {
             cipher: Cipher::new(master, RTCP_LABELS)?,
             next,
-            leased_until: next.saturating_add(SRTCP_INDEX_LEASE),
+            lease: Lease::FREE,
         })
     }
 
@@ -39,6 +40,9 @@ impl RtcpSealer {
         }
         let ssrc = u32::from_be_bytes([buf[4], buf[5], buf[6], buf[7]]);
         let index = self.next;
+        if !self.lease.allows(u64::from(index)) {
+            return None;
+        }
         let word = (ENCRYPTED | index).to_be_bytes();
         let (packet, tail) = buf.split_at_mut(len);
         match &self.cipher {
@@ -51,7 +55,7 @@ impl RtcpSealer {
                     .ok()?;
                 tail[..GCM_TAG_BYTES].copy_from_slice(tag.as_ref());
                 tail[GCM_TAG_BYTES..].copy_from_slice(&word);
-                self.advance();
+                self.next += 1;
                 Some(len + GCM_TAG_BYTES + INDEX_BYTES)
             }
             Cipher::Cm { aes, salt, mac } => {
@@ -65,22 +69,24 @@ impl RtcpSealer {
                 );
                 tail[..INDEX_BYTES].copy_from_slice(&word);
                 tail[INDEX_BYTES..].copy_from_slice(&cm_tag(mac, [packet, &word]));
-                self.advance();
+                self.next += 1;
                 Some(len + INDEX_BYTES + CM_TAG_BYTES)
             }
         }
     }
 
-    /// First index a thawed copy may use.
-    pub(super) fn lease_end(&self) -> u32 {
-        self.leased_until
+    /// The next index.
+    pub(super) fn next(&self) -> u64 {
+        u64::from(self.next)
     }
 
-    fn advance(&mut self) {
-        self.next += 1;
-        if self.next >= self.leased_until {
-            self.leased_until = self.next.saturating_add(SRTCP_INDEX_LEASE);
-        }
+    /// First index that whoever goes on may use.
+    pub(super) fn end(&self) -> u32 {
+        let end = match self.lease.is_free() {
+            true => self.next(),
+            false => self.lease.end(),
+        };
+        end.min(u64::from(ENCRYPTED)) as u32
     }
 }
 

@@ -4,16 +4,19 @@
 use aws_lc_rs::aead::Aad;
 use subtle::ConstantTimeEq;
 
-use crate::limits::{SRTP_INDEX_LEASE, SRTP_MAX_STREAMS_IN, SRTP_MAX_STREAMS_OUT};
+use crate::limits::{SRTP_MAX_STREAMS_IN, SRTP_MAX_STREAMS_OUT};
 use crate::transport::DropReason;
 
 mod cipher;
+mod leasing;
 mod window;
 
 pub(super) use cipher::{Cipher, MasterKey, RTCP_LABELS, cm_apply, cm_tag, gcm_nonce};
 pub(super) use window::Window;
 
 use cipher::RTP_LABELS;
+use leasing::OutStream;
+pub(super) use leasing::Unknown;
 
 /// Bytes of an AES-GCM tag.
 pub const GCM_TAG_BYTES: usize = 16;
@@ -102,8 +105,10 @@ pub struct RtpSealer {
     cipher: Cipher,
     profile: Profile,
     /// Sorted by SSRC. Streams are never forgotten: that would forget which indexes were used.
-    streams: Vec<(u32, SendWindow)>,
+    streams: Vec<OutStream>,
     last: usize,
+    /// Where streams begin that nobody was told of.
+    unknown: Unknown,
     /// A stream found no room any more.
     exhausted: bool,
 }
@@ -121,6 +126,7 @@ impl RtpSealer {
             profile: master.profile,
             streams: Vec::new(),
             last: 0,
+            unknown: Unknown::default(),
             exhausted: false,
         })
     }
@@ -138,12 +144,12 @@ impl RtpSealer {
             return None;
         }
         let (ssrc, sequence) = ssrc_and_sequence(buf);
-        let window = self.stream(ssrc)?;
-        let index = estimate_index(window.highest(), sequence);
-        if !window.is_fresh(index) {
+        let stream = self.stream(ssrc)?;
+        let index = estimate_index(stream.window.highest(), sequence);
+        if !stream.window.is_fresh(index) || !stream.lease.allows(index) {
             return None;
         }
-        window.mark(index);
+        stream.window.mark(index);
         let (packet, tail) = buf.split_at_mut(len);
         match &self.cipher {
             Cipher::Gcm { key, salt } => {
@@ -163,52 +169,26 @@ impl RtpSealer {
         Some(sealed)
     }
 
-    /// Sequence number behind everything that was or may have been sealed for `ssrc`.
-    pub fn next_sequence(&self, ssrc: u32) -> Option<u16> {
-        let at = self.streams.binary_search_by_key(&ssrc, |s| s.0).ok()?;
-        Some((self.streams[at].1.highest()? + 1) as u16)
-    }
-
-    /// Where a thawed sealer goes on: a lease behind what was sealed here.
-    pub(super) fn leased(&self) -> Vec<StreamIndex> {
-        let leased = |(ssrc, window): &(u32, SendWindow)| {
-            window.highest().map(|highest| StreamIndex {
-                ssrc: *ssrc,
-                highest: highest + SRTP_INDEX_LEASE,
-            })
-        };
-        self.streams.iter().filter_map(leased).collect()
-    }
-
-    /// Takes over what `leased` said; everything up to there counts as used.
-    pub(super) fn restore(&mut self, streams: &[StreamIndex]) {
-        for stream in streams.iter().take(SRTP_MAX_STREAMS_OUT) {
-            if let Some(window) = self.stream(stream.ssrc) {
-                *window = Window::all_used(stream.highest);
-            }
-        }
-    }
-
     /// A new stream cannot be sent: the keys have to be replaced.
     pub(super) fn is_exhausted(&self) -> bool {
         self.exhausted
     }
 
-    fn stream(&mut self, ssrc: u32) -> Option<&mut SendWindow> {
-        if self.streams.get(self.last).is_none_or(|s| s.0 != ssrc) {
-            self.last = match self.streams.binary_search_by_key(&ssrc, |s| s.0) {
+    fn stream(&mut self, ssrc: u32) -> Option<&mut OutStream> {
+        if self.streams.get(self.last).is_none_or(|s| s.ssrc != ssrc) {
+            self.last = match self.streams.binary_search_by_key(&ssrc, |s| s.ssrc) {
                 Ok(at) => at,
                 Err(_) if self.streams.len() >= SRTP_MAX_STREAMS_OUT => {
                     self.exhausted = true;
                     return None;
                 }
                 Err(at) => {
-                    self.streams.insert(at, (ssrc, Window::default()));
+                    self.streams.insert(at, self.unknown.stream(ssrc));
                     at
                 }
             };
         }
-        self.streams.get_mut(self.last).map(|stream| &mut stream.1)
+        self.streams.get_mut(self.last)
     }
 }
 
@@ -216,6 +196,8 @@ struct InStream {
     ssrc: u32,
     window: ReceiveWindow,
     used: u64,
+    /// What the standby knows of `window`.
+    told: u64,
 }
 
 /// Opens what we receive.
@@ -307,6 +289,7 @@ impl RtpOpener {
             ssrc,
             window,
             used: self.clock,
+            told: 0,
         };
         if self.streams.len() < SRTP_MAX_STREAMS_IN {
             self.streams.push(stream);

@@ -11,4 +11,5 @@ mod connect;
 mod hostile;
 mod network;
 mod restart;
+mod standby;
 mod thaw;

@@ -9,7 +9,7 @@ use crate::limits::{SECTIONS_MAX, SSRCS_MAX};
 use crate::rtcp::transport_feedback::ArrivalRecorder;
 use crate::rtp::{ExtensionMap, HeaderExtensions, RtpHeader};
 use crate::slab::Slab;
-use crate::types::ReceiveSection;
+use crate::types::{MediaKind, ReceiveSection};
 use crate::upstream::UpTrack;
 use crate::upstream::parked::Parked;
 
@@ -22,6 +22,17 @@ pub(crate) struct Binding {
     pub(crate) repair: bool,
 }
 
+/// What another node had learned an SSRC to be. Clients stop naming section and layer once they
+/// know that it was understood, so nobody could learn it anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) ssrc: u32,
+    pub(crate) mid: String,
+    pub(crate) layer: u8,
+    pub(crate) repair: bool,
+    pub(crate) video: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Receiver {
     pub(crate) extensions: ExtensionMap,
@@ -29,6 +40,8 @@ pub(crate) struct Receiver {
     /// Track of each section; `None` while it is not known.
     tracks: Vec<Option<u32>>,
     bindings: FastMap<u32, Binding>,
+    /// Bindings of another node, until their sections have tracks here.
+    pub(crate) remembered: Vec<Received>,
     pub(crate) parked: Parked,
     pub(crate) arrivals: ArrivalRecorder,
     /// The publisher adjusts to REMB instead of transport-wide feedback.
@@ -42,6 +55,7 @@ impl Receiver {
             sections: Vec::new(),
             tracks: Vec::new(),
             bindings: FastMap::default(),
+            remembered: Vec::new(),
             parked: Parked::default(),
             arrivals: ArrivalRecorder::new(now),
             wants_remb: false,
@@ -81,7 +95,38 @@ impl Receiver {
             let numbers = section.ssrcs.iter().filter_map(|info| info.layer);
             track.announced_layers = numbers.max().map_or(0, |highest| highest + 1);
             bind_announced(&mut self.bindings, section, index);
+            self.remembered.retain(|known| {
+                let fits = known.mid == section.mid;
+                if fits && self.bindings.len() < SSRCS_MAX {
+                    let binding = Binding {
+                        track: index,
+                        layer: known.layer,
+                        repair: known.repair,
+                    };
+                    self.bindings.insert(known.ssrc, binding);
+                }
+                !fits
+            });
         }
+    }
+
+    /// What is known of SSRCs, in their order.
+    pub(crate) fn received(&self) -> Vec<Received> {
+        let of = |(ssrc, binding): (&u32, &Binding)| {
+            let at = self.tracks.iter().position(|t| *t == Some(binding.track))?;
+            let section = self.sections.get(at)?;
+            Some(Received {
+                ssrc: *ssrc,
+                mid: section.mid.clone(),
+                layer: binding.layer,
+                repair: binding.repair,
+                video: section.kind == MediaKind::Video,
+            })
+        };
+        let mut received: Vec<Received> = self.bindings.iter().filter_map(of).collect();
+        received.extend(self.remembered.iter().cloned());
+        received.sort_unstable_by_key(|known| known.ssrc);
+        received
     }
 
     pub(crate) fn forget_track(&mut self, track: u32) {

@@ -33,6 +33,8 @@ pub(crate) struct Video {
     pub(crate) packets_per_frame: usize,
     /// Three temporal layers instead of one.
     pub(crate) temporal: bool,
+    /// The other end knows which layer is which: packets do not say it any more.
+    pub(crate) silent: bool,
     transport_sequence: u16,
     read: usize,
     started: Instant,
@@ -67,6 +69,7 @@ impl Video {
             layers: names.iter().enumerate().map(layer).collect(),
             packets_per_frame: 3,
             temporal: false,
+            silent: false,
             transport_sequence: 0,
             read: 0,
             started: world.now,
@@ -152,8 +155,11 @@ impl Video {
             payload.extend(captured_us.to_be_bytes());
             payload.resize(200 + 100 * index, 0xaa);
             let transport = transport_sequence.to_be_bytes();
-            let mut elements: Vec<Element<'_>> = vec![(MID, b"1"), (TRANSPORT_CC, &transport)];
-            if let Some(rid) = layer.rid {
+            let mut elements: Vec<Element<'_>> = vec![(TRANSPORT_CC, &transport)];
+            if !self.silent {
+                elements.push((MID, b"1"));
+            }
+            if let Some(rid) = layer.rid.filter(|_| !self.silent) {
                 elements.push((RID, rid.as_bytes()));
             }
             let head = Head {
@@ -276,6 +282,28 @@ impl Audio {
             self.sequence = self.sequence.wrapping_add(1);
             self.timestamp = self.timestamp.wrapping_add(960);
             world.run(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Audio {
+    /// Numbered packets at once, for tests that keep time themselves.
+    #[allow(dead_code, reason = "not every binary has sound beside pictures")]
+    pub(crate) fn packets_at_once(&mut self, world: &mut World, count: u32) {
+        for _ in 0..count {
+            let number = u32::from(self.sequence.wrapping_sub(60_000));
+            let head = Head {
+                marker: false,
+                payload_type: self.payload_type,
+                sequence: self.sequence,
+                timestamp: self.timestamp,
+                ssrc: self.ssrc,
+            };
+            let elements: [Element<'_>; 2] = [(MID, b"0"), (AUDIO_LEVEL, &[30])];
+            let packet = packet(&head, &elements, &number.to_be_bytes());
+            world.send_rtp(self.client, &packet);
+            self.sequence = self.sequence.wrapping_add(1);
+            self.timestamp = self.timestamp.wrapping_add(960);
         }
     }
 }

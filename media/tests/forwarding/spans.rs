@@ -130,6 +130,8 @@ impl Spans {
             | Command::SetPlayoutDelay { transport, .. }
             | Command::Freeze { transport }
             | Command::Thaw { transport, .. }
+            | Command::Replicate { transport, .. }
+            | Command::Replicated { transport, .. }
             | Command::Nominate { transport, .. } => of_transport(transport),
             Command::SetTrackMuted { track, .. } | Command::RequestKeyFrame { track } => {
                 of_track(track)

@@ -48,6 +48,11 @@ pub(crate) fn server_address() -> SocketAddr {
     "10.0.0.1:7882".parse().unwrap()
 }
 
+/// Where the shard that stands by for the first one is reached.
+pub(crate) fn second_home() -> SocketAddr {
+    "10.0.0.9:7882".parse().unwrap()
+}
+
 pub(crate) fn credentials(name: &str) -> IceCredentials {
     IceCredentials {
         ufrag: format!("{name}ufrag"),
@@ -113,6 +118,12 @@ pub(crate) struct World {
     pub(crate) shard: Shard,
     others: Vec<Shard>,
     spans: Spans,
+    /// The second shard is another node, which is told what the first one says to standbys.
+    pub(crate) follows: bool,
+    /// The first shard is dead.
+    pub(crate) dead: bool,
+    /// Bytes the first shard said to standbys: images, deltas.
+    pub(crate) told: (usize, usize),
     /// Loss between shards, percent.
     pub(crate) link_loss: u32,
     /// Frames between shards that arrive with a byte changed, percent.
@@ -145,6 +156,9 @@ impl World {
             shard: shards.remove(0),
             others,
             spans: Spans::default(),
+            follows: false,
+            dead: false,
+            told: (0, 0),
             link_loss: 0,
             link_noise: 0,
             clients: Vec::new(),
@@ -163,6 +177,26 @@ impl World {
             let now = self.now;
             self.shard_at(shard).handle(now, Input::Command(command));
         }
+        self.drain_shards();
+    }
+
+    /// A world with a second node that stands by for the first one.
+    #[allow(dead_code, reason = "not every binary has standbys")]
+    pub(crate) fn with_standby(seed: u64) -> World {
+        let mut world = World::new(seed);
+        let mut key = [0u8; 32];
+        world.rng.fill_bytes(&mut key);
+        let second = Shard::new(ShardConfig::new(key, Arc::clone(identity(0))));
+        world.others = vec![second];
+        world.follows = true;
+        world
+    }
+
+    /// Commands for the second node.
+    #[allow(dead_code, reason = "not every binary has standbys")]
+    pub(crate) fn command_second(&mut self, command: Command) {
+        let now = self.now;
+        self.shard_at(1).handle(now, Input::Command(command));
         self.drain_shards();
     }
 
@@ -272,15 +306,25 @@ impl World {
         self.send(client, &buf[..len]);
     }
 
-    /// Puts a datagram of a client on the wire.
+    /// Puts a datagram of a client on the wire, on its selected path.
     pub(crate) fn send(&mut self, client: usize, datagram: &[u8]) {
+        let selected = self.clients[client].transport.selected_path();
+        let to = selected.map_or(server_address(), |path| path.remote);
+        self.send_to(client, to, datagram);
+    }
+
+    fn send_to(&mut self, client: usize, to: SocketAddr, datagram: &[u8]) {
         let path = Path {
             protocol: Protocol::Udp,
-            local: server_address(),
+            local: to,
             remote: self.clients[client].address,
         };
         let loss = self.clients[client].loss;
-        let shard = shard_of(self.clients[client].key.0);
+        let shard = match to == second_home() {
+            true => 1,
+            false if self.dead => return,
+            false => shard_of(self.clients[client].key.0),
+        };
         self.fly(loss, To::Shard(shard), Some(path), datagram);
     }
 
@@ -373,11 +417,45 @@ impl World {
     }
 
     fn drain_shards(&mut self) {
-        (0..crate::SHARDS).for_each(|shard| self.drain_shard(shard));
+        (0..=self.others.len()).for_each(|shard| self.drain_shard(shard));
+    }
+
+    /// Carries what a node says to the other one about standbys.
+    fn carry(&mut self, index: usize, event: &Event) {
+        let command = match event {
+            Event::TransportImage {
+                transport, image, ..
+            } if !self.dead => {
+                self.told.0 += image.len();
+                Command::AddStandby {
+                    transport: *transport,
+                    room: ROOM,
+                    image: image.clone(),
+                }
+            }
+            Event::TransportDelta {
+                transport, delta, ..
+            } if !self.dead => {
+                self.told.1 += delta.len();
+                Command::UpdateStandby {
+                    transport: *transport,
+                    delta: delta.clone(),
+                }
+            }
+            Event::StandbyHas { transport, version } => Command::Replicated {
+                transport: *transport,
+                version: *version,
+            },
+            _ => return,
+        };
+        let now = self.now;
+        let other = self.shard_at(1 - index);
+        other.handle(now, Input::Command(command));
     }
 
     fn drain_shard(&mut self, index: usize) {
         let (mut sent, mut frames) = (Vec::new(), Vec::new());
+        let first_event = self.events.len();
         let shard = match index {
             0 => &mut self.shard,
             _ => &mut self.others[index - 1],
@@ -395,6 +473,15 @@ impl World {
                     self.runs.push(sent.len() - before);
                 }
             }
+        }
+        if self.follows {
+            for event in self.events.split_off(first_event) {
+                self.carry(index, &event);
+                self.events.push(event);
+            }
+        }
+        if self.dead && index == 0 {
+            return;
         }
         for (to, mut frame) in frames {
             if self.rng.next_u32() % 100 < self.link_noise {
@@ -434,8 +521,8 @@ impl World {
     fn drain_clients(&mut self) {
         for index in 0..self.clients.len() {
             while let Some(output) = self.clients[index].transport.poll() {
-                if let TransportOutput::Transmit { payload, .. } = output {
-                    self.send(index, &payload);
+                if let TransportOutput::Transmit { path, payload } = output {
+                    self.send_to(index, path.remote, &payload);
                 }
             }
         }

@@ -402,6 +402,12 @@ pub(crate) fn key_of_command(command: &Command) -> u64 {
         | Command::SetPlayoutDelay { transport, .. }
         | Command::Freeze { transport }
         | Command::Thaw { transport, .. }
+        | Command::Replicate { transport, .. }
+        | Command::Replicated { transport, .. }
+        | Command::AddStandby { transport, .. }
+        | Command::UpdateStandby { transport, .. }
+        | Command::TakeOver { transport }
+        | Command::DropStandby { transport }
         | Command::Nominate { transport, .. } => transport.0,
         Command::SetTrackMuted { track, .. }
         | Command::RemoveTrack { track }

@@ -353,6 +353,12 @@ pub(crate) fn key_of(event: &media::Event) -> u64 {
         | Event::ChannelClosed { transport, .. }
         | Event::Data { transport, .. }
         | Event::Stats { transport, .. }
+        | Event::TransportImage { transport, .. }
+        | Event::TransportDelta { transport, .. }
+        | Event::StandbyHas { transport, .. }
+        | Event::StandbyStale { transport }
+        | Event::StandbyReady { transport, .. }
+        | Event::TakenOver { transport, .. }
         | Event::Frozen { transport, .. } => transport.0,
         Event::TrackStarted { track, .. } | Event::LayerActive { track, .. } => track.0,
         Event::LayerSelected { down_track, .. } | Event::StreamPaused { down_track, .. } => {

@@ -26,9 +26,11 @@ pub fn shard_of_prefix(prefix: char) -> Option<usize> {
         .position(|known| char::from(*known) == prefix)
 }
 
-fn shard_of_ufrag(ufrag: &str) -> Option<usize> {
-    let first = ufrag.as_bytes().first()?;
-    PREFIXES.iter().position(|prefix| prefix == first)
+/// The shard of a username fragment on a node with `shards`. A transport that came from a node with
+/// more of them keeps its fragment: the rest of the division names its shard.
+pub fn shard_of_ufrag(ufrag: &str, shards: usize) -> Option<usize> {
+    let first = ufrag.chars().next()?;
+    shard_of_prefix(first)?.checked_rem(shards)
 }
 
 /// What to do with a datagram.
@@ -165,7 +167,7 @@ impl Steering {
         if self.shards == 1 {
             return Some(Owner::Here);
         }
-        let shard = shard_of_ufrag(username).filter(|shard| *shard < self.shards)?;
+        let shard = shard_of_ufrag(username, self.shards)?;
         if shard == self.here {
             return Some(Owner::Here);
         }
@@ -274,6 +276,17 @@ mod tests {
             Owner::Shard(1)
         );
         assert_eq!(owner(&mut steering, now, remote(2), &MEDIA), Owner::Here);
+    }
+
+    #[test]
+    fn a_transport_of_a_node_with_more_shards_finds_its_shard() {
+        let now = Instant::now();
+        let mut steering = Steering::new(now, 0, 2);
+        for (there, here) in [(2, Owner::Here), (3, Owner::Shard(1)), (7, Owner::Shard(1))] {
+            let request = check(&format!("{}abc:theirs", ufrag_prefix(there)));
+            assert_eq!(owner(&mut steering, now, remote(1), &request), here);
+        }
+        assert_eq!(shard_of_ufrag("Babc", 0), None);
     }
 
     #[test]

@@ -16,6 +16,24 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
+/// One past the highest record number in a datagram of ours that is under a key; 0 without one.
+pub(super) fn end_of_numbers(datagram: &[u8]) -> u64 {
+    let (mut end, mut rest) = (0, datagram);
+    while let Some(header) = rest.first_chunk::<RECORD_HEADER_BYTES>() {
+        let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        let number = [5, 7, 9]
+            .map(word)
+            .iter()
+            .fold(0, |n, part| n << 16 | u64::from(*part));
+        if word(3) > 0 {
+            end = end.max(number + 1);
+        }
+        let record = RECORD_HEADER_BYTES + usize::from(word(11));
+        rest = rest.get(record..).unwrap_or_default();
+    }
+    end
+}
+
 /// What one association has been given so far.
 #[derive(Debug, Default)]
 pub(super) struct RecordFilter {

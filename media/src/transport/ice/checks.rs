@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Agent, Credentials, Pair};
-use crate::limits::{ICE_MAX_PAIRS, ICE_MAX_TRANSACTIONS};
+use crate::limits::{ICE_MAX_TRANSACTIONS, TAKEOVER_CHECK_PAUSE};
 use crate::transport::DropReason;
 use crate::transport::stun::{self, Builder, Class, Message, TransactionId};
 use crate::types::Path;
@@ -37,10 +37,10 @@ impl Agent {
         let (credentials, old) = self
             .local_credentials(ufrag)
             .ok_or(DropReason::Unauthenticated)?;
-        if !message.verify(&credentials.key) {
+        let key = credentials.key();
+        if !message.verify(&key) {
             return Err(DropReason::Unauthenticated);
         }
-        let key = credentials.key.clone();
         if !self.settle_roles(message) {
             let conflict = Builder::new(Class::Error, message.transaction())
                 .error(stun::ROLE_CONFLICT, "Role Conflict")
@@ -73,7 +73,7 @@ impl Agent {
         let old = self.checks[at].old;
         let verified = self
             .check_credentials(old)
-            .is_some_and(|(_, remote)| message.verify(&remote.key));
+            .is_some_and(|(_, remote)| message.verify(&remote.key()));
         if !verified {
             return Err(DropReason::Unauthenticated);
         }
@@ -84,14 +84,17 @@ impl Agent {
             self.handle_error(now, &check, message.error_code());
             return Ok(());
         }
-        let selected = self.selected == Some(path);
+        let pause = self.keepalive(path);
         let Some(pair) = self.pairs.iter_mut().find(|pair| pair.path == path) else {
             return Ok(());
         };
         if pair.old != check.old {
             return Ok(()); // An answer for the credentials before the restart proves nothing now.
         }
-        pair.answered(now, now.saturating_duration_since(check.sent), selected);
+        if check.nominating {
+            self.hasty = 0;
+        }
+        pair.answered(now, now.saturating_duration_since(check.sent), pause);
         self.pair_is_valid(now, path, check.nominating && check.as_controlling);
         Ok(())
     }
@@ -121,7 +124,7 @@ impl Agent {
         if let Some(index) = self.pairs.iter().position(|pair| pair.path == path) {
             return index;
         }
-        if self.pairs.len() >= ICE_MAX_PAIRS {
+        if self.pairs.len() >= self.most_pairs() {
             self.forget_a_pair();
         }
         let known = self
@@ -155,6 +158,9 @@ impl Agent {
     /// A check on `path` was answered.
     fn pair_is_valid(&mut self, now: Instant, path: Path, nominated: bool) {
         self.seen(now);
+        if self.dormant {
+            return;
+        }
         if self.controlling {
             if nominated && self.nominee == Some(path) {
                 self.select(now, path);
@@ -255,7 +261,7 @@ impl Agent {
         true
     }
 
-    fn switch_role(&mut self, controlling: bool) {
+    pub(super) fn switch_role(&mut self, controlling: bool) {
         self.controlling = controlling;
         self.nominee = None;
         self.nominee_forced = false;
@@ -294,7 +300,7 @@ impl Agent {
         if nominating {
             request = request.use_candidate().nomination(self.nomination);
         }
-        let request = request.finish(&remote.key);
+        let request = request.finish(&remote.key());
         if self.checks.len() >= ICE_MAX_TRANSACTIONS {
             self.checks.pop_front();
         }
@@ -308,7 +314,12 @@ impl Agent {
         });
         let selected = self.selected == Some(path);
         let was_doubtful = self.pairs[index].is_doubtful();
-        self.pairs[index].check_sent(now, selected);
+        let pause = self.keepalive(path);
+        self.pairs[index].check_sent(now, selected, pause);
+        if nominating && self.hasty > 0 {
+            self.hasty -= 1;
+            self.pairs[index].hasten(now + TAKEOVER_CHECK_PAUSE);
+        }
         self.out.push_back((path, request));
         if selected && !was_doubtful && self.pairs[index].is_doubtful() {
             // The selected pair may be gone: see at once which other one still works.

@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::local_priority;
-use crate::limits::{
-    ICE_CHECK_MAX, ICE_CHECK_MIN, ICE_CONSENT, ICE_KEEPALIVE, ICE_KEEPALIVE_SPARE,
-    ICE_MAX_UNANSWERED,
-};
+use crate::limits::{ICE_CHECK_MAX, ICE_CHECK_MIN, ICE_CONSENT, ICE_MAX_UNANSWERED};
 use crate::types::{Path, Protocol};
 
 #[derive(Clone, Debug)]
@@ -84,14 +81,9 @@ impl Pair {
     }
 
     /// Plans the next check after one was sent.
-    pub(super) fn check_sent(&mut self, now: Instant, selected: bool) {
+    pub(super) fn check_sent(&mut self, now: Instant, selected: bool, pause: Duration) {
         self.unanswered += 1;
         if self.valid && self.unanswered == 1 {
-            let pause = if selected {
-                ICE_KEEPALIVE
-            } else {
-                ICE_KEEPALIVE_SPARE
-            };
             self.next_check = Some(now + pause);
             return;
         }
@@ -104,7 +96,14 @@ impl Pair {
         self.interval = (self.interval * 2).min(ICE_CHECK_MAX);
     }
 
-    pub(super) fn answered(&mut self, now: Instant, rtt: Duration, selected: bool) {
+    /// The next check is sent at `at`, whether or not the last one was answered.
+    pub(super) fn hasten(&mut self, at: Instant) {
+        self.next_check = Some(at);
+        (self.unanswered, self.interval) = (1, ICE_CHECK_MIN);
+    }
+
+    /// A check was answered; the next one follows after `pause`.
+    pub(super) fn answered(&mut self, now: Instant, rtt: Duration, pause: Duration) {
         self.valid = true;
         self.heard = true;
         self.last_heard = now;
@@ -112,11 +111,6 @@ impl Pair {
         self.rtt = Some(rtt);
         self.unanswered = 0;
         self.interval = ICE_CHECK_MIN;
-        let pause = if selected {
-            ICE_KEEPALIVE
-        } else {
-            ICE_KEEPALIVE_SPARE
-        };
         self.next_check = Some(now + pause);
     }
 

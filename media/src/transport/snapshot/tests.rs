@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 
 use super::*;
 
-const VERSION_1_SHA_256: &str = "36537088a63162754189750e69441c2aef83dd327647f387c1707fdb3528f077";
+const VERSION_2_SHA_256: &str = "46c96115ff12468244fd8766938583a97220b2524b09572ce1842050af06c774";
 
 fn sample() -> TransportSnapshot {
     TransportSnapshot {
@@ -14,6 +14,7 @@ fn sample() -> TransportSnapshot {
         remote_ufrag: "ru".into(),
         remote_pwd: "rp".into(),
         nomination: 3,
+        client: Some(SocketAddr::from(([10, 0, 0, 2], 5_000))),
         dtls: Some(DtlsSnapshot {
             local_epoch: 1,
             remote_epoch: 1,
@@ -37,6 +38,7 @@ fn sample() -> TransportSnapshot {
             ssrc: 7,
             highest: 1 << 21,
         }],
+        unknown_first: 8_192,
         rtcp_out: 1_024,
         sctp: true,
         max_message_bytes: 65_535,
@@ -62,10 +64,10 @@ fn snapshots_are_read_as_written() {
 }
 
 #[test]
-fn version_1_has_these_bytes() {
+fn version_2_has_these_bytes() {
     let raw = sample().encode();
-    assert_eq!(&raw[..8], b"skein\0\x01\0");
+    assert_eq!(&raw[..8], b"skein\0\x02\0");
     let hash = digest::digest(&digest::SHA256, &raw);
     let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!((raw.len(), hex.as_str()), (688, VERSION_1_SHA_256));
+    assert_eq!((raw.len(), hex.as_str()), (728, VERSION_2_SHA_256));
 }

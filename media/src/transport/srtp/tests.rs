@@ -160,32 +160,53 @@ fn an_index_is_sealed_once() {
         }
         // Too old to know.
         assert!(seal(&mut sealer, &packet(1, 99, false, 10)).is_none());
-        assert_eq!(sealer.next_sequence(1), Some(1_400));
+        assert_eq!(sealer.next_sequence(1, 0), 1_400);
         assert!(seal(&mut sealer, &packet(2, 100, false, 10)).is_some());
     }
 }
 
 #[test]
-fn a_restored_sealer_starts_behind_the_lease() {
+fn a_restored_sealer_goes_on_behind_what_was_used() {
     let (mut sealer, _) = pair(Profile::AeadAes128Gcm);
     for sequence in 65_000..=65_535 {
         seal(&mut sealer, &packet(1, sequence, false, 10)).unwrap();
     }
     let (mut restored, mut opener) = pair(Profile::AeadAes128Gcm);
-    restored.restore(&sealer.leased());
+    restored.restore(&sealer.indexes(), sealer.unknown_first());
     assert!(seal(&mut restored, &packet(1, 65_535, false, 1)).is_none());
-    assert!(seal(&mut restored, &packet(1, 3, false, 1)).is_none());
-    let next = restored.next_sequence(1).unwrap();
-    assert_eq!(u64::from(next), (65_535 + SRTP_INDEX_LEASE + 1) % 65_536);
-    // The receiver follows over the gap and the roll-over in it.
+    assert_eq!(restored.next_sequence(1, 0), 0);
+    // The receiver follows over the roll-over.
     let mut old = seal(
         &mut pair(Profile::AeadAes128Gcm).0,
         &packet(1, 65_535, false, 5),
     )
     .unwrap();
     opener.open(&mut old).unwrap();
-    let mut new = seal(&mut restored, &packet(1, next, false, 5)).unwrap();
+    let mut new = seal(&mut restored, &packet(1, 0, false, 5)).unwrap();
     assert!(opener.open(&mut new).is_ok());
+}
+
+#[test]
+fn a_standby_begins_behind_the_leases_also_of_streams_it_does_not_know() {
+    let now = std::time::Instant::now();
+    let (mut primary, _) = pair(Profile::AeadAes128Gcm);
+    seal(&mut primary, &packet(1, 65_300, false, 10)).unwrap();
+    primary.follow(now);
+    let (mut standby, mut opener) = pair(Profile::AeadAes128Gcm);
+    standby.restore(&primary.indexes(), primary.unknown_first());
+    // Each as far as it gets, the primary as if it woke up late.
+    for (ssrc, first) in [(1, 65_301), (2, primary.next_sequence(2, 60_000))] {
+        let mut last = first;
+        while let Some(mut sealed) = seal(&mut primary, &packet(ssrc, last, false, 1)) {
+            opener.open(&mut sealed).unwrap();
+            assert!(seal(&mut standby, &packet(ssrc, last, false, 1)).is_none());
+            last = last.wrapping_add(1);
+        }
+        assert!(last.wrapping_sub(first) > 500, "{ssrc}");
+        assert_eq!(standby.next_sequence(ssrc, 7), last);
+        let mut sealed = seal(&mut standby, &packet(ssrc, last, false, 1)).unwrap();
+        assert!(opener.open(&mut sealed).is_ok(), "the roll-over is right");
+    }
 }
 
 #[test]

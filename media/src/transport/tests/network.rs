@@ -11,7 +11,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::event::TransportState;
 use crate::transport::{
-    DtlsIdentity, Received, Transport, TransportEvent, TransportOptions, TransportOutput,
+    DtlsIdentity, Received, Standby, Transport, TransportEvent, TransportOptions, TransportOutput,
 };
 use crate::types::{
     DtlsRole, IceCredentials, Path, Protocol, RemoteCandidate, RemoteTransport, SctpParameters,
@@ -38,6 +38,8 @@ pub(super) fn credentials(name: &str) -> IceCredentials {
 
 pub(super) struct Host {
     pub(super) transport: Transport,
+    /// Instead of `transport`, until it takes over.
+    pub(super) standby: Option<Standby>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) alive: bool,
     pub(super) events: Vec<TransportEvent>,
@@ -50,6 +52,7 @@ impl Host {
     pub(super) fn new(transport: Transport, addresses: Vec<SocketAddr>) -> Host {
         Host {
             transport,
+            standby: None,
             addresses,
             alive: true,
             events: Vec::new(),
@@ -57,6 +60,44 @@ impl Host {
             rtcp: Vec::new(),
             sent: Vec::new(),
         }
+    }
+
+    /// A host that follows another one.
+    pub(super) fn standby(now: Instant, standby: Standby, address: SocketAddr) -> Host {
+        let options = TransportOptions::default();
+        let idle = Transport::new(now, credentials("idle"), identity(SERVER), options, [0; 32]);
+        let mut host = Host::new(idle, vec![address]);
+        host.standby = Some(standby);
+        host
+    }
+
+    /// Goes on in the primary's place.
+    pub(super) fn take_over(&mut self, now: Instant) {
+        let standby = self.standby.take().unwrap();
+        self.transport = standby.take_over(now, identity(SERVER)).unwrap();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.standby {
+            Some(standby) => standby.deadline(),
+            None => self.transport.deadline(),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.standby {
+            Some(standby) => standby.handle_timeout(now),
+            None => self.transport.handle_timeout(now),
+        }
+    }
+
+    fn poll(&mut self) -> Option<TransportOutput> {
+        let Some(standby) = &mut self.standby else {
+            return self.transport.poll();
+        };
+        let (path, payload) = standby.poll()?;
+        let payload = payload.into();
+        Some(TransportOutput::Transmit { path, payload })
     }
 
     pub(super) fn was(&self, state: TransportState) -> bool {
@@ -181,7 +222,7 @@ impl Network {
                 .hosts
                 .iter()
                 .filter(|host| host.alive)
-                .filter_map(|host| host.transport.deadline());
+                .filter_map(Host::deadline);
             let next = timers.chain(arrival).min();
             match next {
                 Some(at) if at <= end => self.now = self.now.max(at),
@@ -189,8 +230,8 @@ impl Network {
             }
             self.deliver();
             for host in self.hosts.iter_mut().filter(|host| host.alive) {
-                if host.transport.deadline().is_some_and(|at| at <= self.now) {
-                    host.transport.handle_timeout(self.now);
+                if host.deadline().is_some_and(|at| at <= self.now) {
+                    host.handle_timeout(self.now);
                 }
             }
         }
@@ -293,6 +334,11 @@ impl Network {
             if !host.alive {
                 continue;
             }
+            if let Some(standby) = &mut host.standby {
+                standby.handle_datagram(self.now, path, &datagram);
+                self.drain();
+                continue;
+            }
             match host
                 .transport
                 .handle_datagram(self.now, path, &mut datagram)
@@ -310,7 +356,7 @@ impl Network {
 
     pub(super) fn drain(&mut self) {
         for index in 0..self.hosts.len() {
-            while let Some(output) = self.hosts[index].transport.poll() {
+            while let Some(output) = self.hosts[index].poll() {
                 match output {
                     TransportOutput::Transmit { path, payload } => {
                         if self.hosts[index].alive {
@@ -334,7 +380,7 @@ pub(super) enum Number {
     Dtls(u16, u64),
 }
 
-fn numbers(datagram: &[u8]) -> Vec<Number> {
+pub(super) fn numbers(datagram: &[u8]) -> Vec<Number> {
     use crate::demux::{PacketClass, classify};
     let word = |at: usize| u32::from_be_bytes(datagram[at..at + 4].try_into().unwrap());
     match classify(datagram) {

@@ -93,8 +93,8 @@ fn a_live_transport_moves_and_no_number_is_used_twice() {
         });
         network.loss_percent = 0;
         let second = &network.hosts[SECOND].transport;
-        let audio = second.resume_sequence(AUDIO).unwrap();
-        let video = second.resume_sequence(VIDEO).unwrap();
+        let audio = second.next_sequence(AUDIO, 0);
+        let video = second.next_sequence(VIDEO, 0);
         let before = (
             network.hosts[SECOND].rtp.len(),
             network.hosts[CLIENT].rtp.len(),
@@ -188,8 +188,8 @@ fn a_moved_transport_moves_again() {
     network.run(Duration::from_secs(2));
     let second = &network.hosts[SECOND].transport;
     let (audio, video) = (
-        second.resume_sequence(AUDIO).unwrap(),
-        second.resume_sequence(VIDEO).unwrap(),
+        second.next_sequence(AUDIO, 0),
+        second.next_sequence(VIDEO, 0),
     );
     stream_media(&mut network, SECOND, 10, (audio, video, 20));
     let now = network.now;

@@ -1,0 +1,179 @@
+//! The primary's side of standbys: images of followed transports and what changed in them, a few
+//! bytes every few seconds, as events; leases are used as far as they are acknowledged.
+
+use std::time::Instant;
+
+use crate::downstream::continuation::Continuation;
+use crate::event::Event;
+use crate::ids::TransportKey;
+use crate::limits::{CONTINUATION_RENEWED, IMAGE_PAUSE};
+use crate::shard::Shard;
+use crate::shard::image::{ShardPart, put_head};
+use crate::upstream::receiver::Received;
+
+/// What the standby of a transport was told.
+#[derive(Debug, Default)]
+pub(crate) struct Follower {
+    /// When it got the last image.
+    imaged: Option<Instant>,
+    /// The control plane wants an image.
+    wants_image: bool,
+    received: Vec<Received>,
+    /// With the time of the telling.
+    downs: Vec<(Instant, Continuation)>,
+}
+
+impl Shard {
+    pub(super) fn replicate(&mut self, now: Instant, key: TransportKey, on: bool) -> Option<()> {
+        let index = self.find(key)?;
+        let slot = self.transports.get_mut(index)?;
+        if !on {
+            slot.follower = None;
+            slot.transport.unfollow();
+            return Some(());
+        }
+        slot.follower.get_or_insert_default().wants_image = true;
+        self.ticker.watch(now);
+        self.tell_standby(now, index);
+        Some(())
+    }
+
+    pub(super) fn replicated(&mut self, key: TransportKey, version: u32) -> Option<()> {
+        let index = self.find(key)?;
+        let slot = self.transports.get_mut(index)?;
+        slot.transport
+            .acknowledged(version.min(slot.followed_version));
+        Some(())
+    }
+
+    /// Tells the standby of a transport what changed.
+    pub(super) fn tell_standby(&mut self, now: Instant, index: u32) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        let Some(mut follower) = slot.follower.take() else {
+            return;
+        };
+        let outgrown = slot.transport.outgrew_image();
+        let rested = |at| now.saturating_duration_since(at) >= IMAGE_PAUSE;
+        let event = if follower.wants_image || outgrown {
+            let may = follower.imaged.is_none_or(rested);
+            may.then(|| self.image(now, index, &mut follower)).flatten()
+        } else {
+            self.delta(now, index, &mut follower)
+        };
+        self.events.extend(event);
+        if let Some(slot) = self.transports.get_mut(index) {
+            slot.follower = Some(follower);
+        }
+        // Taking control of ICE sends a check.
+        self.drain_transport(index);
+    }
+
+    fn image(&mut self, now: Instant, index: u32, follower: &mut Follower) -> Option<Event> {
+        let (received, downs) = (self.received(index), self.continuations(index));
+        let slot = self.transports.get_mut(index)?;
+        let version = slot.followed_version + 1;
+        let body = slot.transport.follow(now, version)?;
+        slot.followed_version = version;
+        let part = ShardPart {
+            wire: slot.sender.next_wire(),
+            received: Some(received.clone()),
+            downs: downs.clone(),
+        };
+        let mut image = Vec::with_capacity(body.len() + 256);
+        put_head(&mut image, version);
+        part.write(now, &mut image);
+        image.extend_from_slice(&body);
+        *follower = Follower {
+            imaged: Some(now),
+            wants_image: false,
+            received,
+            downs: downs.into_iter().map(|down| (now, down)).collect(),
+        };
+        Some(Event::TransportImage {
+            transport: slot.key,
+            version,
+            image: image.into(),
+        })
+    }
+
+    fn delta(&mut self, now: Instant, index: u32, follower: &mut Follower) -> Option<Event> {
+        let received = self.received(index);
+        let received = (received != follower.received).then_some(received);
+        let downs = self.changed_downs(now, index, follower);
+        let slot = self.transports.get_mut(index)?;
+        let version = slot.followed_version + 1;
+        let mut delta = Vec::new();
+        put_head(&mut delta, version);
+        let leased = slot.transport.write_delta(now, version, &mut delta);
+        if !leased && received.is_none() && downs.is_empty() {
+            return None;
+        }
+        slot.followed_version = version;
+        let part = ShardPart {
+            wire: slot.sender.next_wire(),
+            received,
+            downs,
+        };
+        part.write(now, &mut delta);
+        if let Some(received) = part.received {
+            follower.received = received;
+        }
+        Some(Event::TransportDelta {
+            transport: slot.key,
+            version,
+            delta: delta.into(),
+        })
+    }
+
+    /// Down tracks whose standing the standby could not guess any more.
+    fn changed_downs(
+        &self,
+        now: Instant,
+        index: u32,
+        follower: &mut Follower,
+    ) -> Vec<Continuation> {
+        let mut changed = Vec::new();
+        let Some(slot) = self.transports.get(index) else {
+            return changed;
+        };
+        let own = slot.sender.down_tracks.iter();
+        for down in own.filter_map(|down| self.down_tracks.get(*down)?.continuation()) {
+            let known = follower.downs.iter_mut().find(|(_, d)| d.ssrc == down.ssrc);
+            match known {
+                Some((at, told)) => {
+                    let old = now.saturating_duration_since(*at) >= CONTINUATION_RENEWED
+                        && told.timestamp != down.timestamp;
+                    if old || down.differs(told) {
+                        (*at, *told) = (now, down);
+                        changed.push(down);
+                    }
+                }
+                None => {
+                    follower.downs.push((now, down));
+                    changed.push(down);
+                }
+            }
+        }
+        let sender = &slot.sender;
+        let own = |(_, down): &(Instant, Continuation)| sender.by_ssrc(down.ssrc).is_some();
+        follower.downs.retain(own);
+        changed
+    }
+
+    fn continuations(&self, index: u32) -> Vec<Continuation> {
+        let slot = self.transports.get(index);
+        let own = slot.map(|slot| slot.sender.down_tracks.iter());
+        let downs = own.into_iter().flatten();
+        downs
+            .filter_map(|down| self.down_tracks.get(*down)?.continuation())
+            .collect()
+    }
+
+    fn received(&self, index: u32) -> Vec<Received> {
+        let slot = self.transports.get(index);
+        slot.map(|slot| slot.receiver.received())
+            .unwrap_or_default()
+    }
+}
