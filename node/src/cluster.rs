@@ -11,6 +11,7 @@ mod gateway_session;
 pub mod heartbeat;
 pub mod hosting;
 pub mod jobs;
+pub mod journal;
 pub mod lifeline;
 pub mod limits;
 pub mod links;

@@ -158,8 +158,8 @@ impl Room {
             RoomInput::Shard(event) => self.shard_event(event),
             RoomInput::Job(update) => self.job_updated(update),
             RoomInput::Stop => self.end(DisconnectReason::ServerShutdown),
-            RoomInput::Fence => self.fence(),
             RoomInput::ShardLost(shard) => self.shard_lost(shard),
+            RoomInput::Fence { resume } => self.fence(resume),
             RoomInput::Timeout => self.timers(),
         }
         self.settle();

@@ -13,11 +13,13 @@ use protocol::proto;
 use tokio::sync::oneshot;
 
 pub(crate) use self::registry::{AttachSession, Call, Create, Ended, Registry, key_of};
-use self::registry::{Drain, Fence, Find, Forward, HostWith, ShardEvent, Stop};
+use self::registry::{
+    Drain, Fence, Find, Flush, Follow, Forward, HostWith, Revive, ShardEvent, Stop,
+};
 use crate::room::contract::{
     Attach, Figures, JobUpdate, RoomCall, RoomError, RoomInput, RoomReply, SessionId, ToSession,
 };
-use crate::room::environment::{Hosting, IsFull, Services, Sinks};
+use crate::room::environment::{Follower, Hosting, IsFull, Services, Sinks};
 use crate::room::room_actor::ToRoom;
 
 /// Rooms a node can hold at a time: half the width of the room's number in a key. Above are the
@@ -49,11 +51,33 @@ impl Rooms {
     }
 
     /// The room lives on another node from now on: it is stopped here, and its clients come back to
-    /// there.
-    pub fn fence(&self, room: &str) {
-        self.registry.do_send(Fence {
-            name: room.to_owned(),
-        });
+    /// there; `resume`: as the participants they are.
+    pub fn fence(&self, room: &str, resume: bool) {
+        let name = room.to_owned();
+        self.registry.do_send(Fence { name, resume });
+    }
+
+    /// Opens a room that the cluster remembers, if it is not open.
+    pub fn revive(&self, room: &str) {
+        let name = room.to_owned();
+        self.registry.do_send(Revive { name });
+    }
+
+    /// The room says everything to `follower`, and then what changes; `None`: to nobody any more.
+    pub fn follow(&self, room: &str, follower: Option<Arc<dyn Follower>>) {
+        let name = room.to_owned();
+        self.registry.do_send(Follow { name, follower });
+    }
+
+    /// Resolves when the room has told its follower everything that was asked of it before.
+    pub fn flush_journal(&self, room: &str) -> impl Future<Output = ()> + Send + use<> {
+        let (reply, flushed) = oneshot::channel();
+        let name = room.to_owned();
+        self.registry.do_send(Flush { name, reply });
+        async move {
+            // A room that is gone has nothing to say.
+            let _ = flushed.await;
+        }
     }
 
     /// Creates the room, or returns the existing one unchanged (1.13.5 ignores the rest of the

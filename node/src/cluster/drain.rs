@@ -46,8 +46,9 @@ impl Census for crate::rooms::Rooms {
 
 /// Where a room goes that must leave its home.
 pub trait Choose: Send + Sync + 'static {
-    /// Home and standby; `None`: nobody takes it.
-    fn elsewhere(&self, from: NodeId) -> Option<(NodeId, Option<NodeId>)>;
+    /// Home and standby, the home being `standby` where that takes it, as it knows the room;
+    /// `None`: nobody takes it.
+    fn elsewhere(&self, from: NodeId, standby: Option<NodeId>) -> Option<(NodeId, Option<NodeId>)>;
 }
 
 /// What it is made of.

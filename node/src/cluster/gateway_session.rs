@@ -1,21 +1,23 @@
 //! One client's session at its gateway, from the first look for its room to its end: finds or
-//! places the room, speaks with its home over a stream, looks again while the room moves, and
-//! tells the client to come back when the home is gone. Started by `lobby`.
+//! places the room, speaks with its home over a stream, looks again while the room moves. When the
+//! home is gone, the client comes back: as who it is where the room's next home knows it, else from
+//! scratch. Started by `lobby`.
 
 use actix::Recipient;
-use consensus::ids::NodeId;
+use consensus::ids::Epoch;
 use futures_util::StreamExt;
-use protocol::proto::{DisconnectReason, leave_request, signal_request};
+use protocol::proto::{DisconnectReason, leave_request, signal_request, signal_response};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::directory::{Found, Place, PlaceError};
+use super::journal::Heir;
 use super::limits::{ATTACH_PATIENCE, ATTACH_RETRY};
 use super::links::{Duplex, Service};
 use super::lobby::ClusterLobby;
 use super::session_wire::{ToGateway, ToHome, frames};
-use crate::room::contract::{Attach, AttachError, SessionMessage, ToSession};
+use crate::room::contract::{Attach, AttachError, AttachKind, SessionMessage, ToSession};
 use crate::room::leave;
 
 /// What the lobby passes on.
@@ -24,8 +26,8 @@ pub(super) enum Word {
     Signal(Box<signal_request::Message>),
     /// The WebSocket is gone.
     Closed,
-    /// The room is not where it was.
-    Moved,
+    /// The room is not where it was under this epoch.
+    Moved(Epoch),
 }
 
 /// What one try came to.
@@ -34,16 +36,18 @@ enum Outcome {
     Over,
     /// Nothing was said yet, and the home is not, or could not be reached.
     Again(&'static str),
+    /// The client was in the room, as this participant; its home is gone, or the room from it.
+    Lost { participant_sid: String },
 }
 
 pub(super) async fn run(
     lobby: ClusterLobby,
-    attach: Attach,
+    mut attach: Attach,
     recipient: Recipient<ToSession>,
     mut words: mpsc::Receiver<Word>,
 ) {
     let session = attach.session;
-    let until = Instant::now() + ATTACH_PATIENCE;
+    let mut until = Instant::now() + ATTACH_PATIENCE;
     loop {
         let place = match resolve(&lobby, &attach).await {
             Ok(place) => place,
@@ -64,25 +68,44 @@ pub(super) async fn run(
         } else {
             elsewhere(&lobby, &place, &attach, &recipient, &mut words).await
         };
-        let Outcome::Again(why) = outcome else {
-            break;
+        let why = match outcome {
+            Outcome::Over => break,
+            Outcome::Again(why) => why,
+            Outcome::Lost { participant_sid } => {
+                let heir = lobby.heir(&attach.room, &participant_sid, &place).await;
+                tracing::info!(room = attach.room, home = %place.home, ?heir, "a home is gone");
+                if heir != Heir::Warm {
+                    send_back(heir, &attach, &recipient);
+                    break;
+                }
+                attach.kind = AttachKind::Rebind {
+                    participant_sid,
+                    missed: true,
+                };
+                until = Instant::now() + ATTACH_PATIENCE;
+                "its media is elsewhere"
+            }
         };
         tracing::debug!(room = attach.room, home = %place.home, why, "looking for the room again");
         if words.is_closed() || Instant::now() >= until {
-            let error = AttachError::Unreachable(format!("the room's node: {why}"));
-            recipient.do_send(ToSession(Err(error)));
+            give_up(&attach, &recipient, why);
             break;
         }
-        if attach.kind.comes_back() {
-            // Starting over takes a client less time than waiting for another home, which does
-            // not know it.
-            start_over(&attach, &recipient);
-            break;
+        let moved = lobby.directory().until_moved(&attach.room, &place);
+        if tokio::time::timeout(ATTACH_RETRY, moved).await.is_err() {
+            lobby.directory().refresh().await;
         }
-        tokio::time::sleep(ATTACH_RETRY).await;
-        lobby.directory().refresh().await;
     }
     lobby.forget(session);
+}
+
+/// An error of HTTP would keep a client trying to resume.
+fn give_up(attach: &Attach, recipient: &Recipient<ToSession>, why: &str) {
+    if attach.kind.comes_back() {
+        return start_over(attach, recipient);
+    }
+    let error = AttachError::Unreachable(format!("the room's node: {why}"));
+    recipient.do_send(ToSession(Err(error)));
 }
 
 /// What the client is told instead of a place.
@@ -136,7 +159,7 @@ async fn elsewhere(
     let opened = tokio::select! {
         opened = links.open(place.home, Service::Session) => opened,
         word = words.recv() => return match word {
-            Some(Word::Moved) => Outcome::Again("the home died"),
+            Some(Word::Moved(_)) => Outcome::Again("the home died"),
             _ => Outcome::Over,
         },
     };
@@ -161,43 +184,42 @@ async fn converse(
         epoch: place.epoch,
         attach: Box::new(attach.clone()),
     };
+    let mut known = attach.kind.participant_sid().map(str::to_owned);
+    let rebinds = matches!(attach.kind, AttachKind::Rebind { .. });
     if send.write_all(&hello.encode()).await.is_err() {
-        return Outcome::Again("the stream broke");
+        return broke(rebinds, known);
     }
     let mut heard = std::pin::pin!(frames(recv));
-    let mut admitted = false;
+    // Who rebinds was let in elsewhere.
+    let mut admitted = rebinds;
     loop {
         tokio::select! {
             frame = heard.next() => {
                 let decoded = match frame {
                     Some(Ok((kind, body))) => ToGateway::decode(kind, &body),
                     Some(Err(error)) => Err(error),
-                    None => return broke(place.home, admitted, attach, recipient),
+                    None => return broke(admitted, known),
                 };
-                match decoded {
-                    Ok(ToGateway::Signal(message)) => {
-                        admitted = true;
-                        recipient.do_send(ToSession(Ok(SessionMessage::Signal(message))));
-                    }
-                    Ok(ToGateway::Close) => {
-                        recipient.do_send(ToSession(Ok(SessionMessage::Close)));
-                        return Outcome::Over;
-                    }
-                    Ok(ToGateway::Refused(error)) => {
-                        recipient.do_send(ToSession(Err(error)));
-                        return Outcome::Over;
-                    }
+                let message = match decoded {
                     Ok(ToGateway::NotHere) => return Outcome::Again("not there"),
+                    Ok(message) => message,
                     Err(error) => {
                         tracing::debug!(home = %place.home, %error, "a session's stream broke");
-                        return broke(place.home, admitted, attach, recipient);
+                        return broke(admitted, known);
                     }
+                };
+                admitted = true;
+                if let Some(sid) = joined_as(&message) {
+                    known = Some(sid);
+                }
+                if !pass_on(message, attach, recipient) {
+                    return Outcome::Over;
                 }
             }
             word = words.recv() => match word {
                 Some(Word::Signal(message)) => {
                     if send.write_all(&ToHome::Signal(message).encode()).await.is_err() {
-                        return broke(place.home, admitted, attach, recipient);
+                        return broke(admitted, known);
                     }
                 }
                 Some(Word::Closed) => {
@@ -205,30 +227,60 @@ async fn converse(
                     let _ = send.shutdown().await;
                     return Outcome::Over;
                 }
-                Some(Word::Moved) | None => {
-                    return broke(place.home, admitted, attach, recipient);
-                }
+                // Said before the room was found here.
+                Some(Word::Moved(was)) if was < place.epoch => {}
+                Some(Word::Moved(_)) | None => return broke(admitted, known),
             }
         }
     }
 }
 
-/// The home is gone, or the room from it. Whoever was in it comes back, to wherever it is by then.
-fn broke(
-    home: NodeId,
-    admitted: bool,
-    attach: &Attach,
-    recipient: &Recipient<ToSession>,
-) -> Outcome {
-    if !admitted {
-        return Outcome::Again("the stream broke");
+/// Who the client is from now on.
+fn joined_as(message: &ToGateway) -> Option<String> {
+    let ToGateway::Signal(response) = message else {
+        return None;
+    };
+    match &response.message {
+        Some(signal_response::Message::Join(join)) => Some(join.participant.as_ref()?.sid.clone()),
+        _ => None,
     }
-    tracing::info!(room = attach.room, %home, "sending a client back: the room's home is gone");
+}
+
+/// Tells the client what its room's home said, and whether there is more to come.
+fn pass_on(message: ToGateway, attach: &Attach, recipient: &Recipient<ToSession>) -> bool {
+    let rebinds = matches!(attach.kind, AttachKind::Rebind { .. });
+    let (said, more) = match message {
+        ToGateway::Signal(message) => (Ok(SessionMessage::Signal(message)), true),
+        ToGateway::Close => (Ok(SessionMessage::Close), false),
+        ToGateway::Restart => (Ok(SessionMessage::Restart), false),
+        // Its client was let in elsewhere, and hears of no refusal.
+        ToGateway::Refused(_) | ToGateway::NotHere if rebinds => {
+            start_over(attach, recipient);
+            return false;
+        }
+        ToGateway::Refused(error) => (Err(error), false),
+        ToGateway::NotHere => (Ok(SessionMessage::Close), false),
+    };
+    recipient.do_send(ToSession(said));
+    more
+}
+
+fn broke(admitted: bool, participant_sid: Option<String>) -> Outcome {
+    match participant_sid.filter(|_| admitted) {
+        Some(participant_sid) => Outcome::Lost { participant_sid },
+        None => Outcome::Again("the stream broke"),
+    }
+}
+
+/// Whoever was in the room comes back, to wherever it is by then.
+fn send_back(heir: Heir, attach: &Attach, recipient: &Recipient<ToSession>) {
+    if heir != Heir::Nobody {
+        return recipient.do_send(ToSession(Ok(SessionMessage::Restart)));
+    }
     let protocol = attach.client.protocol;
     let action = leave_request::Action::Reconnect;
     let leave = leave::message(protocol, action, DisconnectReason::Migration);
     finish(leave, recipient);
-    Outcome::Over
 }
 
 /// The session is unknown wherever the room is, or will be.

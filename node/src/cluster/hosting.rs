@@ -1,9 +1,10 @@
 //! The rooms this node is home of, between the log and the registry: a room is opened only under
-//! the epoch that made this node its home, stopped at once when another epoch is in force, and
-//! closed in the log when it is over. A place that nobody claims is given back.
+//! the epoch that made this node its home, from what its last home told of it where this node stood
+//! by, stopped at once when another epoch is in force, and closed in the log when it is over. A
+//! place that nobody claims is given back.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use consensus::cluster::{Change, Cluster, ProposeError};
 use consensus::command::{Action, Effect, Room};
@@ -13,19 +14,34 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::limits::{CLOSE_RETRY, KNOW_PATIENCE, SWEEP_INTERVAL, UNCLAIMED_LASTS};
-use crate::room::environment::Hosting;
+use super::journal::Images;
+use super::limits::{
+    CLOSE_RETRY, HOSTING_NEWS_MAX, KNOW_PATIENCE, SWEEP_INTERVAL, UNCLAIMED_LASTS,
+};
+use crate::room::environment::{Hosting, Opening};
 
 /// What hosting does to local rooms: `rooms::Rooms` in the program.
 pub trait LocalRooms: Send + Sync {
-    /// The room lives elsewhere from now on.
-    fn fence(&self, room: &str);
+    /// The room lives elsewhere from now on; `resume`: its clients can go on there.
+    fn fence(&self, room: &str, resume: bool);
+    /// The room is here from now on and was elsewhere before: it is opened from its image.
+    fn revive(&self, room: &str);
 }
 
 impl LocalRooms for crate::rooms::Rooms {
-    fn fence(&self, room: &str) {
-        self.fence(room);
+    fn fence(&self, room: &str, resume: bool) {
+        self.fence(room, resume);
     }
+
+    fn revive(&self, room: &str) {
+        self.revive(room);
+    }
+}
+
+/// Who knows the rooms of this node besides it.
+pub trait Heirs: Send + Sync {
+    /// `node` has followed the room and could go on with it.
+    fn is_heir(&self, room: &str, node: NodeId) -> bool;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +61,30 @@ enum Phase {
 struct Hosted {
     epoch: Epoch,
     phase: Phase,
+    /// Opened from an image: sessions of its last home are known.
+    revived: bool,
+}
+
+impl Hosted {
+    fn expected(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            phase: Phase::Expected {
+                since: Instant::now(),
+            },
+            revived: false,
+        }
+    }
+}
+
+/// What this node has of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Nothing that runs.
+    Nothing,
+    Running(Epoch),
+    /// It is somebody else's and has been told to stop.
+    Fenced,
 }
 
 /// This node is not the room's home under that epoch or a later one.
@@ -58,23 +98,66 @@ pub struct Homes(Arc<Inner>);
 struct Inner {
     cluster: Cluster,
     rooms: Arc<dyn LocalRooms>,
+    /// Of rooms this node stands by for.
+    images: Images,
+    heirs: OnceLock<Arc<dyn Heirs>>,
     hosted: Mutex<HashMap<String, Hosted>>,
     /// Something in `hosted` changed.
     changed: watch::Sender<()>,
+    /// Rooms that began or ended here.
+    news: broadcast::Sender<String>,
 }
 
 impl Homes {
     /// The task follows the cluster until its changes end.
-    pub fn start(cluster: Cluster, rooms: Arc<dyn LocalRooms>) -> (Self, JoinHandle<()>) {
+    pub fn start(
+        cluster: Cluster,
+        rooms: Arc<dyn LocalRooms>,
+        images: Images,
+    ) -> (Self, JoinHandle<()>) {
         let changes = cluster.changes();
         let homes = Self(Arc::new(Inner {
             cluster,
             rooms,
+            images,
+            heirs: OnceLock::new(),
             hosted: Mutex::new(HashMap::new()),
             changed: watch::channel(()).0,
+            news: broadcast::channel(HOSTING_NEWS_MAX).0,
         }));
         let task = tokio::spawn(homes.clone().follow(changes));
         (homes, task)
+    }
+
+    /// Asked when a room goes elsewhere; until then nobody is taken to know it.
+    pub(super) fn ask_heirs(&self, heirs: Arc<dyn Heirs>) {
+        // Composed once.
+        let _ = self.0.heirs.set(heirs);
+    }
+
+    /// Names of rooms that begin or end here, as they do.
+    pub(super) fn news(&self) -> broadcast::Receiver<String> {
+        self.0.news.subscribe()
+    }
+
+    pub(super) fn hosts(&self, room: &str) -> Hosts {
+        let hosted = self.locked();
+        match hosted.get(room).map(|known| (known.phase, known.epoch)) {
+            Some((Phase::Running, epoch)) => Hosts::Running(epoch),
+            Some((Phase::Fenced, _)) => Hosts::Fenced,
+            Some((Phase::Expected { .. } | Phase::Closing, _)) | None => Hosts::Nothing,
+        }
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.locked().keys().cloned().collect()
+    }
+
+    /// Sessions that the room had at its last home are known here.
+    pub(super) fn knows(&self, room: &str) -> bool {
+        let hosted = self.locked();
+        let known = hosted.get(room);
+        known.is_some_and(|known| known.revived && known.phase == Phase::Running)
     }
 
     fn node(&self) -> NodeId {
@@ -200,11 +283,8 @@ impl Homes {
         let current = self.current(name);
         let Some(known) = hosted.get_mut(name) else {
             if let Some(room) = current {
-                let phase = Phase::Expected {
-                    since: Instant::now(),
-                };
-                let epoch = room.epoch;
-                hosted.insert(name.to_owned(), Hosted { epoch, phase });
+                hosted.insert(name.to_owned(), Hosted::expected(room.epoch));
+                self.revive(name);
             }
             return;
         };
@@ -218,15 +298,13 @@ impl Homes {
             (Phase::Running, _) => {
                 tracing::info!(room = name, epoch = %known.epoch, "the room is another node's now");
                 known.phase = Phase::Fenced;
-                self.0.rooms.fence(name);
+                self.0.rooms.fence(name, self.heir_takes(name));
             }
             // Its registry has not said yet that it is over.
             (Phase::Fenced, _) => {}
             (Phase::Expected { .. } | Phase::Closing, Some(room)) => {
-                known.epoch = room.epoch;
-                known.phase = Phase::Expected {
-                    since: Instant::now(),
-                };
+                *known = Hosted::expected(room.epoch);
+                self.revive(name);
             }
             (Phase::Expected { .. } | Phase::Closing, None) => {
                 hosted.remove(name);
@@ -234,6 +312,21 @@ impl Homes {
         }
         drop(hosted);
         self.0.changed.send_replace(());
+    }
+
+    /// Opens it at once if it is known here: its clients, and lists, find it as it was.
+    fn revive(&self, room: &str) {
+        if self.0.images.holds(room) {
+            self.0.rooms.revive(room);
+        }
+    }
+
+    /// Whoever the log made home of a room of this node knows it.
+    fn heir_takes(&self, room: &str) -> bool {
+        let name = RoomName::from(room);
+        let home = self.0.cluster.read(|s| s.room(&name).map(|room| room.home));
+        let heirs = self.0.heirs.get();
+        home.is_some_and(|home| heirs.is_some_and(|heirs| heirs.is_heir(room, home)))
     }
 
     /// Closes what was placed here and never opened.
@@ -278,7 +371,7 @@ impl Homes {
 }
 
 impl Hosting for Homes {
-    fn begin(&self, room: &str) -> Option<String> {
+    fn begin(&self, room: &str) -> Option<Opening> {
         // Under the lock: what the log says later finds the entry and fences it.
         let mut hosted = self.locked();
         let current = self.current(room)?;
@@ -286,12 +379,22 @@ impl Hosting for Homes {
         if matches!(ending, Some(Phase::Closing | Phase::Fenced)) {
             return None;
         }
+        let image = self.0.images.take(room, current.epoch);
         let running = Hosted {
             epoch: current.epoch,
             phase: Phase::Running,
+            revived: image.is_some(),
         };
         hosted.insert(room.to_owned(), running);
-        Some(current.sid.0)
+        drop(hosted);
+        // Nobody may be following rooms.
+        let _ = self.0.news.send(room.to_owned());
+        let sid = current.sid.0;
+        Some(Opening { sid, image })
+    }
+
+    fn remembers(&self, room: &str) -> bool {
+        self.0.images.holds(room) && self.current(room).is_some()
     }
 
     fn ended(&self, room: &str) {
@@ -308,6 +411,7 @@ impl Hosting for Homes {
         }
         drop(hosted);
         self.0.changed.send_replace(());
+        let _ = self.0.news.send(room.to_owned());
         if fenced {
             // It may have come back here under another epoch meanwhile.
             let current = self.current(room);

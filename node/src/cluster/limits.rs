@@ -229,3 +229,29 @@ pub const NEIGHBOUR_INTERVAL: Duration = Duration::from_secs(1);
 pub const NEIGHBOUR_PATIENCE: Duration = Duration::from_millis(800);
 /// and how long their answer is believed.
 pub const NEIGHBOUR_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Records of one batch of a journal; a larger room takes several, so that none holds up the others
+/// of the link.
+pub const JOURNAL_BATCH_BYTES: usize = 256 << 10;
+/// What rooms have said and one standby has not been sent: some thousand large rooms at once. One
+/// that goes beyond says everything again later.
+pub const JOURNAL_WAITING_BYTES_MAX: usize = 64 << 20;
+/// What one standby was sent and has not acknowledged: a round trip's worth on a fast link.
+pub const JOURNAL_UNACKED_BYTES_MAX: usize = 4 << 20;
+/// A room that was dropped, or refused, says everything again after this.
+pub const JOURNAL_RESYNC_AFTER: Duration = Duration::from_secs(2);
+/// Between two tries to reach a standby.
+pub const JOURNAL_RETRY: Duration = Duration::from_millis(100);
+/// Images one node keeps: 32,768 participants at 8 KiB, and headroom for what their rooms hold.
+pub const JOURNAL_IMAGES_BYTES_MAX: usize = 512 << 20;
+/// How long a room's journal may take to be complete at the node the room is about to go to. Then
+/// it goes all the same, and its clients come back from scratch.
+pub const JOURNAL_FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+/// A node that has to say whether it knows a room; it need not look further than its memory. In
+/// doubt it is taken to know it: coming back in vain costs a client a round trip.
+pub const JOURNAL_ASK_PATIENCE: Duration = Duration::from_millis(150);
+/// Names of rooms whose state changed on this node and nobody has looked at yet; beyond, everything
+/// is compared.
+pub const HOSTING_NEWS_MAX: usize = 1_024;
+/// Rooms that lost their standby are given others together: one death touches many at once.
+pub const STANDBY_PAUSE: Duration = Duration::from_millis(50);

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::directory::{Directory, Found, Place, lives};
 use super::gateway_session::{self, Word};
 use super::hosting::Homes;
+use super::journal::{self, Heir};
 use super::limits::WORDS_WAITING_MAX;
 use crate::room::contract::{Attach, SessionId, ToSession};
 use crate::rooms::Rooms;
@@ -86,6 +87,26 @@ impl ClusterLobby {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What can be done for whoever was in the room there: its home is gone, or the room from it.
+    pub(super) async fn heir(&self, room: &str, participant_sid: &str, was: &Place) -> Heir {
+        let name = RoomName(room.to_owned());
+        let next = self.0.directory.cluster().read(|state| {
+            let known = state.room(&name)?;
+            let moved = known.epoch > was.epoch;
+            let next = if moved {
+                Some(known.home)
+            } else {
+                known.standby
+            };
+            next.filter(|node| lives(state, *node))
+        });
+        let Some(node) = next else {
+            return Heir::Nobody;
+        };
+        let links = &**self.0.directory.links();
+        journal::ask_heir(links, node, room, participant_sid).await
+    }
+
     /// The session goes to another node. `false`: it is over already.
     pub(super) fn set_place(&self, session: SessionId, place: &Place) -> bool {
         let mut sessions = self.locked();
@@ -113,7 +134,7 @@ impl ClusterLobby {
             match word {
                 Word::Signal(message) => self.0.rooms.signal(&room, session, *message),
                 Word::Closed => self.0.rooms.session_closed(&room, session),
-                Word::Moved => {}
+                Word::Moved(_) => {}
             }
         }
     }
@@ -173,7 +194,7 @@ impl ClusterLobby {
             // Full: a sender that is gone means the same.
             Some((home, epoch)) if is_old(&entry.room, home, epoch) => {
                 entry.place = None;
-                entry.words.try_send(Word::Moved).is_ok()
+                entry.words.try_send(Word::Moved(epoch)).is_ok()
             }
             _ => true,
         });

@@ -1,5 +1,6 @@
-//! Rooms over nodes, put together: who is home of what, the gateways' door, the server API and
-//! placement, each answering other nodes for its part. Started by `run` once the cluster runs.
+//! Rooms over nodes, put together: who is home of what, what standbys know, the gateways' door, the
+//! server API and placement, each answering other nodes for its part. Started by `run` once the
+//! cluster runs.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::api::ClusterApi;
 use super::directory::Directory;
 use super::hosting::Homes;
 use super::jobs::ClusterJobs;
+use super::journal::{Images, Journal, JournalServer};
 use super::links::registry::Registry;
 use super::links::{Links, Service};
 use super::lobby::ClusterLobby;
@@ -46,6 +48,8 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct RoomPlane {
     pub homes: Homes,
+    /// Of rooms this node stands by for.
+    pub images: Images,
     pub lobby: ClusterLobby,
     pub api: Arc<ClusterApi>,
     pub jobs: ClusterJobs,
@@ -57,9 +61,15 @@ impl RoomPlane {
     /// Must be called within a tokio runtime; `keep` is given what runs along, to end it.
     pub fn start(parts: Parts, answers: &Registry, keep: impl Fn(JoinHandle<()>)) -> Self {
         let Parts { cluster, rooms, .. } = parts;
-        let (homes, task) = Homes::start(cluster.clone(), Arc::new(rooms.clone()));
+        let (images, task) = Images::start(cluster.clone());
+        keep(task);
+        let (homes, task) = Homes::start(cluster.clone(), Arc::new(rooms.clone()), images.clone());
         keep(task);
         rooms.host_with(Arc::new(homes.clone()));
+        let (links, followed) = (Arc::clone(&parts.links), Arc::new(rooms.clone()));
+        let (journal, task) = Journal::start(cluster.clone(), links, homes.clone(), followed);
+        keep(task);
+        homes.ask_heirs(Arc::new(journal.clone()));
         let directory = Directory::new(cluster.clone(), parts.links, parts.region);
         let api = Arc::new(ClusterApi::new(
             parts.api,
@@ -77,12 +87,15 @@ impl RoomPlane {
         let placing = Arc::new(placing);
         keep(tokio::spawn(upkeep::keep(Arc::clone(&placing))));
         let sessions = SessionServer::new(homes.clone(), rooms, parts.arbiter);
+        let journals = JournalServer::new(images.clone(), homes.clone(), journal);
+        answers.add(Service::Journal, Arc::new(journals));
         answers.add(Service::Placement, placing.clone());
         answers.add(Service::Session, Arc::new(sessions));
         answers.add(Service::Api, api.clone());
         answers.add(Service::Agent, Arc::new(jobs.clone()));
         Self {
             homes,
+            images,
             lobby,
             api,
             jobs,

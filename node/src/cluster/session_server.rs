@@ -134,6 +134,7 @@ impl Handler<ToSession> for Outlet {
         let (message, last) = match message {
             Ok(SessionMessage::Signal(message)) => (ToGateway::Signal(message), false),
             Ok(SessionMessage::Close) => (ToGateway::Close, true),
+            Ok(SessionMessage::Restart) => (ToGateway::Restart, true),
             Err(error) => (ToGateway::Refused(error), true),
         };
         let frame = message.encode();

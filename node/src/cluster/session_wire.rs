@@ -35,6 +35,8 @@ pub enum ToGateway {
     Signal(Box<proto::SignalResponse>),
     /// The session is over for the room.
     Close,
+    /// As that, and the client is to resume it wherever the room is by then.
+    Restart,
     Refused(AttachError),
     /// This node is not the room's home: look again.
     NotHere,
@@ -59,6 +61,7 @@ mod kind {
     pub(super) const CLOSE: u8 = 3;
     pub(super) const REFUSED: u8 = 4;
     pub(super) const NOT_HERE: u8 = 5;
+    pub(super) const RESTART: u8 = 6;
 }
 
 /// Length of what follows (big-endian), and the kind.
@@ -163,6 +166,7 @@ impl ToGateway {
         match self {
             Self::Signal(response) => frame(kind::SIGNAL, &response.encode_to_vec()),
             Self::Close => frame(kind::CLOSE, &[]),
+            Self::Restart => frame(kind::RESTART, &[]),
             Self::NotHere | Self::Refused(AttachError::Elsewhere) => frame(kind::NOT_HERE, &[]),
             Self::Refused(error) => {
                 let (why, text) = match error {
@@ -188,6 +192,7 @@ impl ToGateway {
                 Ok(Self::Signal(Box::new(response)))
             }
             kind::CLOSE => Ok(Self::Close),
+            kind::RESTART => Ok(Self::Restart),
             kind::NOT_HERE => Ok(Self::NotHere),
             kind::REFUSED => {
                 let refused = Refused::decode(body).map_err(|_| WireError::Malformed)?;

@@ -7,6 +7,7 @@ mod calls;
 mod clients;
 mod jobs;
 mod spanning;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -348,6 +349,46 @@ impl Stage {
         cluster.read(|state| state.room(&name).map(|room| (room.home, room.epoch)))
     }
 
+    /// The room has no standby, and nobody who could be one.
+    async fn alone(&self, room: &str) {
+        let leader = self.leader().await;
+        leader.catch_up().await.unwrap();
+        let (home, epoch) = self.home(leader.node(), room).unwrap();
+        for node in [A, B, C].into_iter().filter(|node| *node != home) {
+            leader.propose(Action::DrainNode { node }).await.unwrap();
+        }
+        let name = room.into();
+        let standby = None;
+        let action = Action::SetStandby {
+            name,
+            epoch,
+            standby,
+        };
+        leader.propose(action).await.unwrap();
+        for node in self.nodes.values() {
+            node.cluster.catch_up().await.unwrap();
+        }
+    }
+
+    /// The standby of a room, once it knows as much as `members` of it.
+    async fn standby(&self, room: &str, members: usize) -> NodeId {
+        let name = RoomName::from(room);
+        let found = async {
+            loop {
+                for node in self.nodes.values() {
+                    let at = node.cluster.node();
+                    let standby = node.cluster.read(|state| state.room(&name)?.standby);
+                    if standby == Some(at) && node.plane.images.members(room) == Some(members) {
+                        return at;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.expect("a standby that knows the room")
+    }
+
     /// The process of `node` is gone.
     fn kill(&mut self, node: NodeId) {
         self.links.take(node);
@@ -458,11 +499,24 @@ impl Client {
         }
     }
 
-    /// Leave, then nothing but the end.
+    /// To begin anew.
     async fn is_sent_back(&mut self) {
         let leave = self.hear_leave().await;
         assert_eq!(leave.action(), LeaveAction::Reconnect);
         assert!(matches!(self.hear().await, Ok(SessionMessage::Close)));
+    }
+
+    /// To resume: nobody says that it has to leave.
+    async fn is_restarted(&mut self) {
+        loop {
+            match self.hear().await {
+                Ok(SessionMessage::Signal(said)) => {
+                    assert!(!matches!(said.message, Some(Message::Leave(_))));
+                }
+                Ok(SessionMessage::Restart) => break,
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     fn say(&self, message: proto::signal_request::Message) {

@@ -56,7 +56,20 @@ pub enum AttachKind {
 impl AttachKind {
     /// It is somebody the room has to know already.
     pub fn comes_back(&self) -> bool {
-        matches!(self, Self::Resume { .. } | Self::Rebind { .. })
+        self.participant_sid().is_some()
+    }
+
+    /// Who it says to be.
+    pub fn participant_sid(&self) -> Option<&str> {
+        match self {
+            Self::Resume {
+                participant_sid, ..
+            }
+            | Self::Rebind {
+                participant_sid, ..
+            } => Some(participant_sid),
+            Self::Join | Self::OneShot => None,
+        }
     }
 }
 
@@ -88,6 +101,9 @@ pub enum SessionMessage {
     Signal(Box<proto::SignalResponse>),
     /// Flush, then close: the session is over for the room.
     Close,
+    /// Flush, then close so that the client resumes at once, wherever its room is by then. There is
+    /// no `Leave` before: the SDKs on Rust take it and the close for two failures, and start over.
+    Restart,
 }
 
 /// What arrives at a session: the first is a `JoinResponse`, a `ReconnectResponse`, a `Leave` or
@@ -205,7 +221,10 @@ pub enum RoomInput {
     /// The node drains or stops: everybody is told to go.
     Stop,
     /// The room lives on another node from now on: everybody is told to come back, to there.
-    Fence,
+    Fence {
+        /// That node knows everybody: who comes back goes on.
+        resume: bool,
+    },
     /// A shard of another node that carried participants is out of reach: they come back, to
     /// elsewhere.
     ShardLost(usize),

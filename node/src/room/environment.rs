@@ -12,6 +12,7 @@ use protocol::token::Keys;
 
 use super::contract::JobRequest;
 use super::ice_servers::IceServer;
+use super::journal::{JournalEntry, RoomImage};
 pub use super::span::RelayIds;
 use crate::config::room::DEFAULT_CODECS;
 use crate::participant::contract::Kinds;
@@ -292,12 +293,28 @@ impl Services {
 /// Says that the node takes no new participant (`limit.num_tracks`, `limit.bytes_per_sec`).
 pub type IsFull = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// A room that this node may open.
+#[derive(Debug)]
+pub struct Opening {
+    pub sid: String,
+    /// What it was at its last home.
+    pub image: Option<RoomImage>,
+}
+
 /// What the cluster has to do with this node's rooms; without a cluster there is none.
 pub trait Hosting: Send + Sync {
-    /// A room is about to be opened: its sid. `None`: it is not this node's to open.
-    fn begin(&self, room: &str) -> Option<String>;
+    /// A room is about to be opened. `None`: it is not this node's to open.
+    fn begin(&self, room: &str) -> Option<Opening>;
+    /// `begin` would tell what the room was: it lives, though nothing runs here.
+    fn remembers(&self, room: &str) -> bool;
     /// The room is over and its name free as far as this node is concerned.
     fn ended(&self, room: &str);
+}
+
+/// Takes what changes in one room. Never blocks.
+pub trait Follower: Send + Sync {
+    /// The first time this is everything.
+    fn changed(&self, entries: Vec<JournalEntry>);
 }
 
 /// What the shells write to.

@@ -43,6 +43,12 @@ impl RoomImage {
         self.0.iter().map(|(key, record)| (*key, record))
     }
 
+    /// Participants in it.
+    pub fn members(&self) -> usize {
+        let is_member = |key: &&RecordKey| matches!(key, RecordKey::Member(_));
+        self.0.keys().filter(is_member).count()
+    }
+
     /// What it occupies, about.
     pub fn bytes(&self) -> usize {
         let of = |record: &Bytes| record.len() + size_of::<(RecordKey, Bytes)>();

@@ -155,11 +155,24 @@ impl Room {
         self.end_telling(reason, Action::Disconnect);
     }
 
-    /// The room goes on elsewhere: its clients come back to there, and what it was is no longer
-    /// this node's to report.
-    pub(super) fn fence(&mut self) {
+    /// The room goes on elsewhere: its clients come back to there, as who they are where that node
+    /// knows them, and what it was is no longer this node's to report.
+    pub(super) fn fence(&mut self, resume: bool) {
         self.fenced = true;
+        if resume {
+            for number in self.roster.numbers() {
+                self.restart_session(number);
+            }
+        }
         self.end_telling(DisconnectReason::Migration, Action::Reconnect);
+    }
+
+    fn restart_session(&mut self, number: u16) {
+        if let Some(session) = self.roster.set_session(number, None) {
+            let message = SessionMessage::Restart;
+            self.outputs
+                .push_back(RoomOutput::Session { session, message });
+        }
     }
 
     /// Whoever was carried there starts over; the others only lose its tracks.

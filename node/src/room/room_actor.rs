@@ -2,9 +2,10 @@
 //! time. Started by `rooms`. Decides nothing.
 
 use std::collections::HashMap;
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Recipient};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Recipient};
 use protocol::proto;
 use tokio::sync::oneshot;
 
@@ -13,7 +14,7 @@ use super::contract::{
     Attach, CallId, RoomCall, RoomError, RoomInput, RoomOutput, RoomReply, SessionId,
     SessionMessage, ToSession,
 };
-use super::environment::Sinks;
+use super::environment::{Follower, Sinks};
 use crate::alarm::{Alarm, Alarmed};
 use crate::auth::unix_ms;
 use crate::rooms::{self, Registry};
@@ -38,6 +39,10 @@ pub(crate) enum ToRoom {
     },
     /// Inputs that need no answer channel: signals, closings, facts of shards, jobs, `Stop`.
     Input(RoomInput),
+    /// From now on this one is told what changes, everything first; `None`: nobody.
+    Follow(Option<Arc<dyn Follower>>),
+    /// Says what changed so far, and that it has.
+    Flush(oneshot::Sender<()>),
     /// The registry has forgotten the room: nothing arrives any more.
     Forgotten,
 }
@@ -53,7 +58,15 @@ pub(crate) struct RoomActor {
     next_call: u64,
     alarm: Alarm,
     ended: bool,
+    follower: Option<Arc<dyn Follower>>,
+    /// When its follower may be told something next.
+    tell_from: Instant,
+    /// It will be told then.
+    will_tell: bool,
 }
+
+/// A follower is told at most this often: what follows one change belongs together.
+const JOURNAL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl RoomActor {
     pub(crate) fn new(
@@ -74,6 +87,9 @@ impl RoomActor {
             next_call: 0,
             alarm: Alarm::default(),
             ended: false,
+            follower: None,
+            tell_from: Instant::now(),
+            will_tell: false,
         }
     }
 
@@ -87,6 +103,41 @@ impl RoomActor {
             self.carry_out(output);
         }
         self.set_alarm(ctx);
+        self.write_journal(ctx);
+    }
+
+    /// Tells the follower what changed: at once, unless it was told something just now.
+    fn write_journal(&mut self, ctx: &mut Context<Self>) {
+        if self.follower.is_none() || self.will_tell || self.ended {
+            return;
+        }
+        let wait = self.tell_from.saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            self.flush_journal();
+            return;
+        }
+        self.will_tell = true;
+        ctx.run_later(wait, |actor, _| {
+            actor.will_tell = false;
+            actor.flush_journal();
+        });
+    }
+
+    fn flush_journal(&mut self) {
+        let Some(follower) = self.follower.as_ref().filter(|_| !self.ended) else {
+            return;
+        };
+        let entries = self.room.journal();
+        if !entries.is_empty() {
+            self.tell_from = Instant::now() + JOURNAL_INTERVAL;
+            follower.changed(entries);
+        }
+    }
+
+    fn follow(&mut self, follower: Option<Arc<dyn Follower>>) {
+        self.room.follow(follower.is_some());
+        self.follower = follower;
+        self.flush_journal();
     }
 
     fn call(
@@ -105,7 +156,7 @@ impl RoomActor {
         room_events::observe(&output, unix_ms());
         match output {
             RoomOutput::Session { session, message } => {
-                let last = matches!(message, SessionMessage::Close);
+                let last = !matches!(message, SessionMessage::Signal(_));
                 self.tell(session, Ok(message), last);
             }
             RoomOutput::Refused { session, error } => self.tell(session, Err(error), true),
@@ -173,7 +224,11 @@ impl RoomActor {
             ToRoom::Call { reply, .. } => {
                 let _ = reply.send(Err(RoomError::NotFound(rooms::NO_SUCH_ROOM.into())));
             }
-            ToRoom::Input(_) | ToRoom::Forgotten => {}
+            ToRoom::Flush(flushed) => {
+                // Whoever asked may be gone.
+                let _ = flushed.send(());
+            }
+            ToRoom::Input(_) | ToRoom::Follow(_) | ToRoom::Forgotten => {}
         }
     }
 }
@@ -220,6 +275,11 @@ impl Handler<ToRoom> for RoomActor {
                     self.sessions.remove(session);
                 }
                 self.step(Some(input), ctx);
+            }
+            ToRoom::Follow(follower) => self.follow(follower),
+            ToRoom::Flush(flushed) => {
+                self.flush_journal();
+                let _ = flushed.send(());
             }
             ToRoom::Forgotten => {}
         }

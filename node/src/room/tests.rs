@@ -202,7 +202,7 @@ impl House {
                 }
                 RoomOutput::Session {
                     session,
-                    message: SessionMessage::Close,
+                    message: SessionMessage::Close | SessionMessage::Restart,
                 } => {
                     self.told.entry(session).or_default().push(None);
                 }

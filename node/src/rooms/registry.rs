@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture};
+use metrics::counter;
 use protocol::proto;
 use tokio::sync::oneshot;
 
@@ -14,9 +15,10 @@ use crate::participant::KeySpace;
 use crate::room::contract::{
     Attach, AttachError, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage, ToSession,
 };
-use crate::room::environment::{Hosting, IsFull, Services, Sinks};
+use crate::room::environment::{Follower, Hosting, IsFull, Services, Sinks};
+use crate::room::journal::RoomImage;
 use crate::room::room_actor::{RoomActor, ToRoom};
-use crate::room::{Room, RoomOptions, leave};
+use crate::room::{Room, RoomOptions, WarmTransports, leave};
 
 pub(crate) type CallReply = oneshot::Sender<Result<RoomReply, RoomError>>;
 
@@ -77,6 +79,29 @@ pub(super) struct HostWith(pub(super) Arc<dyn Hosting>);
 #[rtype(result = "()")]
 pub(super) struct Fence {
     pub(super) name: String,
+    /// Its clients can go on there.
+    pub(super) resume: bool,
+}
+
+/// The room lives here from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Revive {
+    pub(super) name: String,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Follow {
+    pub(super) name: String,
+    pub(super) follower: Option<Arc<dyn Follower>>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Flush {
+    pub(super) name: String,
+    pub(super) reply: oneshot::Sender<()>,
 }
 
 #[derive(Message)]
@@ -127,28 +152,69 @@ impl Registry {
         mut options: RoomOptions,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<RoomActor>> {
+        let mut image = None;
         if let Some(hosting) = &self.hosting {
-            options.sid = Some(hosting.begin(&options.name)?);
+            let opening = hosting.begin(&options.name)?;
+            options.sid = Some(opening.sid);
+            image = opening.image;
         }
-        while self.by_number.contains_key(&self.next_number) {
-            self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
-        }
-        let number = self.next_number;
-        self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
+        let number = self.free_number();
         let name = options.name.clone();
         let key = KeySpace::new(number, 0).room;
-        let room = Room::new(
-            Instant::now(),
-            SystemTime::now(),
-            number,
-            options,
-            self.services.clone(),
-        );
+        let thawed = image.and_then(|image| self.thaw(number, &name, &image));
+        let room = thawed.unwrap_or_else(|| {
+            let (now, wall) = (Instant::now(), SystemTime::now());
+            Room::new(now, wall, number, options, self.services.clone())
+        });
         let actor = RoomActor::new(room, key, name.clone(), ctx.address(), self.sinks.clone());
         let addr = actor.start();
         self.by_name.insert(name.clone(), (number, addr.clone()));
         self.by_number.insert(number, (name, addr.clone()));
         Some(addr)
+    }
+
+    fn free_number(&mut self) -> u32 {
+        while self.by_number.contains_key(&self.next_number) {
+            self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
+        }
+        let number = self.next_number;
+        self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
+        number
+    }
+
+    /// The room as it was at its last home; its clients come back and go on.
+    fn thaw(&self, number: u32, name: &str, image: &RoomImage) -> Option<Room> {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let members = image.members();
+        let warm = WarmTransports::new();
+        match Room::thaw(now, wall, number, image, &warm, self.services.clone()) {
+            Ok(room) => {
+                tracing::info!(room = name, members, "the room goes on here");
+                counter!("skein_rooms_revived_total", "outcome" => "thawed").increment(1);
+                Some(room)
+            }
+            Err(error) => {
+                tracing::warn!(room = name, members, %error, "the room begins anew here");
+                counter!("skein_rooms_revived_total", "outcome" => "failed").increment(1);
+                None
+            }
+        }
+    }
+
+    /// Opens a room that lives, though nothing of it runs here yet.
+    fn revive(&mut self, name: &str, ctx: &mut Context<Self>) {
+        let lives = |hosting: &Arc<dyn Hosting>| hosting.remembers(name);
+        if self.stopping || self.room(name).is_some() || !self.hosting.as_ref().is_some_and(lives) {
+            return;
+        }
+        let request = proto::CreateRoomRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        if let Ok(options) = RoomOptions::from_request(&request, &self.services.config) {
+            // `None`: it went on to another node meanwhile.
+            self.open(options, ctx);
+        }
     }
 
     /// The room a joining client means, created from its token where that is allowed.
@@ -191,6 +257,7 @@ impl Handler<Create> for Registry {
     type Result = ();
 
     fn handle(&mut self, Create { request, reply }: Create, ctx: &mut Self::Context) {
+        self.revive(&request.name, ctx);
         let room = match self.room(&request.name) {
             Some(room) => room.clone(),
             None if self.draining => {
@@ -225,7 +292,10 @@ impl Handler<Create> for Registry {
 impl Handler<Find> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Find { names, reply }: Find, _: &mut Self::Context) {
+    fn handle(&mut self, Find { names, reply }: Find, ctx: &mut Self::Context) {
+        for name in &names {
+            self.revive(name, ctx);
+        }
         let rooms = if names.is_empty() {
             self.by_name
                 .values()
@@ -253,6 +323,7 @@ impl Handler<Call> for Registry {
         }: Call,
         ctx: &mut Self::Context,
     ) {
+        self.revive(&name, ctx);
         let create = matches!(request, RoomCall::CreateDispatch(_))
             && self.services.config.auto_create
             && !self.draining;
@@ -309,6 +380,7 @@ impl Handler<AttachSession> for Registry {
             recipient.do_send(ToSession(Err(AttachError::ShuttingDown)));
             return;
         }
+        self.revive(&attach.room, ctx);
         if attach.kind.comes_back() && self.room(&attach.room).is_none() {
             let leave = leave::state_mismatch(attach.client.protocol);
             recipient.do_send(ToSession(Ok(SessionMessage::Signal(Box::new(leave)))));
@@ -394,9 +466,37 @@ impl Handler<HostWith> for Registry {
 impl Handler<Fence> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Fence { name }: Fence, _: &mut Self::Context) {
+    fn handle(&mut self, Fence { name, resume }: Fence, _: &mut Self::Context) {
         if let Some(room) = self.room(&name) {
-            room.do_send(ToRoom::Input(RoomInput::Fence));
+            room.do_send(ToRoom::Input(RoomInput::Fence { resume }));
+        }
+    }
+}
+
+impl Handler<Revive> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Revive { name }: Revive, ctx: &mut Self::Context) {
+        self.revive(&name, ctx);
+    }
+}
+
+impl Handler<Follow> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Follow { name, follower }: Follow, _: &mut Self::Context) {
+        if let Some(room) = self.room(&name) {
+            room.do_send(ToRoom::Follow(follower));
+        }
+    }
+}
+
+impl Handler<Flush> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Flush { name, reply }: Flush, _: &mut Self::Context) {
+        if let Some(room) = self.room(&name) {
+            room.do_send(ToRoom::Flush(reply));
         }
     }
 }

@@ -226,7 +226,7 @@ impl Handler<ToSession> for ParticipantActor {
         if let Some(admit) = self.admit.take() {
             let answer = match &message {
                 SessionMessage::Signal(_) => Ok(()),
-                SessionMessage::Close => Err(AttachError::ClosedByMedia),
+                SessionMessage::Close | SessionMessage::Restart => Err(AttachError::ClosedByMedia),
             };
             let _ = admit.send(answer);
         }
@@ -251,6 +251,7 @@ async fn send(
 fn reason_of(close: Close) -> CloseReason {
     let (code, text) = match close {
         Close::Normal => return CloseCode::Normal.into(),
+        Close::Restart => (CloseCode::Restart, "the room has moved"),
         Close::Undecodable => (CloseCode::Invalid, "message cannot be decoded"),
         Close::TooLarge => (CloseCode::Size, "message too large"),
         Close::Protocol => (CloseCode::Protocol, "invalid frame"),

@@ -69,6 +69,8 @@ impl SocketFrame {
 pub(super) enum Close {
     /// 1000
     Normal,
+    /// 1012
+    Restart,
     /// 1007
     Undecodable,
     /// 1009
@@ -109,6 +111,7 @@ impl From<Close> for EndCause {
     fn from(close: Close) -> Self {
         match close {
             Close::Normal => Self::Client,
+            Close::Restart => Self::Room,
             Close::Undecodable => Self::Undecodable,
             Close::TooLarge => Self::TooLarge,
             Close::Protocol => Self::Protocol,
@@ -271,6 +274,7 @@ impl Session {
         match message {
             SessionMessage::Signal(response) => self.send(&response),
             SessionMessage::Close => self.close(now, Close::Normal, true),
+            SessionMessage::Restart => self.close(now, Close::Restart, true),
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::messages::{Question, decode, encode};
 use super::{Drainage, view};
+use crate::cluster::journal::ask_flush;
 use crate::cluster::limits::{
     DRAIN_COUNT_INTERVAL, DRAIN_LOOK_INTERVAL, DRAIN_MOVE_PATIENCE, DRAIN_PATIENCE,
     DRAIN_RESULTS_MAX,
@@ -189,14 +190,25 @@ impl Duty {
 }
 
 impl Drainage {
+    /// Its next home knows all of it before it is that, so that its clients go on there.
     async fn move_room(&self, name: &RoomName, epoch: Epoch) -> Result<(), String> {
         let parts = &self.parts;
-        let from = parts.cluster.read(|s| s.room(name).map(|room| room.home));
-        let Some(from) = from else {
+        let room = parts.cluster.read(|s| s.room(name).cloned());
+        let Some(room) = room.filter(|room| room.epoch == epoch) else {
             return Ok(());
         };
-        let chosen = parts.choose.elsewhere(from);
+        let from = room.home;
+        let chosen = parts.choose.elsewhere(from, room.standby);
         let (home, standby) = chosen.ok_or("no other node takes it")?;
+        if room.standby != Some(home) {
+            let action = Action::SetStandby {
+                name: name.clone(),
+                epoch,
+                standby: Some(home),
+            };
+            self.carry_out(action).await?;
+        }
+        let known = ask_flush(&*parts.links, from, &name.0, epoch, home).await;
         let action = Action::MoveRoom {
             name: name.clone(),
             epoch,
@@ -204,7 +216,7 @@ impl Drainage {
             standby,
         };
         self.carry_out(action).await?;
-        tracing::info!(room = %name, %from, to = %home, "room moved off a draining node");
+        tracing::info!(room = %name, %from, to = %home, known, "room moved off a draining node");
         Ok(())
     }
 

@@ -1,29 +1,38 @@
-//! What the leader does about rooms that nobody asks for: those without a standby get one, and
-//! those whose home died with nobody standing by are closed once it is clear that nobody comes
-//! back. And where rooms of a draining node go.
+//! What the leader does about rooms that nobody asks for: those without a standby, or with one that
+//! drains, get one, and those whose home died with nobody standing by are closed once it is clear
+//! that nobody comes back. And where rooms of a draining node go.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use consensus::cluster::Role;
-use consensus::command::Action;
+use consensus::cluster::{Change, Role};
+use consensus::command::{Action, Effect, NodeState};
 use consensus::ids::{Epoch, NodeId, RoomName};
 use consensus::placement::choose_standby;
 use consensus::state::Node;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Placing;
 use crate::cluster::directory::lives;
 use crate::cluster::drain::Choose;
-use crate::cluster::limits::{ORPHAN_LASTS, SWEEP_INTERVAL, UPKEEP_ROOMS_MAX};
+use crate::cluster::limits::{ORPHAN_LASTS, STANDBY_PAUSE, SWEEP_INTERVAL, UPKEEP_ROOMS_MAX};
 
 /// For as long as the cluster runs; idle where this node does not lead.
 pub(crate) async fn keep(placing: Arc<Placing>) {
     let mut tick = tokio::time::interval(SWEEP_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut orphans = BTreeMap::new();
+    let mut changes = placing.cluster.changes();
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = a_room_is_alone(&mut changes) => {
+                tokio::time::sleep(STANDBY_PAUSE).await;
+                changes = changes.resubscribe();
+            }
+        }
         if placing.cluster.status().role != Role::Leader {
             orphans.clear();
             continue;
@@ -33,11 +42,38 @@ pub(crate) async fn keep(placing: Arc<Placing>) {
     }
 }
 
+/// Returns when a room may lack a standby, or a node came that can be one.
+async fn a_room_is_alone(changes: &mut broadcast::Receiver<Change>) {
+    loop {
+        let effect = match changes.recv().await {
+            Ok(Change::Effect { effect, .. }) => effect,
+            Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        };
+        match effect {
+            Effect::RoomMoved { room, .. }
+            | Effect::RoomPlaced { room, .. }
+            | Effect::StandbyChanged { room, .. }
+                if room.standby.is_none() =>
+            {
+                return;
+            }
+            Effect::NodeChanged {
+                state: NodeState::Active | NodeState::Draining,
+                ..
+            } => return,
+            _ => {}
+        }
+    }
+}
+
 impl Placing {
     async fn find_standbys(&self) {
         let (alone, candidates) = self.cluster.read(|state| {
             let rooms = state.rooms();
-            let alone = rooms.filter(|(_, room)| room.standby.is_none() && lives(state, room.home));
+            let serves = |node| state.node(node).is_some_and(Node::takes_work);
+            let alone = rooms
+                .filter(|(_, room)| lives(state, room.home) && !room.standby.is_some_and(serves));
             let alone = alone.take(UPKEEP_ROOMS_MAX);
             let alone: Vec<_> = alone.map(|(n, r)| (n.clone(), r.clone())).collect();
             (alone, self.candidates(state))
@@ -45,7 +81,7 @@ impl Placing {
         for (name, room) in alone {
             let seed = self.seed();
             let (standby, _) = choose_standby(&candidates, room.home, &self.selector, "", seed);
-            if standby.is_none() {
+            if standby.is_none() || standby == room.standby {
                 continue;
             }
             let action = Action::SetStandby {
@@ -92,13 +128,18 @@ impl Placing {
 }
 
 impl Choose for Placing {
-    fn elsewhere(&self, from: NodeId) -> Option<(NodeId, Option<NodeId>)> {
-        let (placement, _) = self.choose("").ok()?;
-        let takes = |node| {
+    fn elsewhere(&self, from: NodeId, standby: Option<NodeId>) -> Option<(NodeId, Option<NodeId>)> {
+        let takes = |node: &NodeId| {
             self.cluster
-                .read(|s| s.node(node).is_some_and(Node::takes_work))
+                .read(|s| s.node(*node).is_some_and(Node::takes_work))
         };
-        let better = placement.home != from && takes(placement.home);
+        if let Some(home) = standby.filter(takes) {
+            let candidates = self.cluster.read(|state| self.candidates(state));
+            let (next, _) = choose_standby(&candidates, home, &self.selector, "", self.seed());
+            return Some((home, next));
+        }
+        let (placement, _) = self.choose("").ok()?;
+        let better = placement.home != from && takes(&placement.home);
         better.then_some((placement.home, placement.standby))
     }
 }

@@ -49,7 +49,7 @@ impl Census for Nobody {
 struct First(Cluster);
 
 impl Choose for First {
-    fn elsewhere(&self, from: NodeId) -> Option<(NodeId, Option<NodeId>)> {
+    fn elsewhere(&self, from: NodeId, _: Option<NodeId>) -> Option<(NodeId, Option<NodeId>)> {
         self.0.read(|state| {
             let takes = |n: &Node| n.info.roles.media && n.takes_work();
             let mut fit = state.nodes().filter(|(id, n)| takes(n) && *id != from);

@@ -44,36 +44,6 @@ async fn a_client_of_any_gateway_meets_the_others_at_the_room_s_home() {
 }
 
 #[actix_web::test]
-async fn a_gateway_tells_its_clients_at_once_that_the_home_died_and_they_come_back() {
-    let mut stage = Stage::start().await;
-    stage.prefer(B);
-    let (mut alice, first) = stage.join(A, "daily", "alice").await;
-    let old = stage.home(A, "daily").unwrap();
-    assert_eq!(old.0, B);
-    stage.kill(B);
-    // Nobody has declared anything dead: the broken stream is enough.
-    alice.is_sent_back().await;
-    // Back before it is declared dead: the gateway waits for the room's new home.
-    let resume = AttachKind::Resume {
-        participant_sid: first.participant.unwrap().sid,
-        reason: 0,
-    };
-    let mut resumed = stage.attach(A, "daily", "alice", resume);
-    let leave = resumed.hear_leave().await;
-    assert_eq!(leave.action(), LeaveAction::Reconnect);
-    assert_eq!(leave.reason(), proto::DisconnectReason::StateMismatch);
-    let mut again = stage.attach(A, "daily", "alice", AttachKind::Join);
-    stage.declare_dead(B).await;
-    let Message::Join(second) = again.signal().await else {
-        panic!("not let in again");
-    };
-    let (home, epoch) = stage.home(A, "daily").unwrap();
-    assert!(home != B && epoch > old.1);
-    assert_eq!(second.room.unwrap().sid, first.room.unwrap().sid);
-    assert_eq!(stage.list(C).await, [("daily".to_owned(), 1)]);
-}
-
-#[actix_web::test]
 async fn people_come_back_to_a_created_room_where_joining_makes_none() {
     let mut stage = Stage::start_with(false).await;
     stage.prefer(B);
@@ -88,6 +58,7 @@ async fn people_come_back_to_a_created_room_where_joining_makes_none() {
     };
     let made: Result<proto::Room, _> = stage.call(A, "CreateRoom", &request).await;
     made.unwrap();
+    stage.alone("daily").await;
     let (mut alice, _) = stage.join(A, "daily", "alice").await;
     stage.kill(B);
     alice.is_sent_back().await;
@@ -102,6 +73,7 @@ async fn a_home_that_lost_its_room_sends_everybody_to_the_new_one() {
     stage.prefer(B);
     let (mut near, _) = stage.join(B, "daily", "near").await;
     let (mut far, _) = stage.join(A, "daily", "far").await;
+    stage.alone("daily").await;
     let (_, epoch) = stage.home(A, "daily").unwrap();
     let action = Action::MoveRoom {
         name: "daily".into(),
@@ -157,14 +129,7 @@ async fn an_unknown_session_starts_over_and_an_orphaned_room_gets_a_new_home() {
         elsewhere.hear_leave().await.reason(),
         proto::DisconnectReason::StateMismatch
     );
-    let (_, epoch) = stage.home(A, "daily").unwrap();
-    let name = RoomName::from("daily");
-    let alone = Action::SetStandby {
-        name,
-        epoch,
-        standby: None,
-    };
-    stage.leader().await.propose(alone).await.unwrap();
+    stage.alone("daily").await;
     stage.kill(B);
     stage.declare_dead(B).await;
     stage.prefer(C);

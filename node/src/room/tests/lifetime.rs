@@ -181,18 +181,25 @@ fn a_token_configures_the_room_it_creates_and_unknown_fields_are_ignored() {
 
 #[test]
 fn a_fenced_room_sends_everybody_back_and_reports_nothing() {
-    let mut house = House::with(|_| {}, |options| options.sid = Some("RM_given".into()));
-    let alice = house.enter("alice");
-    let before = house.webhooks.len();
-    assert_eq!(house.room.room_info().sid, "RM_given");
-    house.input(RoomInput::Fence);
-    let leave = leave_of(&house.heard(alice));
-    assert_eq!(leave.action(), Action::Reconnect);
-    assert_eq!(leave.reason(), DisconnectReason::Migration);
-    assert!(house.ended);
-    assert_eq!(
-        house.webhooks.len(),
-        before,
-        "the new home speaks for the room"
-    );
+    for resume in [false, true] {
+        let mut house = House::with(|_| {}, |options| options.sid = Some("RM_given".into()));
+        let alice = house.enter("alice");
+        let before = house.webhooks.len();
+        assert_eq!(house.room.room_info().sid, "RM_given");
+        house.input(RoomInput::Fence { resume });
+        let heard = house.heard(alice);
+        if resume {
+            assert!(!heard.iter().any(|m| matches!(m, Message::Leave(_))));
+        } else {
+            let leave = leave_of(&heard);
+            assert_eq!(leave.action(), Action::Reconnect);
+            assert_eq!(leave.reason(), DisconnectReason::Migration);
+        }
+        assert!(house.ended);
+        assert_eq!(
+            house.webhooks.len(),
+            before,
+            "the new home speaks for the room"
+        );
+    }
 }

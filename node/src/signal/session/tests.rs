@@ -155,6 +155,14 @@ fn a_leave_is_flushed_before_the_normal_close() {
 }
 
 #[test]
+fn whoever_shall_resume_sees_a_close_that_is_not_normal() {
+    let mut world = World::new();
+    world.tell(SessionInput::Room(SessionMessage::Restart));
+    let expected = [close(Close::Restart), ended(true, EndCause::Room)];
+    assert_eq!(world.drain(), expected);
+}
+
+#[test]
 fn a_frame_that_cannot_be_decoded_closes_the_socket_without_a_leave() {
     let mut world = World::new();
     world.tell(SessionInput::Frame(DataFrame::Text("not json".into())));

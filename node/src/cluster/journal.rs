@@ -1,0 +1,329 @@
+//! What standbys know of rooms. At a home: each room that has a standby is followed, and its
+//! journal carried there over one stream per standby (`link`, `outbox`). At a standby: images of
+//! rooms (`images`), from which `hosting` opens them when the log makes this node their home.
+//! `server` answers other nodes. Reads nothing of what records say.
+
+mod images;
+mod link;
+mod outbox;
+mod server;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use consensus::cluster::{Change, Cluster};
+use consensus::command::Effect;
+use consensus::ids::{Epoch, NodeId, RoomName};
+use futures_util::future::BoxFuture;
+use prost::Message;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+pub use self::images::Images;
+use self::link::Link;
+pub use self::server::JournalServer;
+use self::wire::{Flush, Holds, Question, Reply, question};
+use super::hosting::{Heirs, Homes, Hosts};
+use super::limits::{JOURNAL_ASK_PATIENCE, JOURNAL_FLUSH_PATIENCE};
+use super::links::{LinkError, Links, Service};
+use crate::room::environment::Follower;
+
+/// The rooms of this node as their journals are followed: `rooms::Rooms` in the program.
+pub trait Followed: Send + Sync + 'static {
+    /// The room says everything to `follower`, and from then on what changes; `None`: to nobody. A
+    /// room that is not there says nothing.
+    fn follow(&self, room: &str, follower: Option<Arc<dyn Follower>>);
+    /// Resolves when the room has said what changed so far.
+    fn flush<'a>(&'a self, room: &'a str) -> BoxFuture<'a, ()>;
+}
+
+impl Followed for crate::rooms::Rooms {
+    fn follow(&self, room: &str, follower: Option<Arc<dyn Follower>>) {
+        self.follow(room, follower);
+    }
+
+    fn flush<'a>(&'a self, room: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(self.flush_journal(room))
+    }
+}
+
+/// What a node can do for a session whose room's home is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heir {
+    /// It would begin anew.
+    Nobody,
+    /// It can be resumed there.
+    Knows,
+    /// Its media goes on there by itself: the client need not be told anything.
+    Warm,
+}
+
+impl Heir {
+    fn to_wire(self) -> u32 {
+        match self {
+            Self::Nobody => 0,
+            Self::Knows => 1,
+            Self::Warm => 2,
+        }
+    }
+
+    fn from_wire(number: u32) -> Self {
+        match number {
+            0 => Self::Nobody,
+            2 => Self::Warm,
+            _ => Self::Knows,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Following {
+    standby: NodeId,
+    epoch: Epoch,
+}
+
+#[derive(Default)]
+struct Table {
+    rooms: HashMap<String, Following>,
+    links: BTreeMap<NodeId, Arc<Link>>,
+    carriers: JoinSet<()>,
+}
+
+struct Inner {
+    cluster: Cluster,
+    links: Arc<dyn Links>,
+    homes: Homes,
+    rooms: Arc<dyn Followed>,
+    table: Mutex<Table>,
+    /// Something in `table` changed.
+    changed: watch::Sender<()>,
+}
+
+/// The home's side. Clones are one.
+#[derive(Clone)]
+pub struct Journal(Arc<Inner>);
+
+impl Journal {
+    /// The task follows the cluster, and the rooms of this node, until the cluster's changes end.
+    pub fn start(
+        cluster: Cluster,
+        links: Arc<dyn Links>,
+        homes: Homes,
+        rooms: Arc<dyn Followed>,
+    ) -> (Self, JoinHandle<()>) {
+        let (changes, news) = (cluster.changes(), homes.news());
+        let journal = Self(Arc::new(Inner {
+            cluster,
+            links,
+            homes,
+            rooms,
+            table: Mutex::default(),
+            changed: watch::channel(()).0,
+        }));
+        let task = tokio::spawn(journal.clone().run(changes, news));
+        (journal, task)
+    }
+
+    /// A holder that panicked left whole tables: every change is a single step.
+    fn locked(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(
+        self,
+        mut changes: broadcast::Receiver<Change>,
+        mut news: broadcast::Receiver<String>,
+    ) {
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(Change::Effect { effect, .. }) => self.observe(&effect),
+                    Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => self.compare(),
+                    Err(RecvError::Closed) => return,
+                },
+                news = news.recv() => match news {
+                    Ok(room) => self.settle(&room),
+                    Err(RecvError::Lagged(_)) => self.compare(),
+                    Err(RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+
+    fn observe(&self, effect: &Effect) {
+        match effect {
+            Effect::RoomPlaced { name, .. }
+            | Effect::RoomMoved { name, .. }
+            | Effect::StandbyChanged { name, .. } => self.settle(name.as_str()),
+            Effect::NodeRemoved { node } => {
+                // Its task ends with the process; without rooms it does nothing.
+                self.locked().links.remove(node);
+            }
+            _ => {}
+        }
+    }
+
+    fn compare(&self) {
+        let mut names = self.0.homes.names();
+        names.extend(self.locked().rooms.keys().cloned());
+        for name in names {
+            self.settle(&name);
+        }
+    }
+
+    /// Follows the room as the log says by now.
+    fn settle(&self, room: &str) {
+        let wanted = match self.0.homes.hosts(room) {
+            // What its clients are told depends on who followed it.
+            Hosts::Fenced => return,
+            Hosts::Nothing => None,
+            Hosts::Running(epoch) => {
+                let name = RoomName::from(room);
+                let known = self.0.cluster.read(|state| state.room(&name).cloned());
+                let Some(known) = known.filter(|known| known.epoch == epoch) else {
+                    // It will be fenced.
+                    return;
+                };
+                let following = |standby| Following { standby, epoch };
+                known.standby.map(following)
+            }
+        };
+        let mut table = self.locked();
+        let now = table.rooms.get(room).copied();
+        if now == wanted {
+            return;
+        }
+        if let Some(Following { standby, .. }) = now
+            && let Some(link) = table.links.get(&standby)
+        {
+            link.forget(room);
+        }
+        match wanted {
+            Some(following) => {
+                table.rooms.insert(room.to_owned(), following);
+                let link = self.link(&mut table, following.standby);
+                link.follow(room, following.epoch, &*self.0.rooms);
+            }
+            None => {
+                table.rooms.remove(room);
+                self.0.rooms.follow(room, None);
+            }
+        }
+        drop(table);
+        self.0.changed.send_replace(());
+    }
+
+    fn link(&self, table: &mut Table, standby: NodeId) -> Arc<Link> {
+        let Table {
+            links, carriers, ..
+        } = table;
+        let start = || {
+            let link = Link::new(standby);
+            let (links, rooms) = (Arc::clone(&self.0.links), Arc::clone(&self.0.rooms));
+            carriers.spawn(Arc::clone(&link).carry(links, rooms));
+            link
+        };
+        Arc::clone(links.entry(standby).or_insert_with(start))
+    }
+
+    /// Says whether `standby` knows the whole room, waiting for it for a while.
+    pub async fn flush(&self, room: &str, epoch: Epoch, standby: NodeId) -> bool {
+        if self.0.homes.hosts(room) != Hosts::Running(epoch) {
+            return false;
+        }
+        let wanted = Following { standby, epoch };
+        let mut changed = self.0.changed.subscribe();
+        let link = || {
+            let table = self.locked();
+            let followed = table.rooms.get(room) == Some(&wanted);
+            followed
+                .then(|| table.links.get(&standby).cloned())
+                .flatten()
+        };
+        let flushed = async {
+            let link = loop {
+                match link() {
+                    Some(link) => break link,
+                    None => changed.changed().await.ok()?,
+                }
+            };
+            self.0.rooms.flush(room).await;
+            link.settled(room).await;
+            Some(())
+        };
+        let flushed = tokio::time::timeout(JOURNAL_FLUSH_PATIENCE, flushed).await;
+        matches!(flushed, Ok(Some(())))
+    }
+}
+
+impl Heirs for Journal {
+    fn is_heir(&self, room: &str, node: NodeId) -> bool {
+        let table = self.locked();
+        let followed = table.rooms.get(room).map(|following| following.standby);
+        let link = followed.filter(|standby| *standby == node);
+        let link = link.and_then(|standby| table.links.get(&standby));
+        link.is_some_and(|link| link.is_live(room))
+    }
+}
+
+async fn ask(
+    links: &dyn Links,
+    node: NodeId,
+    question: question::Of,
+    within: std::time::Duration,
+) -> Result<Reply, LinkError> {
+    let question = Question { of: Some(question) };
+    let request = Bytes::from(question.encode_to_vec());
+    let answer = links.call(node, Service::Journal, request, within).await?;
+    Reply::decode(answer).map_err(|error| LinkError::Refused {
+        node,
+        reason: error.to_string(),
+    })
+}
+
+/// What `node` could do for a session of the room.
+pub(super) async fn ask_heir(
+    links: &dyn Links,
+    node: NodeId,
+    room: &str,
+    participant_sid: &str,
+) -> Heir {
+    let question = question::Of::Holds(Holds {
+        room: room.to_owned(),
+        participant_sid: participant_sid.to_owned(),
+    });
+    match ask(links, node, question, JOURNAL_ASK_PATIENCE).await {
+        Ok(reply) => Heir::from_wire(reply.holds),
+        // Busy, or cut off for a moment: coming back in vain costs little.
+        Err(LinkError::Lost { .. }) => Heir::Knows,
+        Err(_) => Heir::Nobody,
+    }
+}
+
+/// Has the home tell the standby everything; says whether the standby knows it.
+pub(super) async fn ask_flush(
+    links: &dyn Links,
+    home: NodeId,
+    room: &str,
+    epoch: Epoch,
+    standby: NodeId,
+) -> bool {
+    let question = question::Of::Flush(Flush {
+        room: room.to_owned(),
+        epoch: epoch.0,
+        standby: standby.0,
+    });
+    let within = 2 * JOURNAL_FLUSH_PATIENCE;
+    match ask(links, home, question, within).await {
+        Ok(reply) => reply.flushed,
+        Err(error) => {
+            tracing::debug!(room, %error, "the home of a room was not asked for its journal");
+            false
+        }
+    }
+}

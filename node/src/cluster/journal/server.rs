@@ -1,0 +1,112 @@
+//! What other nodes ask and say about journals (`Service::Journal`): homes say what changed in
+//! rooms this node stands by for, gateways ask whether a session would go on here, whoever moves a
+//! room asks its home for the last of its journal.
+
+use bytes::Bytes;
+use consensus::ids::{Epoch, NodeId};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use prost::Message;
+use tokio::io::AsyncWriteExt;
+
+use super::images::{Images, Refused};
+use super::wire::{Batch, FromStandby, Question, Reply, ToStandby, question};
+use super::{Heir, Journal};
+use crate::cluster::hosting::Homes;
+use crate::cluster::limits::HELLO_TIMEOUT;
+use crate::cluster::links::{Duplex, Serve};
+use crate::cluster::session_wire::{WireError, frames};
+
+pub struct JournalServer {
+    images: Images,
+    homes: Homes,
+    journal: Journal,
+}
+
+impl JournalServer {
+    pub fn new(images: Images, homes: Homes, journal: Journal) -> Self {
+        Self {
+            images,
+            homes,
+            journal,
+        }
+    }
+
+    async fn serve(&self, from: NodeId, stream: Duplex) -> Result<(), WireError> {
+        let Duplex { mut send, recv } = stream;
+        let mut said = std::pin::pin!(frames(recv));
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, said.next()).await;
+        let Ok(Some(hello)) = hello else {
+            return Ok(());
+        };
+        let (kind, body) = hello?;
+        let ToStandby::Hello = ToStandby::decode(kind, body)? else {
+            return Err(WireError::Malformed);
+        };
+        let stream = self.images.stream_began(from);
+        while let Some(frame) = said.next().await {
+            let (kind, body) = frame?;
+            match ToStandby::decode(kind, body)? {
+                ToStandby::Batch(batch) => {
+                    let (seq, refused) = (batch.seq, self.apply(from, stream, batch));
+                    if let Some(refused) = refused {
+                        send.write_all(&refused.encode()).await?;
+                    }
+                    send.write_all(&FromStandby::Ack(seq).encode()).await?;
+                }
+                ToStandby::Forget { room, epoch } => self.images.forget(from, &room, epoch),
+                ToStandby::Hello => return Err(WireError::Malformed),
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, from: NodeId, stream: u64, batch: Batch) -> Option<FromStandby> {
+        let (room, epoch) = (batch.room.clone(), batch.epoch);
+        let refused: Refused = self.images.apply(from, stream, batch).err()?;
+        tracing::debug!(room, %from, %epoch, ?refused, "a batch of a journal was refused");
+        Some(FromStandby::Refused { room, epoch })
+    }
+
+    async fn answer(&self, question: question::Of) -> Reply {
+        match question {
+            question::Of::Holds(asked) => {
+                let knows = self.images.holds(&asked.room) || self.homes.knows(&asked.room);
+                let heir = match knows {
+                    true => Heir::Knows,
+                    false => Heir::Nobody,
+                };
+                Reply {
+                    holds: heir.to_wire(),
+                    ..Reply::default()
+                }
+            }
+            question::Of::Flush(asked) => {
+                let (epoch, standby) = (Epoch(asked.epoch), NodeId(asked.standby));
+                let flushed = self.journal.flush(&asked.room, epoch, standby).await;
+                Reply {
+                    flushed,
+                    ..Reply::default()
+                }
+            }
+        }
+    }
+}
+
+impl Serve for JournalServer {
+    fn call(&self, _: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(async move {
+            let question = Question::decode(request).map_err(|error| error.to_string())?;
+            let question = question.of.ok_or("a question of a newer node")?;
+            Ok(self.answer(question).await.encode_to_vec().into())
+        })
+    }
+
+    fn stream(&self, from: NodeId, stream: Duplex) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.serve(from, stream).await {
+                tracing::debug!(%from, %error, "a journal's stream ended");
+            }
+        })
+    }
+}

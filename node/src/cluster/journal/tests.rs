@@ -1,0 +1,359 @@
+//! Journals over real consensus in virtual time, of rooms that are scripted: what standbys know,
+//! when homes die, streams break and rooms move.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use consensus::command::Action;
+use consensus::ids::RoomSid;
+use tokio::time::{Instant, sleep};
+
+use super::wire::{Batch, Extent};
+use super::*;
+use crate::cluster::hosting::LocalRooms;
+use crate::cluster::links::registry::Registry;
+use crate::cluster::testing::Group;
+use crate::room::environment::{Hosting, Opening};
+use crate::room::journal::{JournalEntry, RecordKey, RoomImage};
+
+const HOME: NodeId = NodeId(2);
+const STANDBY: NodeId = NodeId(3);
+const OTHER: NodeId = NodeId(1);
+const DAILY: &str = "daily";
+
+/// The rooms of one node.
+#[derive(Default)]
+struct Scripted {
+    image: Mutex<RoomImage>,
+    follower: Mutex<Option<Arc<dyn Follower>>>,
+    told: Mutex<Vec<String>>,
+}
+
+impl Scripted {
+    fn tell(&self, what: &str) {
+        self.told.lock().unwrap().push(what.to_owned());
+    }
+
+    fn write(&self, number: u16, record: &'static [u8]) {
+        let entry = JournalEntry {
+            key: RecordKey::Member(number),
+            record: Some(Bytes::from_static(record)),
+        };
+        self.image.lock().unwrap().apply(entry.clone());
+        if let Some(follower) = &*self.follower.lock().unwrap() {
+            follower.changed(vec![entry]);
+        }
+    }
+}
+
+impl Followed for Scripted {
+    fn follow(&self, _: &str, follower: Option<Arc<dyn Follower>>) {
+        if let Some(follower) = &follower {
+            let image = self.image.lock().unwrap();
+            let entry = |(key, record): (RecordKey, &Bytes)| JournalEntry {
+                key,
+                record: Some(record.clone()),
+            };
+            follower.changed(image.records().map(entry).collect());
+        }
+        *self.follower.lock().unwrap() = follower;
+    }
+
+    fn flush<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl LocalRooms for Scripted {
+    fn fence(&self, room: &str, resume: bool) {
+        self.tell(&format!("fence {room} resume={resume}"));
+    }
+
+    fn revive(&self, room: &str) {
+        self.tell(&format!("revive {room}"));
+    }
+}
+
+struct Node {
+    rooms: Arc<Scripted>,
+    images: Images,
+    homes: Homes,
+    registry: Registry,
+    links: Arc<dyn Links>,
+}
+
+struct World {
+    group: Group,
+    nodes: BTreeMap<NodeId, Node>,
+}
+
+impl World {
+    /// Three nodes with media, the first of them leads.
+    async fn new() -> Self {
+        let group = Group::new(1, 2).await;
+        let mut nodes = BTreeMap::new();
+        for (id, cluster) in &group.clusters {
+            let (registry, rooms) = (Registry::default(), Arc::new(Scripted::default()));
+            let links = group.link(*id, &registry);
+            let (images, _) = Images::start(cluster.clone());
+            let (homes, _) = Homes::start(cluster.clone(), rooms.clone(), images.clone());
+            let journal = Journal::start(
+                cluster.clone(),
+                Arc::clone(&links),
+                homes.clone(),
+                rooms.clone(),
+            );
+            homes.ask_heirs(Arc::new(journal.0.clone()));
+            let server = JournalServer::new(images.clone(), homes.clone(), journal.0);
+            registry.add(Service::Journal, Arc::new(server));
+            let node = Node {
+                rooms,
+                images,
+                homes,
+                registry,
+                links,
+            };
+            nodes.insert(NodeId(*id), node);
+        }
+        Self { group, nodes }
+    }
+
+    /// One with a room at `HOME` that `STANDBY` knows.
+    async fn with_room() -> Self {
+        let world = Self::new().await;
+        world
+            .propose(Action::PlaceRoom {
+                name: DAILY.into(),
+                sid: RoomSid("RM_daily".into()),
+                home: HOME,
+                standby: Some(STANDBY),
+            })
+            .await;
+        world.nodes[&HOME].rooms.write(1, b"alice");
+        world.until("placed", || world.epoch(HOME).is_some()).await;
+        world.nodes[&HOME].homes.begin(DAILY).unwrap();
+        world
+            .until("known", || world.nodes[&STANDBY].images.holds(DAILY))
+            .await;
+        world
+    }
+
+    async fn propose(&self, action: Action) {
+        self.group.clusters[&1].propose(action).await.unwrap();
+    }
+
+    async fn until(&self, what: &str, done: impl Fn() -> bool) -> Duration {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(30), "{what}");
+            sleep(Duration::from_millis(2)).await;
+        }
+        began.elapsed()
+    }
+
+    fn epoch(&self, at: NodeId) -> Option<Epoch> {
+        let name = RoomName::from(DAILY);
+        self.group.clusters[&at.0].read(|state| Some(state.room(&name)?.epoch))
+    }
+
+    async fn set_standby(&self, standby: Option<NodeId>) {
+        let epoch = self.epoch(OTHER).unwrap();
+        let name = DAILY.into();
+        self.propose(Action::SetStandby {
+            name,
+            epoch,
+            standby,
+        })
+        .await;
+    }
+
+    async fn move_to(&self, home: NodeId, standby: Option<NodeId>) {
+        let epoch = self.epoch(OTHER).unwrap();
+        let name = DAILY.into();
+        self.propose(Action::MoveRoom {
+            name,
+            epoch,
+            home,
+            standby,
+        })
+        .await;
+    }
+
+    async fn kill(&self, node: NodeId) {
+        self.group.hub.take(node);
+        self.group.voters.take(node);
+        let incarnation = self.group.clusters[&1].read(|s| s.node(node).unwrap().incarnation);
+        self.propose(Action::DeclareDead { node, incarnation })
+            .await;
+    }
+
+    /// As its next home opens it.
+    async fn opens(&self, at: NodeId) -> Opening {
+        let revived = || {
+            self.nodes[&at]
+                .rooms
+                .told
+                .lock()
+                .unwrap()
+                .contains(&"revive daily".into())
+        };
+        self.until("revived", revived).await;
+        self.nodes[&at].homes.begin(DAILY).unwrap()
+    }
+}
+
+fn records(image: &RoomImage) -> Vec<&[u8]> {
+    image.records().map(|(_, record)| &record[..]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_opens_the_room_as_its_home_left_it_and_the_next_one_knows_it_too() {
+    let world = World::with_room().await;
+    world.nodes[&HOME].rooms.write(2, b"bob");
+    world.nodes[&HOME].rooms.write(1, b"alice again");
+    sleep(Duration::from_millis(50)).await;
+    world.kill(HOME).await;
+    let opening = world.opens(STANDBY).await;
+    assert_eq!(opening.sid, "RM_daily");
+    let image = opening.image.unwrap();
+    assert_eq!(records(&image), [&b"alice again"[..], b"bob"]);
+    assert!(
+        !world.nodes[&STANDBY].images.holds(DAILY),
+        "it is a room now"
+    );
+    assert!(world.nodes[&STANDBY].homes.knows(DAILY));
+
+    *world.nodes[&STANDBY].rooms.image.lock().unwrap() = image;
+    world.set_standby(Some(OTHER)).await;
+    world
+        .until("known", || world.nodes[&OTHER].images.holds(DAILY))
+        .await;
+    world.kill(STANDBY).await;
+    let image = world.opens(OTHER).await.image.unwrap();
+    assert_eq!(records(&image), [&b"alice again"[..], b"bob"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_break_everything_is_said_again() {
+    let world = World::with_room().await;
+    let standby = &world.nodes[&STANDBY];
+    world.group.hub.take(STANDBY);
+    world.nodes[&HOME].rooms.write(2, b"bob");
+    sleep(Duration::from_secs(1)).await;
+    world.group.link(STANDBY.0, &standby.registry);
+    let epoch = world.epoch(OTHER).unwrap();
+    let flushed = ask_flush(&*world.nodes[&OTHER].links, HOME, DAILY, epoch, STANDBY).await;
+    assert!(flushed);
+    let newer = Epoch(epoch.0 + 1);
+    let image = standby.images.take(DAILY, newer).unwrap();
+    assert_eq!(records(&image), [&b"alice"[..], b"bob"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_moves_once_its_next_home_knows_it_and_only_then_clients_may_resume() {
+    let world = World::with_room().await;
+    let links = &*world.nodes[&OTHER].links;
+    let epoch = world.epoch(OTHER).unwrap();
+    world.set_standby(Some(OTHER)).await;
+    assert!(ask_flush(links, HOME, DAILY, epoch, OTHER).await);
+    assert_eq!(ask_heir(links, OTHER, DAILY, "").await, Heir::Knows);
+    let forgot = || !world.nodes[&STANDBY].images.holds(DAILY);
+    world.until("the former standby forgot it", forgot).await;
+    assert_eq!(ask_heir(links, STANDBY, DAILY, "").await, Heir::Nobody);
+    world.move_to(OTHER, None).await;
+    assert!(world.opens(OTHER).await.image.is_some());
+    assert_eq!(ask_heir(links, OTHER, DAILY, "").await, Heir::Knows);
+    let fenced = |how: &str| {
+        let told = world.nodes[&HOME].rooms.told.lock().unwrap();
+        told.contains(&format!("fence daily resume={how}"))
+    };
+    world.until("fenced", || fenced("true")).await;
+
+    let world = World::with_room().await;
+    world.move_to(OTHER, None).await;
+    let told = || !world.nodes[&HOME].rooms.told.lock().unwrap().is_empty();
+    world.until("fenced", told).await;
+    let told = world.nodes[&HOME].rooms.told.lock().unwrap().clone();
+    assert_eq!(told, ["fence daily resume=false"]);
+    let opening = world.nodes[&OTHER].homes.begin(DAILY).unwrap();
+    assert!(opening.image.is_none());
+    assert!(!world.nodes[&OTHER].homes.knows(DAILY));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_that_cannot_be_reached_holds_a_move_up_for_a_bounded_time() {
+    let world = World::with_room().await;
+    let epoch = world.epoch(OTHER).unwrap();
+    world.group.hub.take(STANDBY);
+    world.nodes[&HOME].rooms.write(2, b"bob");
+    let began = Instant::now();
+    let links = &*world.nodes[&OTHER].links;
+    assert!(!ask_flush(links, HOME, DAILY, epoch, STANDBY).await);
+    assert!(began.elapsed() <= JOURNAL_FLUSH_PATIENCE + Duration::from_millis(10));
+    // Nobody hosts this one: nothing is waited for.
+    let began = Instant::now();
+    assert!(!ask_flush(links, HOME, "other", epoch, STANDBY).await);
+    assert!(began.elapsed() < Duration::from_millis(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_are_forgotten_with_the_room_and_kept_for_its_next_home_only() {
+    let world = World::with_room().await;
+    let epoch = world.epoch(OTHER).unwrap();
+    let name = DAILY.into();
+    world.propose(Action::CloseRoom { name, epoch }).await;
+    let forgot = || !world.nodes[&STANDBY].images.holds(DAILY);
+    world.until("forgotten", forgot).await;
+
+    let world = World::with_room().await;
+    world.set_standby(None).await;
+    let forgot = || !world.nodes[&STANDBY].images.holds(DAILY);
+    world.until("forgotten", forgot).await;
+
+    let world = World::with_room().await;
+    world.move_to(OTHER, Some(STANDBY)).await;
+    let forgot = || !world.nodes[&STANDBY].images.holds(DAILY);
+    world.until("of the epoch before", forgot).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_the_home_under_the_newest_epoch_writes_nothing() {
+    let world = World::with_room().await;
+    let images = &world.nodes[&STANDBY].images;
+    let epoch = world.epoch(STANDBY).unwrap();
+    let batch = |epoch| Batch {
+        seq: 1,
+        room: DAILY.into(),
+        epoch,
+        extent: Extent::Begins,
+        last: true,
+        entries: vec![JournalEntry {
+            key: RecordKey::Member(9),
+            record: Some(Bytes::from_static(b"mallory")),
+        }],
+    };
+    let refused = Err(images::Refused::NotOurs);
+    let stream = images.stream_began(OTHER);
+    assert_eq!(images.apply(OTHER, stream, batch(epoch)), refused);
+    let older = Epoch(epoch.0 - 1);
+    assert_eq!(images.apply(OTHER, stream, batch(older)), refused);
+    let stream = images.stream_began(HOME);
+    assert_eq!(images.apply(HOME, stream - 1, batch(epoch)), refused);
+    let change = Batch {
+        extent: Extent::Change,
+        room: "other".into(),
+        ..batch(Epoch(epoch.0 + 9))
+    };
+    let unknown = Err(images::Refused::Unknown);
+    assert_eq!(images.apply(HOME, stream, change), unknown);
+    // What the log says was not applied here yet.
+    let newer = Epoch(epoch.0 + 1);
+    assert_eq!(
+        images.apply(OTHER, images.stream_began(OTHER), batch(newer)),
+        Ok(())
+    );
+    let stream = images.stream_began(HOME);
+    assert_eq!(images.apply(HOME, stream, batch(epoch)), refused);
+    let image = images.take(DAILY, Epoch(newer.0 + 1)).unwrap();
+    assert_eq!(records(&image), [b"mallory"]);
+}
