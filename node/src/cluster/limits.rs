@@ -100,6 +100,9 @@ pub const WORDS_WAITING_MAX: usize = 2_048;
 /// does not read: beyond either, the session ends.
 pub const OUTLET_MESSAGES_MAX: usize = 4_096;
 pub const OUTLET_BYTES_MAX: usize = 32 << 20;
+/// Of the actor that fills the queue above and never waits: actix's own default. Rooms do not wait
+/// for a mailbox.
+pub const OUTLET_MAILBOX_MAX: usize = 16;
 /// How long a gateway looks for a home that lets its client in: death of a node is found and its
 /// rooms are moved within a second; clients give up after 10 s.
 pub const ATTACH_PATIENCE: Duration = Duration::from_secs(6);

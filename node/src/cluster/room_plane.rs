@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use actix::ArbiterHandle;
 use consensus::cluster::Cluster;
 use consensus::placement::Selector;
 use tokio::task::JoinHandle;
@@ -18,7 +17,7 @@ use super::links::registry::Registry;
 use super::links::{Links, Service};
 use super::lobby::ClusterLobby;
 use super::placing::{Figures, Placing, upkeep};
-use super::session_server::SessionServer;
+use super::session_server::{SessionServer, Stage};
 use crate::agent::Agents;
 use crate::api::Api;
 use crate::rooms::Rooms;
@@ -42,7 +41,7 @@ pub struct Parts {
     /// `room.auto_create`
     pub auto_create: bool,
     /// Where actors of other nodes' sessions live.
-    pub arbiter: ArbiterHandle,
+    pub stage: Stage,
 }
 
 #[derive(Clone)]
@@ -86,7 +85,7 @@ impl RoomPlane {
         let placing = Placing::new(cluster, parts.figures, parts.selector, parts.seed);
         let placing = Arc::new(placing);
         keep(tokio::spawn(upkeep::keep(Arc::clone(&placing))));
-        let sessions = SessionServer::new(homes.clone(), rooms, parts.arbiter);
+        let sessions = SessionServer::new(homes.clone(), rooms, parts.stage);
         let journals = JournalServer::new(images.clone(), homes.clone(), journal);
         answers.add(Service::Journal, Arc::new(journals));
         answers.add(Service::Placement, placing.clone());

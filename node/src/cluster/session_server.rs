@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use actix::{Actor, ActorContext, ArbiterHandle, Context, Handler};
+use actix::dev::channel::channel;
+use actix::{Actor, ActorContext, Addr, ArbiterHandle, Context, Handler};
 use bytes::Bytes;
 use consensus::ids::NodeId;
 use futures_util::future::BoxFuture;
@@ -14,7 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::hosting::Homes;
-use super::limits::{HELLO_TIMEOUT, OUTLET_BYTES_MAX, OUTLET_MESSAGES_MAX};
+use super::limits::{HELLO_TIMEOUT, OUTLET_BYTES_MAX, OUTLET_MAILBOX_MAX, OUTLET_MESSAGES_MAX};
 use super::links::{Duplex, Serve};
 use super::session_wire::{ToGateway, ToHome, WireError, frames};
 use crate::room::contract::{Attach, SessionId, SessionMessage, ToSession};
@@ -23,20 +24,31 @@ use crate::rooms::Rooms;
 /// Ids of these sessions begin here; those of this node's own gateway count from 1.
 const FIRST_SESSION: u64 = 1 << 63;
 
+/// Runs something where actors may start: a task of the fabric is no place for that.
+pub type Stage = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
+/// The program's; a simulation has one within each of its hosts.
+pub fn stage_of(arbiter: ArbiterHandle) -> Stage {
+    Arc::new(move |begin| {
+        // `false`: the program ends, and the session with it.
+        arbiter.spawn_fn(begin);
+    })
+}
+
 pub struct SessionServer {
     homes: Homes,
     rooms: Rooms,
-    /// Where the outlets live: a task of the fabric is no place for an actor to start.
-    arbiter: ArbiterHandle,
+    /// Where the outlets live.
+    stage: Stage,
     next_session: AtomicU64,
 }
 
 impl SessionServer {
-    pub fn new(homes: Homes, rooms: Rooms, arbiter: ArbiterHandle) -> Self {
+    pub fn new(homes: Homes, rooms: Rooms, stage: Stage) -> Self {
         Self {
             homes,
             rooms,
-            arbiter,
+            stage,
             next_session: AtomicU64::new(FIRST_SESSION),
         }
     }
@@ -76,7 +88,12 @@ impl SessionServer {
             frames,
             bytes: Arc::clone(&bytes),
         };
-        let outlet = Outlet::start_in_arbiter(&self.arbiter, |_| outlet);
+        let (mailbox, letters) = channel(OUTLET_MAILBOX_MAX);
+        (self.stage)(Box::new(move || {
+            let context = Context::with_receiver(letters);
+            actix::spawn(context.into_future(outlet));
+        }));
+        let outlet = Addr::new(mailbox);
         self.rooms.attach(attach, outlet.recipient());
         Outgoing { queued, bytes }
     }

@@ -35,6 +35,7 @@ use super::links::testing::Hub as LinkHub;
 use super::placing::{Figures, Heard};
 use super::relay::plane::{self as relay, RelayPlane, Span};
 use super::room_plane::{Parts, RoomPlane};
+use super::session_server::stage_of;
 use crate::agent::{Agents, Settings};
 use crate::api::{Api, Forward};
 use crate::auth::Caller;
@@ -197,7 +198,7 @@ impl Stage {
                 agents: agents.clone(),
                 rooms: rooms.clone(),
                 auto_create: options.auto_create,
-                arbiter: actix::Arbiter::current(),
+                stage: stage_of(actix::Arbiter::current()),
             };
             let plane = RoomPlane::start(parts, &registry, drop);
             let relay = relay::Parts {

@@ -26,6 +26,7 @@ use crate::cluster::jobs::ClusterJobs;
 use crate::cluster::node::ClusterNode;
 use crate::cluster::relay::plane::{self, RelayPlane, Span, Ways};
 use crate::cluster::room_plane::{Parts, RoomPlane};
+use crate::cluster::session_server::stage_of;
 use crate::config::Config;
 use crate::config::server::{NodeSelector, Region, Storage};
 use crate::net::gate::{Gate, Terms};
@@ -132,7 +133,7 @@ impl Node {
             api: self.api.clone(),
             agents: self.agents.clone(),
             auto_create: config.room.auto_create,
-            arbiter: actix_rt::Arbiter::current(),
+            stage: stage_of(actix_rt::Arbiter::current()),
         };
         let plane = RoomPlane::start(parts, cluster.registry(), |task| cluster.keep(task));
         self.span_nodes(config, cluster, &plane, shards);
