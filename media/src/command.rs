@@ -42,6 +42,14 @@ pub enum Command {
         label: String,
         reliability: Reliability,
     },
+    /// Uses a channel that the client has from before, without opening it: its transport died with
+    /// another node, its channels live on, and the client's SCTP begins anew under them.
+    AdoptChannel {
+        transport: TransportKey,
+        stream: u16,
+        label: String,
+        reliability: Reliability,
+    },
     /// Sends one message on the open channel with this label; dropped and counted without one.
     SendData {
         transport: TransportKey,

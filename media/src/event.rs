@@ -38,6 +38,14 @@ pub enum Event {
         layer: u8,
         ssrc: u32,
     },
+    /// What an SSRC carries was learned from its packets' MID and RID, which clients stop writing
+    /// once it was acknowledged: another node has to be told. `repair`: retransmissions.
+    StreamLearned {
+        track: TrackKey,
+        layer: u8,
+        ssrc: u32,
+        repair: bool,
+    },
     /// A layer came alive or fell silent (simulcast, SVC).
     LayerActive {
         track: TrackKey,

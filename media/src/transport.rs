@@ -188,6 +188,21 @@ impl Transport {
         }
     }
 
+    /// Uses a channel the peer has from an earlier association, as soon as SCTP is up.
+    pub fn adopt_channel(
+        &mut self,
+        now: Instant,
+        stream: u16,
+        label: &str,
+        reliability: Reliability,
+    ) {
+        if self.life == Life::Active {
+            self.wants_sctp(now)
+                .adopt_channel(stream, label, reliability.into());
+            self.pump(now);
+        }
+    }
+
     /// Sends one message on the open channel called `label`.
     pub fn send_data(
         &mut self,

@@ -51,6 +51,14 @@ impl Shard {
                 label,
                 reliability,
             } => self.on_transport(transport, |t| t.open_channel(now, &label, reliability)),
+            Command::AdoptChannel {
+                transport,
+                stream,
+                label,
+                reliability,
+            } => self.on_transport(transport, |t| {
+                t.adopt_channel(now, stream, &label, reliability)
+            }),
             Command::SendData {
                 transport,
                 label,

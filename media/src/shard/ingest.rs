@@ -8,6 +8,7 @@ use crate::relay::track::RelayCopy;
 use crate::router::{Ports, Routed, route};
 use crate::rtp::{HeaderExtensions, RtpHeader};
 use crate::shard::{AudioLevelSettings, Shard};
+use crate::slab::Slab;
 use crate::transport::{Received, TransportEvent, TransportOutput};
 use crate::types::{Codec, MediaKind, Path};
 use crate::upstream::UpTrack;
@@ -114,8 +115,12 @@ impl Shard {
             return;
         }
         let binding = slot.receiver.binding(header.ssrc).or_else(|| {
-            slot.receiver
-                .learn(&header, &extensions, packet, &self.tracks)
+            let receiver = &mut slot.receiver;
+            let learned = receiver.learn(&header, &extensions, packet, &self.tracks);
+            learned.inspect(|binding| {
+                let event = stream_learned(&self.tracks, *binding, header.ssrc);
+                self.events.extend(event);
+            })
         });
         match binding {
             Some(binding) => self.deliver(now, binding, header, &extensions, packet),
@@ -141,8 +146,12 @@ impl Shard {
             };
             let extensions = slot.receiver.extensions.read(&header, &packet);
             let binding = slot.receiver.binding(header.ssrc).or_else(|| {
-                slot.receiver
-                    .learn(&header, &extensions, &packet, &self.tracks)
+                let receiver = &mut slot.receiver;
+                let learned = receiver.learn(&header, &extensions, &packet, &self.tracks);
+                learned.inspect(|binding| {
+                    let event = stream_learned(&self.tracks, *binding, header.ssrc);
+                    self.events.extend(event);
+                })
             });
             match binding {
                 Some(binding) => self.deliver(now, binding, header, &extensions, &mut packet),
@@ -294,4 +303,16 @@ fn observe_level(
             .level
             .observe(now, settings, level, header.timestamp, hz);
     }
+}
+
+/// What the control plane is told when an SSRC is known.
+fn stream_learned(tracks: &Slab<UpTrack>, binding: Binding, ssrc: u32) -> Option<Event> {
+    let track = tracks.get(binding.track)?.key;
+    let (layer, repair) = (binding.layer, binding.repair);
+    Some(Event::StreamLearned {
+        track,
+        layer,
+        ssrc,
+        repair,
+    })
 }

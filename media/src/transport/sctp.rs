@@ -47,6 +47,8 @@ pub(super) struct Sctp {
     is_client: bool,
     channels: Channels,
     wanted: Vec<(String, Delivery)>,
+    /// Streams of channels that are open as soon as an association is up.
+    adopted: Vec<u16>,
     max_message_bytes: usize,
     out: VecDeque<Bytes>,
     events: VecDeque<TransportEvent>,
@@ -76,6 +78,7 @@ impl Sctp {
             is_client: false,
             channels: Channels::default(),
             wanted: Vec::new(),
+            adopted: Vec::new(),
             max_message_bytes: SCTP_MAX_MESSAGE_BYTES as usize,
             out: VecDeque::new(),
             events: VecDeque::new(),
@@ -404,11 +407,15 @@ impl Sctp {
         running.established = true;
         let known: Vec<Channel> = self.channels.iter().cloned().collect();
         for channel in known {
+            if self.adopted.contains(&channel.stream) {
+                continue;
+            }
             running.open_stream(&channel);
             if !channel.open {
                 running.send_open(now, &channel);
             }
         }
+        self.open_adopted();
         self.open_wanted(now);
         // Data may have overtaken the end of the handshake; nothing could be answered before.
         let mut ids = self

@@ -228,6 +228,24 @@ impl Connection {
         }
     }
 
+    /// The same for a new transport, which `explain` helps to know the client's packets.
+    pub(crate) fn tell_receive_again(
+        &mut self,
+        explain: impl FnOnce(&mut [ReceiveSection]),
+        out: &mut Outputs,
+    ) {
+        let mut sections = self.negotiator.receive_sections();
+        self.receive.clone_from(&sections);
+        if sections.is_empty() {
+            return;
+        }
+        explain(&mut sections);
+        out.command(Command::SetReceive {
+            transport: self.key,
+            sections,
+        });
+    }
+
     /// Only candidates of this protocol from now on; the client learns them with the next
     /// generation.
     pub(crate) fn restrict_candidates(&mut self, protocol: Protocol, environment: &Environment) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use media::{Command, TransportKey};
+use protocol::proto;
 
 use super::limits::{WAITING_DATA_BYTES_MAX, WAITING_DATA_MESSAGES_MAX};
 use super::outputs::Outputs;
@@ -80,6 +81,27 @@ impl DataChannels {
             self.waiting_bytes -= dropped.len();
         }
     }
+}
+
+/// Streams of our channels among those a client names. Clients name no channel of data tracks: it
+/// is made right after the other two, on either side.
+pub(crate) fn known<'a>(
+    named: impl Iterator<Item = &'a proto::DataChannelInfo>,
+) -> Vec<(u16, &'static str)> {
+    let label = |name: &str| {
+        [RELIABLE, LOSSY, DATA_TRACK]
+            .into_iter()
+            .find(|one| *one == name)
+    };
+    let known = named.filter_map(|one| Some((u16::try_from(one.id).ok()?, label(&one.label)?)));
+    let mut known: Vec<_> = known.collect();
+    let last = known.iter().map(|(stream, _)| *stream).max();
+    if let Some(next) = last.and_then(|last| last.checked_add(2))
+        && !known.iter().any(|(_, label)| *label == DATA_TRACK)
+    {
+        known.push((next, DATA_TRACK));
+    }
+    known
 }
 
 fn is_ours(label: &str) -> bool {

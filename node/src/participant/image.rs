@@ -181,6 +181,7 @@ impl ParticipantMedia {
             without_data: record.has(session::WITHOUT_DATA),
             spent: record.has(session::SPENT),
             closed: false,
+            channels_lost: kind == ThawKind::Cold,
         };
         media.fixed_bps = record.fixed_bps;
         media.publications.thaw(&record, rekey);
@@ -216,15 +217,14 @@ impl ParticipantMedia {
         if let Some(record) = record.subscriber {
             let connection = self.thaw_connection(record, kind, clock, rekey, true);
             self.subscriber = Some(connection);
-            if kind == ThawKind::Cold {
-                self.open_channels();
-            }
         }
         self.set_bandwidth_policy();
         if let Some(publisher) = &mut self.publisher {
             let (transport, room) = (publisher.key, self.environment.room);
             self.publications.tell_again(transport, room, &mut self.out);
-            publisher.apply_receive(&mut self.out);
+            let publications = &self.publications;
+            let explain = |sections: &mut [_]| publications.explain(sections);
+            publisher.tell_receive_again(explain, &mut self.out);
         }
     }
 

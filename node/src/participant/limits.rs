@@ -14,6 +14,11 @@ pub(crate) const CODECS_PER_TRACK_MAX: usize = 8;
 pub(crate) const LAYERS_PER_CODEC_MAX: usize = 8;
 /// Name, stream and client's id of a track: browsers' ids have 38 characters.
 pub(crate) const TRACK_TEXT_BYTES_MAX: usize = 1_024;
+/// SSRCs of one codec remembered for a standby: three layers with their retransmissions, and as
+/// many of a client that began them anew.
+pub(crate) const STREAMS_PER_CODEC_MAX: usize = 12;
+/// Data channels a client that resumes may name; it has three on each connection.
+pub(crate) const CHANNELS_NAMED_MAX: usize = 16;
 /// Name of one simulcast layer; clients send `q`, `h` and `f`.
 pub(crate) const RID_BYTES_MAX: usize = 64;
 /// What a participant's tracks may weigh in an update about it, less the newest: each change of it

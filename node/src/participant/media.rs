@@ -26,7 +26,7 @@ use super::data_channels::DataChannels;
 use super::dynacast::Dynacast;
 use super::offer_pacing::OfferPacing;
 use super::outputs::Outputs;
-use super::publications::Publications;
+use super::publications::{Publications, Stream};
 use super::quirks;
 use super::section_requests::SectionRequests;
 use super::subscriptions::{Rules, Subscriptions};
@@ -68,6 +68,8 @@ pub(super) struct Milestones {
     pub(super) closed: bool,
     /// Its keys are used up; the room was asked to start over.
     pub(super) spent: bool,
+    /// Made again on a new transport: its channels are the client's to name.
+    pub(super) channels_lost: bool,
 }
 
 impl ParticipantMedia {
@@ -300,6 +302,19 @@ impl ParticipantMedia {
                 let micros = self.micros(now);
                 self.publications
                     .started(track, codec, micros, &mut self.out);
+            }
+            Event::StreamLearned {
+                track,
+                layer,
+                ssrc,
+                repair,
+            } => {
+                let stream = Stream {
+                    ssrc,
+                    layer,
+                    repair,
+                };
+                self.publications.learned(track, stream);
             }
             Event::StreamPaused { down_track, paused } => self.stream_paused(down_track, paused),
             _ => {}

@@ -14,9 +14,10 @@ use protocol::ids::TrackSid;
 use protocol::proto;
 
 use super::contract::{KeyAllocator, MediaOutput};
-use super::limits::{PUBLICATIONS_MAX, TRACK_INFOS_BYTES_MAX};
+use super::limits::{PUBLICATIONS_MAX, STREAMS_PER_CODEC_MAX, TRACK_INFOS_BYTES_MAX};
 use super::outputs::Outputs;
 use super::pending_tracks::{Awaited, PendingTrack, PendingTracks};
+pub(crate) use publication::Stream;
 use publication::{
     Publication, PublishedCodec, add_to_packet_plane, changed, preferences, set_codec,
     settle_codec, version,
@@ -254,6 +255,18 @@ impl Publications {
         changed(track, unix_micros, out);
     }
 
+    /// What an SSRC carries is known now; the transport knows it already, its successor will not.
+    pub(crate) fn learned(&mut self, key: TrackKey, stream: Stream) {
+        let codecs = self.tracks.iter_mut().flat_map(|track| &mut track.codecs);
+        for codec in codecs.filter(|codec| codec.key == key) {
+            codec.streams.retain(|known| known.ssrc != stream.ssrc);
+            if codec.streams.len() >= STREAMS_PER_CODEC_MAX {
+                codec.streams.remove(0);
+            }
+            codec.streams.push(stream);
+        }
+    }
+
     /// The room became small enough for one codec a track, or too large.
     pub(crate) fn prefer_regression(&mut self, prefer: bool, unix_micros: i64, out: &mut Outputs) {
         self.prefers_regression = prefer;
@@ -382,6 +395,7 @@ impl Publications {
             added: false,
             started: false,
             rids: section.rids.clone(),
+            streams: Vec::new(),
         });
         Some(Binding {
             mid: section.mid.clone(),

@@ -13,8 +13,8 @@ use protocol::proto::signal_response::Message;
 use super::codecs;
 use super::connection::Connection;
 use super::contract::{Environment, MediaOutput, Source};
-use super::data_channels::{DATA_TRACK, LOSSY, RELIABLE};
-use super::limits::SDP_BYTES_MAX;
+use super::data_channels::{self, DATA_TRACK, LOSSY, RELIABLE};
+use super::limits::{CHANNELS_NAMED_MAX, SDP_BYTES_MAX};
 use super::media::ParticipantMedia;
 use super::subscriptions::Carrier;
 
@@ -55,6 +55,40 @@ impl ParticipantMedia {
                 reliability,
             });
         }
+    }
+
+    /// After a thaw: a client keeps its channels when its transport is another, and tells their
+    /// streams. Those it has none of are opened anew.
+    pub(super) fn adopt_channels(&mut self, channels: &[proto::DataChannelInfo]) {
+        if !std::mem::take(&mut self.milestones.channels_lost) {
+            return;
+        }
+        let single = self.settings.single_peer_connection;
+        for (connection, target) in [
+            (&self.publisher, proto::SignalTarget::Publisher),
+            (&self.subscriber, proto::SignalTarget::Subscriber),
+        ] {
+            let Some(transport) = connection.as_ref().map(|connection| connection.key) else {
+                continue;
+            };
+            let here = channels.iter().take(CHANNELS_NAMED_MAX);
+            let here = here.filter(|one| single || one.target == target as i32);
+            for (stream, label) in data_channels::known(here) {
+                let reliability = match label {
+                    RELIABLE => Reliability::Reliable,
+                    _ => Reliability::Lossy,
+                };
+                let label = label.to_owned();
+                self.out.command(Command::AdoptChannel {
+                    transport,
+                    stream,
+                    label,
+                    reliability,
+                });
+            }
+        }
+        // Those that were adopted are left alone.
+        self.open_channels();
     }
 
     /// Brings these subscriptions to where they are wanted, and has the client negotiate.

@@ -8,3 +8,4 @@ mod regression;
 mod resuming;
 pub(crate) mod stage;
 mod subscribing;
+mod thawing;

@@ -395,6 +395,7 @@ pub(crate) fn key_of_command(command: &Command) -> u64 {
         | Command::RestartIce { transport, .. }
         | Command::CloseTransport { transport }
         | Command::OpenChannel { transport, .. }
+        | Command::AdoptChannel { transport, .. }
         | Command::SendData { transport, .. }
         | Command::SetReceive { transport, .. }
         | Command::AddTrack { transport, .. }

@@ -432,7 +432,9 @@ pub(crate) fn key_of(event: &media::Event) -> u64 {
         | Event::StandbyReady { transport, .. }
         | Event::TakenOver { transport, .. }
         | Event::Frozen { transport, .. } => transport.0,
-        Event::TrackStarted { track, .. } | Event::LayerActive { track, .. } => track.0,
+        Event::TrackStarted { track, .. }
+        | Event::StreamLearned { track, .. }
+        | Event::LayerActive { track, .. } => track.0,
         Event::LayerSelected { down_track, .. } | Event::StreamPaused { down_track, .. } => {
             down_track.0
         }

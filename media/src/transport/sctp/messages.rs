@@ -6,9 +6,10 @@ use bytes::Bytes;
 use rtc_sctp::PayloadProtocolIdentifier as Ppid;
 
 use super::Sctp;
-use crate::limits::SCTP_MAX_MESSAGE_BYTES;
+use crate::limits::{SCTP_MAX_LABEL_BYTES, SCTP_MAX_MESSAGE_BYTES};
 use crate::transport::TransportEvent;
-use crate::transport::channels::{Channel, Dcep};
+use crate::transport::channels::{Channel, Dcep, Delivery};
+use crate::transport::guard::guarded;
 
 impl Sctp {
     pub(super) fn open_wanted(&mut self, now: Instant) {
@@ -25,6 +26,43 @@ impl Sctp {
             if self.channels.add(channel.clone()) {
                 running.open_stream(&channel);
                 running.send_open(now, &channel);
+            }
+        }
+    }
+
+    /// A channel of an earlier association that the peer has kept: nobody opens it.
+    pub(in crate::transport) fn adopt_channel(
+        &mut self,
+        stream: u16,
+        label: &str,
+        delivery: Delivery,
+    ) {
+        let channel = Channel {
+            stream,
+            label: label.to_owned(),
+            delivery,
+            open: true,
+        };
+        if label.len() > SCTP_MAX_LABEL_BYTES || self.channels.has_label(label) {
+            return;
+        }
+        if self.channels.add(channel) {
+            self.adopted.push(stream);
+            let opened = guarded(|| self.open_adopted());
+            self.survive(opened);
+        }
+    }
+
+    pub(super) fn open_adopted(&mut self) {
+        let Some(running) = self.current.as_mut().filter(|running| running.established) else {
+            return;
+        };
+        for stream in std::mem::take(&mut self.adopted) {
+            if let Some(channel) = self.channels.get(stream) {
+                running.open_stream(channel);
+                self.events.push_back(TransportEvent::ChannelOpen {
+                    label: channel.label.clone(),
+                });
             }
         }
     }

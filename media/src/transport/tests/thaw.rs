@@ -233,3 +233,36 @@ fn damaged_snapshots_are_refused() {
         assert!(thaw(&good[..length]).is_err());
     }
 }
+
+#[test]
+fn channels_of_an_earlier_association_are_used_without_being_opened() {
+    let mut network = Network::new(40);
+    let now = network.now;
+    for host in [SERVER, CLIENT] {
+        let transport = &mut network.hosts[host].transport;
+        transport.adopt_channel(now, 2, "_reliable", Reliability::Reliable);
+        transport.adopt_channel(now, 0, "_lossy", Reliability::Lossy);
+        // What is there already is not opened beside it.
+        transport.open_channel(now, "_lossy", Reliability::Lossy);
+    }
+    network.connect();
+    network.run_until(Duration::from_secs(20), |n| {
+        [SERVER, CLIENT].iter().all(|host| {
+            ["_reliable", "_lossy"]
+                .iter()
+                .all(|label| n.hosts[*host].is_open(label))
+        })
+    });
+    for (from, to) in [(SERVER, CLIENT), (CLIENT, SERVER)] {
+        for label in ["_reliable", "_lossy"] {
+            let (now, text) = (network.now, Bytes::from_static(b"as before"));
+            let sender = &mut network.hosts[from].transport;
+            assert_eq!(
+                sender.send_data(now, label, &text, true),
+                SendOutcome::Queued
+            );
+            network.run(Duration::from_secs(1));
+            assert_eq!(network.hosts[to].messages(label), [text], "{label} to {to}");
+        }
+    }
+}

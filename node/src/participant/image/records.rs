@@ -267,6 +267,19 @@ pub struct PublishedCodecRecord {
     pub started: bool,
     #[prost(string, repeated, tag = "7")]
     pub rids: Vec<String>,
+    #[prost(message, repeated, tag = "8")]
+    pub streams: Vec<StreamRecord>,
+}
+
+/// What an SSRC carries.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct StreamRecord {
+    #[prost(fixed32, tag = "1")]
+    pub ssrc: u32,
+    #[prost(uint32, tag = "2")]
+    pub layer: u32,
+    #[prost(bool, tag = "3")]
+    pub repair: bool,
 }
 
 /// An AddTrack whose media has not come.

@@ -142,6 +142,7 @@ impl ParticipantMedia {
             self.out.push(MediaOutput::FullReconnect);
             return;
         }
+        self.adopt_channels(&state.data_channels);
         for sid in state
             .track_sids_disabled
             .into_iter()

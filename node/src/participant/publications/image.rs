@@ -2,16 +2,16 @@
 //! codecs, and what waits for media.
 
 use media::negotiate::{Direction, OfferedSection};
-use media::types::{Codec, MediaKind};
+use media::types::{Codec, MediaKind, ReceiveSection, SsrcInfo};
 use media::{RoomKey, TrackKey, TransportKey};
 use protocol::ids::TrackSid;
 
-use super::publication::{Publication, PublishedCodec, add_to_packet_plane};
+use super::publication::{Publication, PublishedCodec, Stream, add_to_packet_plane};
 use super::{Awaited, PendingTrack, Publications};
 use crate::participant::contract::Published;
 use crate::participant::image::records::{
     MediaRecord, OfferedRecord, PendingRecord, PublicationRecord, PublishedCodecRecord,
-    RetiredRecord,
+    RetiredRecord, StreamRecord,
 };
 use crate::participant::image::{Rekey, codec_number, codec_of, kind_of, low};
 use crate::participant::limits::{PENDING_TRACKS_MAX, PUBLICATIONS_MAX, QUEUED_TRACKS_MAX};
@@ -60,6 +60,33 @@ impl Publications {
             .collect();
     }
 
+    /// Explains SSRCs to a new transport: their packets no longer say what they carry.
+    pub(crate) fn explain(&self, sections: &mut [ReceiveSection]) {
+        for section in sections {
+            let mut codecs = self.tracks.iter().flat_map(|track| &track.codecs);
+            let Some(codec) = codecs.find(|codec| Some(codec.key) == section.track) else {
+                continue;
+            };
+            let layered = section.rids.len() > 1;
+            let primary = |layer: u8| {
+                let mut streams = codec.streams.iter();
+                streams.find(|one| !one.repair && one.layer == layer)
+            };
+            for stream in &codec.streams {
+                let repairs = stream.repair.then(|| primary(stream.layer)).flatten();
+                if stream.repair && repairs.is_none() {
+                    continue;
+                }
+                section.ssrcs.retain(|known| known.ssrc != stream.ssrc);
+                section.ssrcs.push(SsrcInfo {
+                    ssrc: stream.ssrc,
+                    repairs: repairs.map(|primary| primary.ssrc),
+                    layer: (layered && !stream.repair).then_some(stream.layer),
+                });
+            }
+        }
+    }
+
     /// Tells the packet plane what it was told before, on another node.
     pub(crate) fn tell_again(&mut self, transport: TransportKey, room: RoomKey, out: &mut Outputs) {
         for track in &mut self.tracks {
@@ -90,7 +117,24 @@ fn codec_record(codec: &PublishedCodec) -> PublishedCodecRecord {
         added: codec.added,
         started: codec.started,
         rids: codec.rids.clone(),
+        streams: codec.streams.iter().map(stream_record).collect(),
     }
+}
+
+fn stream_record(stream: &Stream) -> StreamRecord {
+    StreamRecord {
+        ssrc: stream.ssrc,
+        layer: u32::from(stream.layer),
+        repair: stream.repair,
+    }
+}
+
+fn stream(record: &StreamRecord) -> Option<Stream> {
+    Some(Stream {
+        ssrc: record.ssrc,
+        layer: u8::try_from(record.layer).ok()?,
+        repair: record.repair,
+    })
 }
 
 fn publication(
@@ -109,6 +153,7 @@ fn publication(
             added: one.added,
             started: one.started,
             rids: one.rids.clone(),
+            streams: one.streams.iter().filter_map(stream).collect(),
         })
     };
     Some(Publication {

@@ -28,6 +28,17 @@ pub(crate) struct PublishedCodec {
     /// Its packets have begun to arrive.
     pub(super) started: bool,
     pub(super) rids: Vec<String>,
+    /// What its SSRCs carry, as far as it was learned from packets.
+    pub(super) streams: Vec<Stream>,
+}
+
+/// An SSRC that SDP does not explain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) ssrc: u32,
+    pub(crate) layer: u8,
+    /// It carries retransmissions.
+    pub(crate) repair: bool,
 }
 
 /// A track whose section is negotiated.

@@ -12,6 +12,7 @@ use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
 use protocol::proto::signal_response::Message;
 
+use crate::participant::image::{MediaImage, ThawKind};
 use crate::participant::{
     Environment, KeySpace, MediaInput, MediaOutput, ParticipantMedia, ParticipantSettings,
     Published, Source, WallClock,
@@ -71,6 +72,34 @@ pub(crate) fn settings(single: bool) -> ParticipantSettings {
 impl Stage {
     pub(super) fn new(settings: ParticipantSettings) -> Self {
         let now = Instant::now();
+        Self {
+            media: ParticipantMedia::new(settings, Self::environment(now)),
+            now,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// What another node makes of it.
+    pub(super) fn thawed(&self, kind: ThawKind) -> Self {
+        let environment = Self::environment(self.now);
+        let clock = environment.clock;
+        let image = MediaImage {
+            record: self.media.image(&clock),
+            kind,
+            now: self.now,
+            clock,
+        };
+        let single = self.media.settings.single_peer_connection;
+        let mut stage = Self {
+            media: ParticipantMedia::thaw(settings(single), environment, image),
+            now: self.now,
+            outputs: Vec::new(),
+        };
+        stage.feed(MediaInput::Timeout);
+        stage
+    }
+
+    fn environment(now: Instant) -> Environment {
         let keys = KeySpace::new(1, 1);
         let candidate = |protocol, port: u16| LocalCandidate {
             protocol,
@@ -78,7 +107,7 @@ impl Stage {
             priority: 1,
             foundation: "1".into(),
         };
-        let environment = Environment {
+        Environment {
             room: keys.room,
             candidates: Arc::new([
                 candidate(Protocol::Udp, 7882),
@@ -94,12 +123,6 @@ impl Stage {
                 instant: now,
                 unix_micros: 1_000_000,
             },
-        };
-        let media = ParticipantMedia::new(settings, environment);
-        Self {
-            media,
-            now,
-            outputs: Vec::new(),
         }
     }
 

@@ -239,6 +239,9 @@ impl Hall {
             }
             Command::OpenChannel {
                 transport, label, ..
+            }
+            | Command::AdoptChannel {
+                transport, label, ..
             } => self.reactions.push_back(opened(*transport, label)),
             _ => {}
         }

@@ -231,7 +231,7 @@ fn come_back(hall: &mut Hall, identity: &str) {
     let client = hall.clients.get_mut(identity).expect("a client");
     client.generation += 1;
     client.heard.clear();
-    let offers = client.offers > 0;
+    let (offers, single) = (client.offers > 0, client.single);
     let participant_sid = hall.member(identity).sid.0.clone();
     let kind = AttachKind::Resume {
         participant_sid,
@@ -245,12 +245,28 @@ fn come_back(hall: &mut Hall, identity: &str) {
     let state = proto::SyncState {
         publish_tracks: tracks.into_iter().map(published).collect(),
         subscription: Some(proto::UpdateSubscription::default()),
+        data_channels: channels(single),
         ..Default::default()
     };
     hall.signal(identity, SignalRequest::SyncState(state));
     if offers {
         hall.offer(identity);
     }
+}
+
+/// What a client has: it opened its own, and on `/rtc` the server opened others.
+fn channels(single: bool) -> Vec<proto::DataChannelInfo> {
+    let named = |(label, id, target): (&str, u32, proto::SignalTarget)| proto::DataChannelInfo {
+        label: label.into(),
+        id,
+        target: target as i32,
+    };
+    use proto::SignalTarget::{Publisher, Subscriber};
+    let mut all = vec![("_lossy", 0, Publisher), ("_reliable", 2, Publisher)];
+    if !single {
+        all.extend([("_lossy", 3, Subscriber), ("_reliable", 1, Subscriber)]);
+    }
+    all.into_iter().map(named).collect()
 }
 
 #[test]
@@ -301,6 +317,15 @@ fn move_cold(hall: &mut Hall) {
             let heard = std::mem::take(&mut hall.clients.get_mut(*before).unwrap().heard);
             let told = heard.iter().filter(|one| matches!(one, Message::Update(_)));
             assert_eq!(told.count(), 0, "{before} hears of {identity}: {heard:?}");
+        }
+        let sent = &hall.member(identity).media.image(&hall.room.clock).unwrap();
+        for transport in sent.transports() {
+            let adopted = hall
+                .shards
+                .adopted
+                .iter()
+                .filter(|(on, _)| *on == transport);
+            assert_eq!(adopted.count(), 3, "{identity}");
         }
         back.push(identity);
     }

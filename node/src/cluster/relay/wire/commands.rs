@@ -37,6 +37,7 @@ mod kind {
     pub(super) const STOP_RELAY: u32 = 21;
     pub(super) const ADD_RELAYED_TRACK: u32 = 22;
     pub(super) const SET_RELAYED_PAYLOAD_TYPES: u32 = 23;
+    pub(super) const ADOPT_CHANNEL: u32 = 24;
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -86,6 +87,9 @@ pub struct Told {
     relayed: Option<Relayed>,
     #[prost(message, optional, tag = "22")]
     link: Option<PlaceOnWire>,
+    /// Of SCTP.
+    #[prost(uint32, tag = "23")]
+    stream: u32,
 }
 
 /// A kind and the keys most kinds have.
@@ -150,6 +154,17 @@ pub fn write(command: Command, places: &Places) -> Option<Told> {
             label,
             lossy: reliability == Reliability::Lossy,
             ..of_transport(kind::OPEN_CHANNEL, transport)
+        },
+        Command::AdoptChannel {
+            transport,
+            stream,
+            label,
+            reliability,
+        } => Told {
+            label,
+            lossy: reliability == Reliability::Lossy,
+            stream: stream.into(),
+            ..of_transport(kind::ADOPT_CHANNEL, transport)
         },
         Command::SendData {
             transport,
@@ -326,6 +341,15 @@ impl Told {
             },
             kind::OPEN_CHANNEL => Command::OpenChannel {
                 transport: transport?,
+                label: self.label,
+                reliability: match self.lossy {
+                    true => Reliability::Lossy,
+                    false => Reliability::Reliable,
+                },
+            },
+            kind::ADOPT_CHANNEL => Command::AdoptChannel {
+                transport: transport?,
+                stream: u16::try_from(self.stream).ok()?,
                 label: self.label,
                 reliability: match self.lossy {
                     true => Reliability::Lossy,

@@ -22,6 +22,7 @@ mod kind {
     pub(super) const STREAM_PAUSED: u32 = 9;
     pub(super) const SPEAKERS: u32 = 10;
     pub(super) const STATS: u32 = 11;
+    pub(super) const STREAM_LEARNED: u32 = 12;
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -52,7 +53,7 @@ pub struct Fact {
     layer: Option<u32>,
     #[prost(uint32, tag = "12")]
     ssrc: u32,
-    /// Active, or paused.
+    /// Active, paused, or retransmissions.
     #[prost(bool, tag = "13")]
     on: bool,
     #[prost(uint32, tag = "14")]
@@ -246,6 +247,17 @@ fn write_of_tracks(event: Event) -> Option<Fact> {
             ssrc,
             ..of_track(kind::TRACK_STARTED, track)
         },
+        Event::StreamLearned {
+            track,
+            layer,
+            ssrc,
+            repair,
+        } => Fact {
+            layer: Some(layer.into()),
+            ssrc,
+            on: repair,
+            ..of_track(kind::STREAM_LEARNED, track)
+        },
         Event::LayerActive {
             track,
             layer,
@@ -327,6 +339,12 @@ impl Fact {
                 codec: Codec::from_mime(&self.codec)?,
                 layer: layer?,
                 ssrc: self.ssrc,
+            },
+            kind::STREAM_LEARNED => Event::StreamLearned {
+                track: TrackKey(in_room(number, self.track)?),
+                layer: layer?,
+                ssrc: self.ssrc,
+                repair: self.on,
             },
             kind::LAYER_ACTIVE => Event::LayerActive {
                 track: TrackKey(in_room(number, self.track)?),

@@ -1,7 +1,7 @@
 //! What shards were told, in a form that can be compared between nodes.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use media::Command;
 
@@ -17,6 +17,8 @@ pub(in crate::room::tests) struct ShardModel {
     pub(in crate::room::tests) downs: BTreeMap<(u64, u64), String>,
     pub(in crate::room::tests) keys: BTreeMap<u64, (u64, u64)>,
     pub(in crate::room::tests) receive: BTreeMap<u64, String>,
+    /// Transports and streams of channels that were there before.
+    pub(in crate::room::tests) adopted: BTreeSet<(u64, u16)>,
 }
 
 impl PartialEq for ShardModel {
@@ -122,6 +124,11 @@ impl ShardModel {
                 let known = self.downs.get_mut(&at).expect("a down track");
                 let at = known.find(" LayerLimit").expect("a limit");
                 known.replace_range(at.., &format!(" {limit:?} {paused}"));
+            }
+            Command::AdoptChannel {
+                transport, stream, ..
+            } => {
+                self.adopted.insert((low(transport.0), *stream));
             }
             _ => {}
         }

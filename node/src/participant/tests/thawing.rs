@@ -1,0 +1,109 @@
+//! A media core that is made again from its record: what its shard and its client are told then.
+//! The room's tests thaw whole rooms at every moment.
+
+use media::types::{ReceiveSection, SsrcInfo};
+use media::{Command, Event};
+use protocol::proto;
+use protocol::proto::TrackSource::{Camera, Microphone};
+
+use super::stage::Stage;
+use crate::participant::MediaInput;
+use crate::participant::image::ThawKind;
+
+fn received(stage: &Stage) -> Vec<ReceiveSection> {
+    let commands = stage.commands();
+    let told = commands.iter().find_map(|command| match command {
+        Command::SetReceive { sections, .. } => Some(sections.clone()),
+        _ => None,
+    });
+    told.unwrap()
+}
+
+fn ssrc(ssrc: u32, repairs: Option<u32>, layer: Option<u8>) -> SsrcInfo {
+    SsrcInfo {
+        ssrc,
+        repairs,
+        layer,
+    }
+}
+
+#[test]
+fn a_new_transport_is_told_what_ssrcs_carry_because_no_packet_says_it_any_more() {
+    let mut stage = Stage::dual();
+    stage.publish("cam", Camera);
+    let (track, _) = stage.published()[0].codecs[0];
+    for (layer, ssrc, repair) in [(1, 11, false), (0, 10, false), (1, 21, true), (2, 22, true)] {
+        stage.feed(MediaInput::Shard(Event::StreamLearned {
+            track,
+            layer,
+            ssrc,
+            repair,
+        }));
+    }
+    let thawed = stage.thawed(ThawKind::Cold);
+    let expected = [
+        ssrc(11, None, Some(1)),
+        ssrc(10, None, Some(0)),
+        // The one whose original never came explains nothing.
+        ssrc(21, Some(11), None),
+    ];
+    assert_eq!(received(&thawed)[0].ssrcs, expected);
+    assert_eq!(received(&thawed)[0].track, Some(track));
+}
+
+#[test]
+fn a_cold_transport_has_credentials_of_its_own_and_a_warm_one_is_not_made_again() {
+    let mut stage = Stage::dual();
+    stage.publish("mic", Microphone);
+    let added = |stage: &Stage| {
+        let commands = stage.commands();
+        let added = commands.iter().filter_map(|command| match command {
+            Command::AddTransport {
+                transport, local, ..
+            } => Some((*transport, local.ufrag.clone())),
+            _ => None,
+        });
+        let mut added: Vec<_> = added.collect();
+        added.sort();
+        added
+    };
+    let (before, cold) = (added(&stage), added(&stage.thawed(ThawKind::Cold)));
+    assert_eq!(before.len(), 2);
+    for (old, new) in before.iter().zip(&cold) {
+        assert_eq!(old.0, new.0, "the same key");
+    }
+    assert_eq!(added(&stage.thawed(ThawKind::Warm)), []);
+}
+
+#[test]
+fn channels_a_client_names_are_adopted_and_those_it_lacks_are_opened() {
+    let mut stage = Stage::dual();
+    stage.client_answers();
+    let transport = stage.transport(0);
+    stage.connect(transport);
+    stage.open_channels(transport);
+    let mut thawed = stage.thawed(ThawKind::Cold);
+    thawed.feed(MediaInput::Resumed);
+    thawed.clear();
+    let named = |label: &str, id| proto::DataChannelInfo {
+        label: label.into(),
+        id,
+        target: proto::SignalTarget::Subscriber as i32,
+    };
+    let state = proto::SyncState {
+        data_channels: vec![named("_lossy", 3), named("_reliable", 1), named("odd", 9)],
+        ..Default::default()
+    };
+    thawed.feed(MediaInput::SyncState(state.clone()));
+    let commands = thawed.commands();
+    let adopted = commands.iter().filter_map(|command| match command {
+        Command::AdoptChannel { stream, label, .. } => Some((*stream, label.as_str())),
+        _ => None,
+    });
+    let expected = [(3, "_lossy"), (1, "_reliable"), (5, "_data_track")];
+    assert_eq!(adopted.collect::<Vec<_>>(), expected);
+    thawed.clear();
+    thawed.feed(MediaInput::SyncState(state));
+    let again = |command: &&&Command| matches!(command, Command::AdoptChannel { .. });
+    assert_eq!(thawed.commands().iter().filter(again).count(), 0, "once");
+}
