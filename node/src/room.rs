@@ -241,6 +241,7 @@ impl Room {
                 self.transport_measured(number, *transport, stats);
             }
             media::Event::Transport { state, .. } => self.transport_changed(number, *state),
+            media::Event::TakenOver { heard: false, .. } => self.not_taken_over(number),
             _ => {}
         }
         self.feed(number, MediaInput::Shard(event));

@@ -46,27 +46,6 @@ impl Shard {
                 self.learn_ufrag(index, ufrag)
             }
             Command::CloseTransport { transport } => self.close_transport(now, transport),
-            Command::OpenChannel {
-                transport,
-                label,
-                reliability,
-            } => self.on_transport(transport, |t| t.open_channel(now, &label, reliability)),
-            Command::AdoptChannel {
-                transport,
-                stream,
-                label,
-                reliability,
-            } => self.on_transport(transport, |t| {
-                t.adopt_channel(now, stream, &label, reliability)
-            }),
-            Command::SendData {
-                transport,
-                label,
-                payload,
-                binary,
-            } => self.on_transport(transport, |t| {
-                t.send_data(now, &label, &payload, binary);
-            }),
             Command::Nominate { transport, path } => {
                 let index = self.find(transport)?;
                 self.keep_path(index, path);
@@ -91,6 +70,34 @@ impl Shard {
                 room: _,
                 snapshot,
             } => self.thaw(now, transport, &snapshot),
+            other => self.carry_out_of_standbys(now, other),
+        }
+    }
+
+    /// Standing by, and data channels.
+    fn carry_out_of_standbys(&mut self, now: Instant, command: Command) -> Option<()> {
+        match command {
+            Command::OpenChannel {
+                transport,
+                label,
+                reliability,
+            } => self.on_transport(transport, |t| t.open_channel(now, &label, reliability)),
+            Command::AdoptChannel {
+                transport,
+                stream,
+                label,
+                reliability,
+            } => self.on_transport(transport, |t| {
+                t.adopt_channel(now, stream, &label, reliability)
+            }),
+            Command::SendData {
+                transport,
+                label,
+                payload,
+                binary,
+            } => self.on_transport(transport, |t| {
+                t.send_data(now, &label, &payload, binary);
+            }),
             Command::Replicate { transport, on } => self.replicate(now, transport, on),
             Command::Replicated { transport, version } => self.replicated(transport, version),
             Command::AddStandby {

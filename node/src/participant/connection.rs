@@ -90,13 +90,14 @@ impl Connection {
         out: &mut Outputs,
     ) -> Self {
         let warm = kind == ThawKind::Warm;
-        if !warm {
-            out.command(Command::AddTransport {
+        out.command(match warm {
+            true => Command::TakeOver { transport: key },
+            false => Command::AddTransport {
                 transport: key,
                 room,
                 local: negotiator.local_ice().clone(),
-            });
-        }
+            },
+        });
         let connected_at = record.connected_at.filter(|_| warm);
         Self {
             key,

@@ -9,7 +9,7 @@ use protocol::proto::participant_info::State;
 
 use super::contract::{RoomOutput, SessionId, SessionMessage};
 use super::ice_preference::IcePreference;
-use super::limits::{RECONNECT_GRACE, RESUME_CONNECT_TIMEOUT};
+use super::limits::{RECONNECT_GRACE, RESUME_CONNECT_TIMEOUT, RETURN_TIMEOUT};
 use super::{Room, leave};
 use crate::participant::MediaInput;
 
@@ -138,6 +138,17 @@ impl Room {
         {
             member.close_at = Some(self.now + RESUME_CONNECT_TIMEOUT);
         }
+    }
+
+    /// Its transport is here, but its client was not heard: it reaches this node in another way, if
+    /// at all.
+    pub(super) fn not_taken_over(&mut self, number: u16) {
+        let Some(member) = self.roster.get_mut(number) else {
+            return;
+        };
+        member.transport_failed = true;
+        member.close_at = Some(self.now + RETURN_TIMEOUT);
+        self.end_session(number, DisconnectReason::Migration, Some(Action::Resume));
     }
 
     pub(super) fn transport_changed(&mut self, number: u16, state: TransportState) {

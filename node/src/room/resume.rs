@@ -80,7 +80,7 @@ impl Room {
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
-        let (number, cold) = (member.number, member.cold);
+        let (number, unheard) = (member.number, member.cold || member.transport_failed);
         let noticed = member.absent_since.unwrap_or(self.now);
         let since = noticed.checked_sub(SIGNAL_SILENCE_MAX).unwrap_or(noticed);
         let departed = match missed {
@@ -94,7 +94,7 @@ impl Room {
         if let Some(old) = self.roster.set_session(number, Some(attach.session)) {
             self.close_session(old);
         }
-        if cold {
+        if unheard {
             let reason = DisconnectReason::Migration;
             self.end_session(number, reason, Some(Action::Resume));
             return;

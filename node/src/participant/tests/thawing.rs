@@ -72,7 +72,10 @@ fn a_cold_transport_has_credentials_of_its_own_and_a_warm_one_is_not_made_again(
     for (old, new) in before.iter().zip(&cold) {
         assert_eq!(old.0, new.0, "the same key");
     }
-    assert_eq!(added(&stage.thawed(ThawKind::Warm)), []);
+    let warm = stage.thawed(ThawKind::Warm);
+    assert_eq!(added(&warm), []);
+    let taken = |command: &&&Command| matches!(command, Command::TakeOver { .. });
+    assert_eq!(warm.commands().iter().filter(taken).count(), 2);
 }
 
 #[test]

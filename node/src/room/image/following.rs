@@ -52,8 +52,13 @@ pub(in crate::room) fn is_news(event: &media::Event) -> bool {
             | media::Event::LayerSelected { .. }
             | media::Event::PathSelected { .. }
             | media::Event::Speakers { .. }
+            | media::Event::StandbyHas { .. }
+            | media::Event::StandbyReady { .. }
+            | media::Event::StandbyStale { .. }
             | media::Event::Stats { .. }
             | media::Event::StreamPaused { .. }
+            | media::Event::TransportDelta { .. }
+            | media::Event::TransportImage { .. }
     )
 }
 

@@ -378,11 +378,7 @@ impl Hall {
         self.services = services(u8::try_from(self.number).unwrap());
         let transports = self.shards.transports.keys().copied();
         let transports: WarmTransports = transports.filter(|_| warm).collect();
-        let taken_over = transports.iter().map(|key| (*key, String::new()));
-        self.shards = ShardModel {
-            transports: taken_over.collect(),
-            ..Default::default()
-        };
+        self.shards = ShardModel::default();
         let (now, number) = (self.now, self.number);
         let wall = wall(self.start, now);
         let services = self.services.clone();

@@ -332,6 +332,41 @@ fn move_cold(hall: &mut Hall) {
 }
 
 #[test]
+fn a_client_that_cannot_be_taken_over_is_told_to_resume_and_a_stranger_to_reconnect() {
+    let action = |hall: &Hall, identity: &str| {
+        let leave = leave_of(&hall.clients[identity].heard);
+        assert!(hall.clients[identity].closed);
+        leave.action()
+    };
+    let mut hall = Hall::new();
+    hall.join("alice", false);
+    hall.join("bob", false);
+    hall.thaw(true);
+    let transport = hall.member("alice").media.image(&hall.room.clock).unwrap();
+    let transport = transport.transports().next().unwrap();
+    let key = KeySpace::new(hall.room.number, 0).room.0 | transport;
+    hall.input(RoomInput::Shard(media::Event::TakenOver {
+        transport: media::TransportKey(key),
+        heard: false,
+    }));
+    hall.rebind();
+    assert_eq!(action(&hall, "alice"), Action::Resume);
+    assert!(!hall.clients["bob"].closed);
+    let kind = AttachKind::Rebind {
+        participant_sid: "PA_other".into(),
+        missed: true,
+    };
+    hall.attach("bob", kind);
+    assert_eq!(action(&hall, "bob"), Action::Reconnect);
+    hall.thaw(false);
+    hall.clients
+        .values_mut()
+        .for_each(|client| client.heard.clear());
+    hall.rebind();
+    assert_eq!(action(&hall, "alice"), Action::Resume, "cold");
+}
+
+#[test]
 fn records_are_small_and_few() {
     let mut hall = play(None);
     let members: Vec<usize> = hall

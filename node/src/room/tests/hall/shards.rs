@@ -46,6 +46,9 @@ impl ShardModel {
                 assert!(!self.transports.contains_key(&low(transport.0)), "twice");
                 self.transports.insert(low(transport.0), String::new());
             }
+            Command::TakeOver { transport } => {
+                self.transports.insert(low(transport.0), String::new());
+            }
             Command::CloseTransport { transport } => {
                 let key = low(transport.0);
                 self.transports.remove(&key);
