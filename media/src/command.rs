@@ -144,7 +144,9 @@ pub enum Command {
         track: TrackKey,
         payload_types: Vec<PayloadType>,
     },
-    /// Answers with `Event::Frozen`; the transport is silent from then on.
+    /// Answers with `Event::Frozen`; the transport is silent from then on. One that a standby
+    /// follows says a last image before, with exact numbers: given to the standby, `TakeOver` there
+    /// goes on without a gap (planned migration).
     Freeze {
         transport: TransportKey,
     },

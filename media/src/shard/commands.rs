@@ -306,6 +306,7 @@ impl Shard {
     fn freeze(&mut self, now: Instant, key: TransportKey) -> Option<()> {
         let index = self.find(key)?;
         let snapshot = self.transports.get_mut(index)?.transport.freeze(now)?;
+        self.last_image(now, index, &snapshot);
         self.drain_transport(index);
         self.events.push_back(Event::Frozen {
             transport: key,

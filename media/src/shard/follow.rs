@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::downstream::continuation::Continuation;
 use crate::event::Event;
 use crate::ids::TransportKey;
@@ -34,7 +36,7 @@ impl Shard {
         }
         slot.follower.get_or_insert_default().wants_image = true;
         self.ticker.watch(now);
-        self.tell_standby(now, index);
+        self.tell_standby(now, index, true);
         Some(())
     }
 
@@ -46,8 +48,31 @@ impl Shard {
         Some(())
     }
 
-    /// Tells the standby of a transport what changed.
-    pub(super) fn tell_standby(&mut self, now: Instant, index: u32) {
+    /// The last image of a followed transport that was frozen: its numbers are exact, so a standby
+    /// that has it goes on without a gap.
+    pub(super) fn last_image(&mut self, now: Instant, index: u32, body: &[u8]) -> Option<()> {
+        let (received, downs) = (self.received(index), self.continuations(index));
+        let slot = self.transports.get_mut(index)?;
+        slot.follower.take()?;
+        slot.followed_version += 1;
+        let (transport, version) = (slot.key, slot.followed_version);
+        let part = ShardPart {
+            wire: slot.sender.next_wire(),
+            received: Some(received),
+            downs,
+        };
+        let image = written(now, version, &part, body);
+        self.events.push_back(Event::TransportImage {
+            transport,
+            version,
+            image,
+        });
+        Some(())
+    }
+
+    /// Tells the standby of a transport what changed: leases, and when `thorough` (once a second)
+    /// what else there is.
+    pub(super) fn tell_standby(&mut self, now: Instant, index: u32, thorough: bool) {
         let Some(slot) = self.transports.get_mut(index) else {
             return;
         };
@@ -60,7 +85,7 @@ impl Shard {
             let may = follower.imaged.is_none_or(rested);
             may.then(|| self.image(now, index, &mut follower)).flatten()
         } else {
-            self.delta(now, index, &mut follower)
+            self.delta(now, index, &mut follower, thorough)
         };
         self.events.extend(event);
         if let Some(slot) = self.transports.get_mut(index) {
@@ -81,10 +106,7 @@ impl Shard {
             received: Some(received.clone()),
             downs: downs.clone(),
         };
-        let mut image = Vec::with_capacity(body.len() + 256);
-        put_head(&mut image, version);
-        part.write(now, &mut image);
-        image.extend_from_slice(&body);
+        let image = written(now, version, &part, &body);
         *follower = Follower {
             imaged: Some(now),
             wants_image: false,
@@ -94,14 +116,22 @@ impl Shard {
         Some(Event::TransportImage {
             transport: slot.key,
             version,
-            image: image.into(),
+            image,
         })
     }
 
-    fn delta(&mut self, now: Instant, index: u32, follower: &mut Follower) -> Option<Event> {
-        let received = self.received(index);
-        let received = (received != follower.received).then_some(received);
-        let downs = self.changed_downs(now, index, follower);
+    fn delta(
+        &mut self,
+        now: Instant,
+        index: u32,
+        follower: &mut Follower,
+        thorough: bool,
+    ) -> Option<Event> {
+        let (mut received, mut downs) = (None, Vec::new());
+        if thorough {
+            received = Some(self.received(index)).filter(|now| *now != follower.received);
+            downs = self.changed_downs(now, index, follower);
+        }
         let slot = self.transports.get_mut(index)?;
         let version = slot.followed_version + 1;
         let mut delta = Vec::new();
@@ -176,4 +206,12 @@ impl Shard {
         slot.map(|slot| slot.receiver.received())
             .unwrap_or_default()
     }
+}
+
+fn written(now: Instant, version: u32, part: &ShardPart, body: &[u8]) -> Bytes {
+    let mut image = Vec::with_capacity(body.len() + 256);
+    put_head(&mut image, version);
+    part.write(now, &mut image);
+    image.extend_from_slice(body);
+    image.into()
 }

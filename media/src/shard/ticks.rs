@@ -109,7 +109,7 @@ impl Shard {
             for index in (feedback..self.transports.end()).step_by(FEEDBACK_TICKS as usize) {
                 self.send_arrivals(index);
                 self.distribute(now, index);
-                self.tell_standby(now, index);
+                self.tell_standby(now, index, false);
                 self.watch_takeover(now, index);
             }
             if tick % FEEDBACK_TICKS == 0 {
@@ -121,6 +121,7 @@ impl Shard {
             let report = (tick % REPORT_TICKS) as u32;
             for index in (report..self.transports.end()).step_by(REPORT_TICKS as usize) {
                 self.report(now, index);
+                self.tell_standby(now, index, true);
             }
         }
         self.tell_speakers(now);

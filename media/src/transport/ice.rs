@@ -264,7 +264,12 @@ impl Agent {
     }
 
     pub(super) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
-        self.out.pop_front()
+        let next = self.out.pop_front();
+        if next.is_none() && self.dormant {
+            // Thousands of them do little: what they need now and then is not kept.
+            self.out = VecDeque::new();
+        }
+        next
     }
 
     /// The new selection, once per change.

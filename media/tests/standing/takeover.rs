@@ -233,6 +233,32 @@ fn sound_goes_on(last: &Seen, after: &[Seen]) {
 }
 
 #[test]
+fn a_planned_move_leaves_no_gap_in_numbers() {
+    let mut call = Call::new(5);
+    call.follow();
+    call.frames(90);
+    call.world.run(Duration::from_millis(50));
+    let before = (call.seen(7_000), call.seen(8_000));
+    for client in [call.publisher, call.subscriber] {
+        let transport = call.world.clients[client].key;
+        call.world.command(Command::Freeze { transport });
+    }
+    call.take_over();
+    call.rebuild();
+    call.world.run(Duration::from_millis(50));
+    call.frames(60);
+    for (ssrc, before) in [(7_000, before.0), (8_000, before.1)] {
+        let after = call.seen(ssrc).split_off(before.len());
+        let (last, first) = (before.last().unwrap(), after.first().unwrap());
+        let step = first.header.sequence.wrapping_sub(last.header.sequence);
+        assert_eq!(step, 1, "{ssrc}");
+        assert!(after.len() > 100);
+    }
+    let heard = |event: &Event| matches!(event, Event::TakenOver { heard: true, .. });
+    assert_eq!(call.count(heard), 2);
+}
+
+#[test]
 fn standing_by_costs_a_few_bytes() {
     let mut call = Call::new(7);
     call.frames(60);

@@ -80,6 +80,9 @@ impl Agent {
         let Some(check) = self.checks.remove(at) else {
             return Ok(());
         };
+        if self.dormant {
+            self.checks.shrink_to_fit();
+        }
         if message.class() == Class::Error {
             self.handle_error(now, &check, message.error_code());
             return Ok(());
@@ -133,6 +136,9 @@ impl Agent {
             .find(|c| c.address == path.remote && c.protocol == path.protocol)
             .map(|candidate| candidate.priority);
         let priority = known.or(remote_priority).unwrap_or(PEER_REFLEXIVE_PRIORITY);
+        if self.dormant {
+            self.pairs.reserve_exact(1);
+        }
         self.pairs.push(Pair::new(now, path, priority, old));
         self.pairs.len() - 1
     }
