@@ -137,3 +137,32 @@ async fn where_nobody_stood_by_clients_begin_anew() {
     assert_eq!(leave.reason(), proto::DisconnectReason::StateMismatch);
     stage.join(A, "daily", "alice").await;
 }
+
+#[actix_web::test]
+async fn a_standby_that_drains_is_replaced_and_whoever_comes_first_stands_by_a_room_alone() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let (_alice, _) = stage.join(A, "daily", "alice").await;
+    let first = stage.standby("daily", 1).await;
+    let leader = stage.leader().await;
+    let drain = Action::DrainNode { node: first };
+    leader.propose(drain).await.unwrap();
+    let other = if first == A { C } else { A };
+    let replaced = async {
+        while stage.standby("daily", 1).await != other {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, replaced).await.unwrap();
+    let forgot = async {
+        while stage.nodes[&first].plane.images.holds("daily") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forgot).await.unwrap();
+
+    stage.alone("daily").await;
+    let back = Action::EndDrain { node: other };
+    leader.propose(back).await.unwrap();
+    assert_eq!(stage.standby("daily", 1).await, other);
+}
