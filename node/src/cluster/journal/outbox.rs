@@ -43,6 +43,7 @@ struct Feed {
 }
 
 /// See the file header.
+#[derive(Default)]
 pub(super) struct Outbox {
     rooms: BTreeMap<String, Feed>,
     /// Rooms that have something to say, each once.
@@ -58,23 +59,6 @@ pub(super) struct Outbox {
     tickets: u64,
     /// Rooms dropped so far.
     dropped: u64,
-}
-
-impl Default for Outbox {
-    fn default() -> Self {
-        Self {
-            rooms: BTreeMap::new(),
-            ready: VecDeque::new(),
-            farewells: VecDeque::new(),
-            waiting_bytes: 0,
-            unacked: VecDeque::new(),
-            unacked_bytes: 0,
-            sent: 0,
-            acked: 0,
-            tickets: 0,
-            dropped: 0,
-        }
-    }
 }
 
 fn size(record: Option<&Bytes>) -> usize {
