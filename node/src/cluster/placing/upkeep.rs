@@ -8,7 +8,7 @@ use std::sync::Arc;
 use consensus::cluster::{Change, Role};
 use consensus::command::{Action, Effect, NodeState};
 use consensus::ids::{Epoch, NodeId, RoomName};
-use consensus::placement::choose_standby;
+use consensus::placement::{Candidate, choose_standby};
 use consensus::state::Node;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -78,7 +78,11 @@ impl Placing {
             let alone: Vec<_> = alone.map(|(n, r)| (n.clone(), r.clone())).collect();
             (alone, self.candidates(state))
         });
+        let serves = |c: &Candidate| c.media && c.state == NodeState::Active;
         for (name, room) in alone {
+            if !candidates.iter().any(|c| serves(c) && c.node != room.home) {
+                continue;
+            }
             let seed = self.seed();
             let (standby, _) = choose_standby(&candidates, room.home, &self.selector, "", seed);
             if standby.is_none() || standby == room.standby {
