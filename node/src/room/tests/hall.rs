@@ -20,7 +20,8 @@ use crate::room::journal::RoomImage;
 /// A client with media: it answers what it is offered.
 #[derive(Debug, Default)]
 pub(super) struct Client {
-    pub(super) session: SessionId,
+    /// `None`: its WebSocket is gone.
+    pub(super) session: Option<SessionId>,
     pub(super) single: bool,
     pub(super) sections: Vec<String>,
     pub(super) offers: u32,
@@ -50,12 +51,6 @@ fn free_video(mid: u32) -> String {
     let lines = section.lines();
     let lines = lines.filter(|line| !sending.iter().any(|start| line.starts_with(start)));
     lines.map(|line| format!("{line}\r\n")).collect()
-}
-
-impl Default for SessionId {
-    fn default() -> Self {
-        SessionId(0)
-    }
 }
 
 pub(super) struct Hall {
@@ -180,7 +175,7 @@ impl Hall {
 
     fn told(&mut self, session: SessionId, message: SessionMessage) {
         let mut clients = self.clients.values_mut();
-        let Some(client) = clients.find(|client| client.session == session) else {
+        let Some(client) = clients.find(|client| client.session == Some(session)) else {
             return;
         };
         let SessionMessage::Signal(response) = message else {
@@ -260,7 +255,7 @@ impl Hall {
         self.sessions += 1;
         let session = SessionId(self.sessions);
         let client = self.clients.entry(identity.to_owned()).or_default();
-        client.session = session;
+        client.session = Some(session);
         client.closed = false;
         let attach = Attach {
             session,
@@ -308,7 +303,7 @@ impl Hall {
     }
 
     pub(super) fn signal(&mut self, identity: &str, message: SignalRequest) {
-        let session = self.clients[identity].session;
+        let session = self.clients[identity].session.expect("a session");
         let message = Box::new(message);
         self.input(RoomInput::Signal { session, message });
     }
