@@ -1,7 +1,7 @@
 //! Who is dead: a core that asks peers whether they live, hears what kernels and other nodes say,
 //! and gives the verdict where this node leads. A process is dead when its kernel closed its
 //! lifeline, refuses a new one and a question stays unanswered; a host when two nodes hear nothing
-//! and its kernel takes no connection.
+//! and its kernel takes no connection, and enough others are heard to take over what it had.
 //! Its shell is `liveness`. Decides nothing about rooms; a verdict binds one life of a node.
 
 mod awake;
@@ -17,8 +17,9 @@ use consensus::ids::{Epoch, NodeId};
 
 use awake::Awake;
 use limits::{
-    ALONE_FACTOR, DECLARE_AGAIN, FIRST_CONTACT, FIRST_CONTACT_MIN, ISOLATED, PING_INTERVAL,
-    PING_SPREAD, TELL_INTERVAL, TOLD_FRESH, TOLD_MAX,
+    ALONE_FACTOR, DECLARE_AGAIN, FALLEN_LATELY, FIRST_CONTACT, FIRST_CONTACT_MIN, MANY_HELD,
+    PING_INTERVAL, PING_SPREAD, PROBES_AT_ONCE_MAX, PROBES_PER_SECOND_MAX, SETTLED, TELL_INTERVAL,
+    TOLD_FRESH, TOLD_MAX,
 };
 use peer::Peer;
 use watch::Roster;
@@ -28,6 +29,8 @@ use watch::Roster;
 pub struct Life {
     pub incarnation: Epoch,
     pub master: bool,
+    /// Has rooms, and may take over those of others.
+    pub media: bool,
 }
 
 /// What was noticed.
@@ -107,8 +110,17 @@ pub struct Detector {
     peers: BTreeMap<NodeId, Peer>,
     /// Of whom, by whom: what was told, and when.
     told: BTreeMap<(NodeId, NodeId), (Suspicion, Duration)>,
+    /// Media nodes this node called dead because it heard nothing, and when.
+    fallen: BTreeMap<NodeId, Duration>,
+    /// Since when most media nodes are silent, and some are not.
+    many_since: Option<Duration>,
+    /// Since when most are, whether others are not; and since when enough are heard again.
+    few_since: Option<Duration>,
+    well_since: Option<Duration>,
     outputs: VecDeque<Output>,
     numbers: u64,
+    /// Questions to doubted peers that may be asked at once.
+    probes: Probes,
     /// When the next peer is to be looked at.
     due: Option<Duration>,
 }
@@ -123,8 +135,13 @@ impl Detector {
             known: BTreeMap::new(),
             peers: BTreeMap::new(),
             told: BTreeMap::new(),
+            fallen: BTreeMap::new(),
+            many_since: None,
+            few_since: None,
+            well_since: None,
             outputs: VecDeque::new(),
             numbers: 1,
+            probes: Probes::default(),
             due: None,
         }
     }
@@ -285,12 +302,16 @@ impl Detector {
         let interval = self.interval();
         let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
         self.due = None;
+        self.weigh(now, interval);
         for node in nodes {
             let Some(peer) = self.peers.get(&node) else {
                 continue;
             };
             if peer.ask_at(now, interval) <= now {
-                self.ask(now, node);
+                let usual = peer.ask_at_leisure(interval) <= now;
+                if usual || self.probes.take(now) {
+                    self.ask(now, node);
+                }
             }
             let peer = self.peers.get_mut(&node);
             if peer.is_some_and(|peer| peer.knocks(now, interval)) {
@@ -298,7 +319,8 @@ impl Detector {
             }
             self.judge(now, node, interval);
             if let Some(peer) = self.peers.get(&node) {
-                let next = peer.ask_at(now, interval);
+                // Without probes left it is tried again at the next step.
+                let next = peer.ask_at(now, interval).max(now + PROBE_PAUSE);
                 self.due = Some(self.due.map_or(next, |due| due.min(next)));
             }
         }
@@ -328,6 +350,7 @@ impl Detector {
                 if leader == self.me && declare && self.is_sure(now, suspicion, interval) =>
             {
                 self.outputs.push_back(Output::Dead(suspicion));
+                self.note_fallen(now, suspicion);
                 self.with(node, |peer| peer.declared = Some(now));
             }
             Some(to) if tell && to != node && to != self.me => {
@@ -341,7 +364,13 @@ impl Detector {
     /// Whether the leader's own suspicion is enough for a verdict.
     fn is_sure(&self, now: Duration, suspicion: Suspicion, interval: Duration) -> bool {
         let node = suspicion.node;
-        if suspicion.cause == Cause::Process || self.is_seconded(now, node) {
+        if suspicion.cause == Cause::Process {
+            return true;
+        }
+        if !self.is_spared(now, node, interval) {
+            return false;
+        }
+        if self.is_seconded(now, node) {
             return true;
         }
         let lives = |node: &NodeId| {
@@ -358,12 +387,71 @@ impl Detector {
         };
         let patience = if self.roster.len() <= 2 {
             Duration::ZERO
-        } else if self.peers.keys().any(lives) {
-            peer.patience(interval) * ALONE_FACTOR
         } else {
-            ISOLATED
+            peer.patience(interval) * ALONE_FACTOR
         };
         peer.silent_for(now) >= patience
+    }
+
+    /// Whether the cluster gains by giving this silent node up. Who hears nobody is cut off itself;
+    /// and when most media nodes fall silent at once it is more likely the path to them that
+    /// broke, and their rooms are better off where they are, for a while.
+    fn is_spared(&self, now: Duration, node: NodeId, interval: Duration) -> bool {
+        if !self.roster.get(&node).is_some_and(|life| life.media) {
+            let somebody = |peer: &Peer| !peer.is_doubted(now, interval);
+            return self.roster.len() <= 2 || self.peers.values().any(somebody);
+        }
+        let (left, all) = self.media_left(now, interval);
+        let held = self
+            .many_since
+            .is_some_and(|since| now.saturating_sub(since) >= MANY_HELD);
+        let settled = self
+            .well_since
+            .is_none_or(|since| now.saturating_sub(since) >= SETTLED);
+        left > 0 && (left * 2 >= all && settled || held)
+    }
+
+    /// How many media nodes this one hears, itself among them, and how many it heard lately.
+    fn media_left(&self, now: Duration, interval: Duration) -> (usize, usize) {
+        let heard = |node: &NodeId| {
+            let peer = self.peers.get(node);
+            *node == self.me || peer.is_some_and(|peer| !peer.is_doubted(now, interval))
+        };
+        let lately = |(node, at): &(&NodeId, &Duration)| {
+            now.saturating_sub(**at) < FALLEN_LATELY && !self.roster.contains_key(node)
+        };
+        let media = self.roster.iter().filter(|(_, life)| life.media);
+        let left = media.clone().filter(|(node, _)| heard(node)).count();
+        let fallen = self.fallen.iter().filter(lately).count();
+        (left, media.count() + fallen)
+    }
+
+    /// Since when this node hears some media nodes, but only few; and since when enough again, as
+    /// the others may only not have been asked yet when a path is mended.
+    fn weigh(&mut self, now: Duration, interval: Duration) {
+        let (left, all) = self.media_left(now, interval);
+        let well = left > 0 && left * 2 >= all;
+        if well || left == 0 {
+            self.many_since = None;
+        } else {
+            self.many_since.get_or_insert(now);
+        }
+        if !well {
+            self.few_since.get_or_insert(now);
+        } else if let Some(since) = self.few_since.take()
+            && now.saturating_sub(since) >= SETTLED
+        {
+            self.well_since = Some(now);
+        }
+    }
+
+    fn note_fallen(&mut self, now: Duration, suspicion: Suspicion) {
+        let life = self.roster.get(&suspicion.node);
+        if suspicion.cause == Cause::Silence && life.is_some_and(|life| life.media) {
+            self.fallen
+                .retain(|_, at| now.saturating_sub(*at) < FALLEN_LATELY);
+            self.fallen.insert(suspicion.node, now);
+        }
     }
 
     /// Somebody else, lately, suspects it too.
@@ -372,6 +460,30 @@ impl Detector {
         self.told
             .range(of)
             .any(|(_, (_, at))| now.saturating_sub(*at) <= TOLD_FRESH)
+    }
+}
+
+/// Until probes that ran out are looked at again: at the pace they come back.
+const PROBE_PAUSE: Duration = Duration::from_millis(1);
+
+/// What may be asked beyond the usual, over all peers: an outage of many must not become one of
+/// this node.
+#[derive(Debug, Default)]
+struct Probes {
+    left: f64,
+    at: Duration,
+}
+
+impl Probes {
+    fn take(&mut self, now: Duration) -> bool {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.at = now;
+        self.left = (self.left + passed * PROBES_PER_SECOND_MAX).min(PROBES_AT_ONCE_MAX);
+        let may = self.left >= 1.0;
+        if may {
+            self.left -= 1.0;
+        }
+        may
     }
 }
 

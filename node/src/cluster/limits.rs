@@ -130,6 +130,9 @@ pub const LIVENESS_INPUTS_MAX: usize = 16_384;
 /// this is given again, or not.
 pub const VERDICT_PATIENCE: Duration = Duration::from_millis(400);
 
+/// Connections tried at once to see whether kernels answer; each may hang for `LIVENESS_PATIENCE`.
+pub const KNOCKS_AT_ONCE_MAX: usize = 256;
+
 /// Connections that have not shown a ticket yet. A further one ends the oldest: one that has a
 /// ticket needs a round trip to show it.
 pub const LIFELINE_STRANGERS_MAX: usize = 256;

@@ -16,7 +16,7 @@ use consensus::ids::{Epoch, NodeId};
 use futures_util::future::BoxFuture;
 use metrics::{counter, gauge};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -24,7 +24,9 @@ use tracing::{info, warn};
 use crate::cluster::detector::wire::Message;
 use crate::cluster::detector::{Cause, Detector, Input, Life, Output, Suspicion};
 use crate::cluster::lifeline::{Dial, Holder, Keeper, Listen, News, Tickets};
-use crate::cluster::limits::{LIVENESS_INPUTS_MAX, LIVENESS_PATIENCE, VERDICT_PATIENCE};
+use crate::cluster::limits::{
+    KNOCKS_AT_ONCE_MAX, LIVENESS_INPUTS_MAX, LIVENESS_PATIENCE, VERDICT_PATIENCE,
+};
 use crate::cluster::links::{Duplex, LinkError, Links, Serve, Service};
 use crate::cluster::node::ClusterNode;
 
@@ -95,6 +97,7 @@ impl Liveness {
             changes: self.cluster.changes(),
             keepers: BTreeMap::new(),
             errands: JoinSet::new(),
+            knocks: Arc::new(Semaphore::new(KNOCKS_AT_ONCE_MAX)),
             liveness: self,
         };
         driver.read_roster();
@@ -247,6 +250,7 @@ struct Driver {
     changes: broadcast::Receiver<Change>,
     keepers: BTreeMap<(NodeId, Epoch), tokio::task::AbortHandle>,
     errands: JoinSet<()>,
+    knocks: Arc<Semaphore>,
 }
 
 enum Turn {
@@ -300,6 +304,7 @@ impl Driver {
                 let life = Life {
                     incarnation: node.incarnation,
                     master: node.info.roles.master,
+                    media: node.info.roles.media,
                 };
                 (id, life)
             };
@@ -334,7 +339,13 @@ impl Driver {
                 self.errands.spawn(liveness.ask(node, number));
             }
             Output::Knock { node } => {
-                self.errands.spawn(liveness.knock(node));
+                // Whoever is left out is knocked at in a moment again.
+                if let Ok(permit) = Arc::clone(&self.knocks).try_acquire_owned() {
+                    self.errands.spawn(async move {
+                        liveness.knock(node).await;
+                        drop(permit);
+                    });
+                }
             }
             Output::Tell { to, suspicion } => {
                 info!(node = %suspicion.node, cause = ?suspicion.cause, "a node is suspected");

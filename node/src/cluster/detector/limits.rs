@@ -12,6 +12,17 @@ pub const PING_SPREAD: Duration = Duration::from_micros(500);
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 /// A peer that stays silent is probed so eagerly for this long, then as if it were healthy.
 pub const PROBE_FOR: Duration = Duration::from_secs(2);
+/// Probes beyond the usual questions, over all peers: what one thread asks without being late for
+/// the answers of those that live.
+pub const PROBES_PER_SECOND_MAX: f64 = 5_000.0;
+/// So many of them at once: every peer of a large cluster once.
+pub const PROBES_AT_ONCE_MAX: f64 = 500.0;
+/// A peer that has so many questions unanswered is not asked eagerly any more: what was asked
+/// already is enough for a path that loses a fifth of its packets each way.
+pub const PROBES_UNANSWERED_MAX: usize = 24;
+/// Older ones are lost.
+pub const PROBES_UNANSWERED_FOR: Duration = Duration::from_millis(500);
+
 /// Silence, beside what its round trips usually take, after which a peer is suspected.
 pub const SILENCE: Duration = Duration::from_millis(250);
 /// As `SILENCE`, once its kernel has closed the lifeline.
@@ -31,8 +42,14 @@ pub const FIRST_CONTACT: Duration = Duration::from_secs(5);
 pub const FIRST_CONTACT_MIN: Duration = Duration::from_millis(250);
 /// A leader without any other observer, that does hear somebody, waits this many times as long.
 pub const ALONE_FACTOR: u32 = 2;
-/// A leader that hears nobody at all is probably cut off itself.
-pub const ISOLATED: Duration = Duration::from_secs(3);
+/// Where less than half of the media nodes would be left, a silent one is given up only after this:
+/// switches restart and routes are found anew within it, and whoever is cut off serves its clients.
+pub const MANY_HELD: Duration = Duration::from_secs(10);
+/// After most media nodes were silent for this long, those that are heard again are heard one after
+/// the other: the others have as long before they count as silent.
+pub const SETTLED: Duration = Duration::from_secs(1);
+/// Who was called dead within this counts among those that would be left.
+pub const FALLEN_LATELY: Duration = Duration::from_secs(5);
 
 /// Round trips: what is believed before the first, and between which an estimate is kept. The
 /// greatest bounds how long a death stays unnoticed.

@@ -9,7 +9,8 @@ use consensus::ids::Epoch;
 use super::Cause;
 use super::limits::{
     CONFIRM_MIN, FAREWELL, IN_FLIGHT_MAX, KNOCK_INTERVAL, PING_INTERVAL, PROBE_FOR, PROBE_INTERVAL,
-    ROUND_TRIP_FIRST, ROUND_TRIP_MAX, ROUND_TRIP_MIN, SILENCE, SILENCE_CLOSED, STALLED,
+    PROBES_UNANSWERED_FOR, PROBES_UNANSWERED_MAX, ROUND_TRIP_FIRST, ROUND_TRIP_MAX, ROUND_TRIP_MIN,
+    SILENCE, SILENCE_CLOSED, STALLED,
 };
 
 /// The TCP connection that the peer's kernel closes when its process ends.
@@ -167,7 +168,7 @@ impl Peer {
         due
     }
 
-    fn is_doubted(&self, now: Duration, interval: Duration) -> bool {
+    pub(super) fn is_doubted(&self, now: Duration, interval: Duration) -> bool {
         let usual = interval + self.round_trip.bound();
         let closed = matches!(self.lifeline, Lifeline::Closed { .. });
         self.heard.is_some() && (self.silent_for(now) > usual || closed)
@@ -227,11 +228,19 @@ impl Peer {
         let Some(asked) = self.asked else {
             return now;
         };
-        if self.is_doubted(now, interval) && self.silent_for(now) < PROBE_FOR {
+        let young =
+            |(_, sent): &&(u64, Duration)| now.saturating_sub(*sent) < PROBES_UNANSWERED_FOR;
+        let answers_come = self.in_flight.iter().filter(young).count() < PROBES_UNANSWERED_MAX;
+        if answers_come && self.is_doubted(now, interval) && self.silent_for(now) < PROBE_FOR {
             asked + PROBE_INTERVAL
         } else {
             asked + interval
         }
+    }
+
+    /// As if it were healthy.
+    pub(super) fn ask_at_leisure(&self, interval: Duration) -> Duration {
+        self.asked.map_or(Duration::ZERO, |asked| asked + interval)
     }
 }
 

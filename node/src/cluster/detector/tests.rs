@@ -191,11 +191,66 @@ fn a_leader_that_hears_nobody_waits() {
     for other in 2..=4 {
         world.cut(1, other);
     }
-    world.run_for(ms(2_500));
+    world.run_for(ms(60_000));
     assert!(world.verdicts.is_empty(), "{:?}", world.verdicts);
     world.heal();
     world.run_for(ms(2_000));
     assert!(world.verdicts.is_empty(), "{:?}", world.verdicts);
+}
+
+#[test]
+fn masters_that_are_cut_off_from_all_media_nodes_take_no_room_from_them() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed, 4, 4);
+        world.run_for(ms(2_000));
+        for (master, media) in (1..=4).flat_map(|m| (5..=8).map(move |n| (m, n))) {
+            world.cut(master, media);
+        }
+        world.run_for(ms(30_000));
+        world.heal();
+        world.run_for(ms(2_000));
+        assert!(
+            world.verdicts.is_empty(),
+            "seed {seed}: {:?}",
+            world.verdicts
+        );
+    }
+}
+
+#[test]
+fn most_media_nodes_are_given_up_only_after_a_while() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed, 1, 6);
+        world.run_for(ms(6_000));
+        // The master and one media node are on this side, the others on that one.
+        for other in 3..=7 {
+            world.cut(1, other);
+            world.cut(2, other);
+        }
+        world.run_for(ms(8_000));
+        assert!(
+            world.verdicts.is_empty(),
+            "seed {seed}: {:?}",
+            world.verdicts
+        );
+        world.run_for(ms(4_000));
+        let mut found: Vec<u64> = world.verdicts.iter().map(|v| v.of).collect();
+        found.sort_unstable();
+        assert_eq!(found, [3, 4, 5, 6, 7], "seed {seed}");
+    }
+}
+
+#[test]
+fn questions_do_not_grow_with_the_outage() {
+    let mut world = World::new(1, 1, 150);
+    world.run_for(ms(2_000));
+    for other in 2..=120 {
+        world.cut(1, other);
+    }
+    let before = world.asked_by(1);
+    world.run_for(ms(2_000));
+    let asked = world.asked_by(1) - before;
+    assert!(asked <= 2 * (5_000 + 2_000) + 500, "{asked} in two seconds");
 }
 
 #[test]
@@ -236,6 +291,7 @@ fn a_new_life_is_not_accused_of_the_last() {
     let life = |incarnation, master| Life {
         incarnation: Epoch(incarnation),
         master,
+        media: true,
     };
     let mut detector = Detector::new(me, start);
     let roster =
@@ -260,6 +316,7 @@ fn an_answer_from_before_the_end_proves_nothing() {
     let life = |incarnation| Life {
         incarnation: Epoch(incarnation),
         master: true,
+        media: true,
     };
     let mut detector = Detector::new(me, start);
     let roster = BTreeMap::from([(me, life(1)), (other, life(2))]);

@@ -83,6 +83,7 @@ pub(super) struct World {
     pub(super) jitter: Duration,
     pub(super) verdicts: Vec<Verdict>,
     pub(super) questions: u64,
+    asked: BTreeMap<u64, u64>,
 }
 
 impl World {
@@ -94,6 +95,8 @@ impl World {
             let life = Life {
                 incarnation: Epoch(100 + id),
                 master: id <= masters,
+                // A cluster with one media node or none has rooms on its masters.
+                media: id > masters || media < 2,
             };
             let node = Node {
                 detector: Detector::new(NodeId(id), epoch),
@@ -119,6 +122,7 @@ impl World {
             jitter: Duration::from_micros(200),
             verdicts: Vec::new(),
             questions: 0,
+            asked: BTreeMap::new(),
         };
         world.publish();
         for id in world.ids() {
@@ -283,6 +287,7 @@ impl World {
         match output {
             Output::Ask { node, number } => {
                 self.questions += 1;
+                *self.asked.entry(id).or_default() += 1;
                 if let Some(taken) = self.travel(id, node.0)
                     && self.nodes[&node.0].host
                 {
@@ -410,6 +415,10 @@ impl World {
 
     pub(super) fn has_host(&self, id: u64) -> bool {
         self.nodes[&id].host
+    }
+
+    pub(super) fn asked_by(&self, id: u64) -> u64 {
+        self.asked.get(&id).copied().unwrap_or(0)
     }
 
     pub(super) fn watched(&self, id: u64) -> usize {
