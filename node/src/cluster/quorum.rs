@@ -6,7 +6,7 @@ mod observe;
 use std::collections::BTreeSet;
 
 use consensus::cluster::{Cluster, ClusterError, Role, Status};
-use consensus::command::{Action, NodeState};
+use consensus::command::{Action, NodeInfo, NodeState};
 use consensus::ids::NodeId;
 use consensus::keeper::{self, Decision};
 use metrics::gauge;
@@ -87,16 +87,16 @@ async fn tidy(cluster: &Cluster, status: &Status, observer: &Observer, now: Inst
         };
         let strangers: BTreeSet<NodeId> =
             status.learners.iter().filter(stranger).copied().collect();
-        let successor = |address: &str| {
+        // On the same machine: addresses wander, above all where they are handed out.
+        let successor = |dead: &NodeInfo| {
             let alive = |n: &consensus::state::Node| n.state == NodeState::Active;
-            state
-                .nodes()
-                .any(|(_, n)| alive(n) && n.info.address == address)
+            let same = |n: &NodeInfo| n.address == dead.address && n.host == dead.host;
+            state.nodes().any(|(_, n)| alive(n) && same(&n.info))
         };
         let replaced = state.nodes().find(|(node, known)| {
             known.state == NodeState::Dead
                 && !status.voters.contains(node)
-                && successor(&known.info.address)
+                && successor(&known.info)
         });
         (strangers, replaced.map(|(node, _)| node))
     });
