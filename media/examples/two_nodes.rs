@@ -1,5 +1,6 @@
-//! Two nodes for the takeover check with a browser (`tests/e2e`): two shards, a socket each, of which
-//! the second stands by for the first. It prints its ports and credentials, reads the browser's from
+//! Two nodes for the takeover check with a browser (`tests/e2e`): two shards, a socket each, of
+//! which the second stands by for the first. It prints its ports and credentials, reads the
+//! browser's from
 //! standard input, sends it its own video and messages back, and on the line `kill` drops the first
 //! shard and lets the second one take over. Nothing is signalled.
 #![allow(clippy::print_stdout)]

@@ -99,8 +99,8 @@ pub enum Event {
         transport: TransportKey,
         ready: bool,
     },
-    /// The answer to `Command::TakeOver`, as soon as the client answered here (`heard`), or a second
-    /// later if it did not: then it has to be told to resume.
+    /// The answer to `Command::TakeOver`, as soon as the client answered here (`heard`), or a
+    /// second later if it did not: then it has to be told to resume.
     TakenOver {
         transport: TransportKey,
         heard: bool,

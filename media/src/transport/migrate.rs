@@ -1,7 +1,7 @@
 //! Freezing a live transport into a snapshot and thawing it elsewhere: same ICE credentials, same
 //! DTLS association, same SRTP keys behind the used indexes, a fresh SCTP association with the
-//! channels as they were (DESIGN: "a transport is a value"). `follow` and `standby` do the same with
-//! a transport that lives on.
+//! channels as they were (DESIGN: "a transport is a value"). `follow` and `standby` do the same
+//! with a transport that lives on.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! SRTCP (RFC 3711 §3.4, RFC 7714 §9): seals and opens compound RTCP packets in place, within leased
-//! indexes so that no index is used twice by a transport and its standby.
+//! SRTCP (RFC 3711 §3.4, RFC 7714 §9): seals and opens compound RTCP packets in place, within
+//! leased indexes so that no index is used twice by a transport and its standby.
 
 use aws_lc_rs::aead::Aad;
 use subtle::ConstantTimeEq;
