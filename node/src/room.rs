@@ -22,6 +22,7 @@ mod member;
 mod metadata;
 mod options;
 mod permissions;
+mod protection;
 mod quality;
 mod requests;
 mod resume;
@@ -88,6 +89,8 @@ pub struct Room {
     fed: VecDeque<u16>,
     outputs: VecDeque<RoomOutput>,
     /// A standby is told of it.
+    /// What a standby is told of transports.
+    protection: protection::Protection,
     following: Option<image::Following>,
     ended: bool,
     /// Another node speaks for the room.
@@ -130,6 +133,7 @@ impl Room {
             rng,
             fed: VecDeque::new(),
             outputs: VecDeque::new(),
+            protection: Default::default(),
             following: None,
             ended: false,
             fenced: false,
@@ -158,6 +162,7 @@ impl Room {
             RoomInput::Shard(event) => self.shard_event(event),
             RoomInput::Job(update) => self.job_updated(update),
             RoomInput::Stop => self.end(DisconnectReason::ServerShutdown),
+            RoomInput::StandbySaid { transport, word } => self.standby_said(transport, word),
             RoomInput::ShardLost(shard) => self.shard_lost(shard),
             RoomInput::Fence { resume } => self.fence(resume),
             RoomInput::Timeout => self.timers(),
@@ -244,6 +249,7 @@ impl Room {
             media::Event::TakenOver { heard: false, .. } => self.not_taken_over(number),
             _ => {}
         }
+        self.hear_of_protection(number, &event);
         self.feed(number, MediaInput::Shard(event));
     }
 
@@ -277,10 +283,21 @@ impl Room {
         match output {
             MediaOutput::Signal(message) => self.tell(number, message),
             MediaOutput::Shard(command) => {
+                let restarted = match command {
+                    media::Command::CloseTransport { transport } => {
+                        self.unguard(transport);
+                        None
+                    }
+                    media::Command::RestartIce { transport, .. } => Some(transport),
+                    _ => None,
+                };
                 let outputs = &mut self.outputs;
                 self.span.route(command, &mut |shard, command| {
                     outputs.push_back(RoomOutput::Shard { shard, command });
                 });
+                if let Some(transport) = restarted {
+                    self.guard_again(transport);
+                }
             }
             MediaOutput::Published(track) => self.track_published(number, track),
             MediaOutput::TrackChanged(track) => self.track_changed(number, track),

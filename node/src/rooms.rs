@@ -12,14 +12,18 @@ use actix::{Actor, Addr, Recipient};
 use protocol::proto;
 use tokio::sync::oneshot;
 
-pub(crate) use self::registry::{AttachSession, Call, Create, Ended, Registry, key_of};
+pub(crate) use self::registry::{
+    AttachSession, Call, Create, Ended, Registry, StandInEvents, key_of,
+};
 use self::registry::{
-    Drain, Fence, Find, Flush, Follow, Forward, HostWith, Revive, ShardEvent, Stop,
+    Drain, Fence, Find, Flush, Follow, Forward, HostWith, Release, Reserve, Revive, ShardEvent,
+    Stop,
 };
 use crate::room::contract::{
     Attach, Figures, JobUpdate, RoomCall, RoomError, RoomInput, RoomReply, SessionId, ToSession,
 };
 use crate::room::environment::{Follower, Hosting, IsFull, Services, Sinks};
+use crate::room::journal::StandbyWord;
 use crate::room::room_actor::ToRoom;
 
 /// Rooms a node can hold at a time: half the width of the room's number in a key. Above are the
@@ -67,6 +71,28 @@ impl Rooms {
     pub fn follow(&self, room: &str, follower: Option<Arc<dyn Follower>>) {
         let name = room.to_owned();
         self.registry.do_send(Follow { name, follower });
+    }
+
+    /// What a room's standby said of one of its transports.
+    pub(crate) fn standby_said(&self, room: &str, transport: u64, word: StandbyWord) {
+        let input = RoomInput::StandbySaid { transport, word };
+        let room = room.to_owned();
+        self.registry.do_send(Forward { room, input });
+    }
+
+    /// A number for the room that this node may open one day; until then `told` hears what shards
+    /// say under it. Again: the same number. `None`: there is none, or the room is open here.
+    pub(crate) async fn reserve(&self, room: &str, told: StandInEvents) -> Option<u32> {
+        let (reply, number) = oneshot::channel();
+        let name = room.to_owned();
+        self.registry.do_send(Reserve { name, told, reply });
+        number.await.ok().flatten()
+    }
+
+    /// It will not be opened here.
+    pub(crate) fn release(&self, room: &str) {
+        let name = room.to_owned();
+        self.registry.do_send(Release { name });
     }
 
     /// Resolves when the room has told its follower everything that was asked of it before.

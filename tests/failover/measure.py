@@ -65,8 +65,19 @@ class Stage:
         return [(me, other.identity) for me in self.people for other in senders if me is not other]
 
     async def everybody_flows(self, within=40.0):
-        await until(lambda: all(me.hears_and_sees(other) for me, other in self.pairs()),
-                    "sound and picture both ways", within)
+        try:
+            await until(lambda: all(me.hears_and_sees(other) for me, other in self.pairs()),
+                        "sound and picture both ways", within)
+        except TimeoutError as missing:
+            now = time.monotonic()
+
+            def silence(me, other, kind):
+                at = me.flow(other, kind).at
+                return f"{now - at[-1]:.1f} s" if at else "never"
+            missing.add_note("; ".join(
+                f"{me.identity} last decoded {kind} of {other}: {silence(me, other, kind)}"
+                for me, other in self.pairs() for kind in ("audio", "video")))
+            raise
 
     async def measure(self, scenario, strike):
         """Strikes, watches, and notes what was missed."""

@@ -380,6 +380,7 @@ impl Hosting for Homes {
             return None;
         }
         let image = self.0.images.take(room, current.epoch);
+        let warm = self.0.images.take_warm(room);
         let running = Hosted {
             epoch: current.epoch,
             phase: Phase::Running,
@@ -390,7 +391,7 @@ impl Hosting for Homes {
         // Nobody may be following rooms.
         let _ = self.0.news.send(room.to_owned());
         let sid = current.sid.0;
-        Some(Opening { sid, image })
+        Some(Opening { sid, image, warm })
     }
 
     fn remembers(&self, room: &str) -> bool {

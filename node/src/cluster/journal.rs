@@ -7,6 +7,7 @@ mod images;
 mod link;
 mod outbox;
 mod server;
+pub mod standins;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -32,12 +33,15 @@ use super::hosting::{Heirs, Homes, Hosts};
 use super::limits::{JOURNAL_ASK_PATIENCE, JOURNAL_FLUSH_PATIENCE};
 use super::links::{LinkError, Links, Service};
 use crate::room::environment::Follower;
+use crate::room::journal::StandbyWord;
 
 /// The rooms of this node as their journals are followed: `rooms::Rooms` in the program.
 pub trait Followed: Send + Sync + 'static {
     /// The room says everything to `follower`, and from then on what changes; `None`: to nobody. A
     /// room that is not there says nothing.
     fn follow(&self, room: &str, follower: Option<Arc<dyn Follower>>);
+    /// What the standby said of one of its transports.
+    fn standby_said(&self, room: &str, transport: u64, word: StandbyWord);
     /// Resolves when the room has said what changed so far.
     fn flush<'a>(&'a self, room: &'a str) -> BoxFuture<'a, ()>;
 }
@@ -45,6 +49,10 @@ pub trait Followed: Send + Sync + 'static {
 impl Followed for crate::rooms::Rooms {
     fn follow(&self, room: &str, follower: Option<Arc<dyn Follower>>) {
         self.follow(room, follower);
+    }
+
+    fn standby_said(&self, room: &str, transport: u64, word: StandbyWord) {
+        self.standby_said(room, transport, word);
     }
 
     fn flush<'a>(&'a self, room: &'a str) -> BoxFuture<'a, ()> {

@@ -261,3 +261,11 @@ pub const JOURNAL_ASK_PATIENCE: Duration = Duration::from_millis(150);
 pub const HOSTING_NEWS_MAX: usize = 1_024;
 /// Rooms that lost their standby are given others together: one death touches many at once.
 pub const STANDBY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Transports of one room that this node stands by for: two for each of the participants of the
+/// largest room.
+pub(super) const STAND_INS_ROOM_MAX: usize = 20_000;
+/// How long it is known who went on here unnoticed: gateways ask within a second or two.
+pub(super) const STAND_INS_REMEMBERED: Duration = Duration::from_secs(60);
+/// What a standby has to say to one home, in messages: acknowledgements repeat themselves.
+pub(super) const STANDBY_WORDS_MAX: usize = 16_384;

@@ -12,6 +12,7 @@ use super::api::ClusterApi;
 use super::directory::Directory;
 use super::hosting::Homes;
 use super::jobs::ClusterJobs;
+use super::journal::standins::StandIns;
 use super::journal::{Images, Journal, JournalServer};
 use super::links::registry::Registry;
 use super::links::{Links, Service};
@@ -20,6 +21,7 @@ use super::placing::{Figures, Placing, upkeep};
 use super::session_server::{SessionServer, Stage};
 use crate::agent::Agents;
 use crate::api::Api;
+use crate::room::environment::{ShardSink, Shards};
 use crate::rooms::Rooms;
 
 /// What it is made of.
@@ -40,6 +42,9 @@ pub struct Parts {
     pub agents: Agents,
     /// `room.auto_create`
     pub auto_create: bool,
+    /// Its shards, which stand in for those of others.
+    pub shards: Arc<dyn ShardSink>,
+    pub endpoints: Arc<dyn Shards>,
     /// Where actors of other nodes' sessions live.
     pub stage: Stage,
 }
@@ -62,6 +67,8 @@ impl RoomPlane {
         let Parts { cluster, rooms, .. } = parts;
         let (images, task) = Images::start(cluster.clone());
         keep(task);
+        let standins = StandIns::new(rooms.clone(), parts.shards, parts.endpoints);
+        images.stand_in_with(standins);
         let (homes, task) = Homes::start(cluster.clone(), Arc::new(rooms.clone()), images.clone());
         keep(task);
         rooms.host_with(Arc::new(homes.clone()));

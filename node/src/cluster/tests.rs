@@ -199,6 +199,8 @@ impl Stage {
                 rooms: rooms.clone(),
                 auto_create: options.auto_create,
                 stage: stage_of(actix::Arbiter::current()),
+                endpoints: span.near().0,
+                shards: span.near().1,
             };
             let plane = RoomPlane::start(parts, &registry, drop);
             let relay = relay::Parts {

@@ -2,11 +2,16 @@
 //! state of its transport. `publisher_connection` and `subscriber_connection` drive it; it knows
 //! neither publications nor subscriptions.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use media::event::TransportState;
-use media::negotiate::{Negotiator, NegotiatorConfig, ThawKind};
-use media::types::{IceCredentials, Protocol, ReceiveSection, RemoteCandidate, RemoteTransport};
+use media::negotiate::{
+    Negotiator, NegotiatorConfig, ThawKind, format_candidate, standby_candidates,
+};
+use media::types::{
+    IceCredentials, LocalCandidate, Protocol, ReceiveSection, RemoteCandidate, RemoteTransport,
+};
 use media::{Command, RoomKey, TransportKey};
 use protocol::proto;
 use protocol::proto::signal_response::Message;
@@ -156,6 +161,30 @@ impl Connection {
         }
         self.trickled = Some(local.clone());
         let lines = self.negotiator.trickle_candidates();
+        for trickle in candidates::trickles(&lines, self.negotiator.first_mid(), self.target) {
+            out.signal(Message::Trickle(trickle));
+        }
+    }
+
+    /// The client learns where a standby is: above all candidates of the `primary`.
+    pub(crate) fn trickle_standby(
+        &self,
+        primary: &[LocalCandidate],
+        addresses: &[SocketAddr],
+        out: &mut Outputs,
+    ) {
+        let candidate = |(index, address): (usize, &SocketAddr)| LocalCandidate {
+            protocol: Protocol::Udp,
+            address: *address,
+            priority: 0,
+            foundation: (index + 1).to_string(),
+        };
+        let standby: Vec<_> = addresses.iter().enumerate().map(candidate).collect();
+        let ufrag = &self.negotiator.local_ice().ufrag;
+        let lines: Vec<_> = standby_candidates(primary, &standby)
+            .iter()
+            .map(|candidate| format_candidate(candidate, ufrag))
+            .collect();
         for trickle in candidates::trickles(&lines, self.negotiator.first_mid(), self.target) {
             out.signal(Message::Trickle(trickle));
         }

@@ -1,6 +1,7 @@
 //! What goes in and out of a participant's media core. Signal messages stay in LiveKit's protobuf
 //! here: their fields are what the rules of the surface are written in.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -302,6 +303,11 @@ pub enum MediaInput {
     /// Another one: the bandwidth its connection is taken to have, bits per second.
     LimitBandwidth(Option<u64>),
     Shard(Event),
+    /// A standby would take a transport over, and is reached there over UDP: the client is told.
+    StandbyAt {
+        transport: TransportKey,
+        addresses: Vec<SocketAddr>,
+    },
     /// The participant leaves: everything is torn down, nothing is said to the client.
     Close,
     Timeout,

@@ -4,6 +4,7 @@
 mod requests;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,10 @@ impl ParticipantMedia {
             }
             MediaInput::LimitBandwidth(bps) => self.limit_bandwidth(bps),
             MediaInput::Shard(event) => self.shard_event(now, event),
+            MediaInput::StandbyAt {
+                transport,
+                addresses,
+            } => self.standby_at(transport, &addresses),
             MediaInput::Close => self.close(),
             MediaInput::Timeout => {}
         }
@@ -225,6 +230,22 @@ impl ParticipantMedia {
 
     pub fn permission(&self) -> &proto::ParticipantPermission {
         &self.settings.permission
+    }
+
+    /// Its transports, and whether each is connected.
+    pub fn transports(&self) -> Vec<(media::TransportKey, bool)> {
+        let connections = self.publisher.iter().chain(&self.subscriber);
+        connections
+            .map(|connection| (connection.key, connection.is_connected()))
+            .collect()
+    }
+
+    fn standby_at(&mut self, transport: media::TransportKey, addresses: &[SocketAddr]) {
+        let mut connections = self.publisher.iter().chain(&self.subscriber);
+        if let Some(connection) = connections.find(|connection| connection.key == transport) {
+            let primary = &self.environment.candidates;
+            connection.trickle_standby(primary, addresses, &mut self.out);
+        }
     }
 
     /// Unix time of `now`, in microseconds.

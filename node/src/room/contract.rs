@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use protocol::grants::Claims;
 use protocol::proto;
 
+use super::journal::StandbyWord;
 use crate::participant::contract::Kinds;
 
 /// One WebSocket of one client. A resume brings a new one.
@@ -224,6 +225,11 @@ pub enum RoomInput {
     Fence {
         /// That node knows everybody: who comes back goes on.
         resume: bool,
+    },
+    /// What the standby says of a transport, named as in [`MediaEntry`].
+    StandbySaid {
+        transport: u64,
+        word: StandbyWord,
     },
     /// A shard of another node that carried participants is out of reach: they come back, to
     /// elsewhere.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use media::TransportKey;
 use media::types::{Fingerprint, LocalCandidate, PlayoutDelay};
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;
@@ -12,7 +13,8 @@ use protocol::token::Keys;
 
 use super::contract::JobRequest;
 use super::ice_servers::IceServer;
-use super::journal::{JournalEntry, RoomImage};
+use super::image::WarmTransports;
+use super::journal::{JournalEntry, MediaEntry, RoomImage};
 pub use super::span::RelayIds;
 use crate::config::room::DEFAULT_CODECS;
 use crate::participant::contract::Kinds;
@@ -152,6 +154,8 @@ pub trait MediaCore {
     fn subscribed(&self) -> Kinds;
     /// Tracks others may know of.
     fn published(&self) -> Vec<Published>;
+    /// Its transports, and whether each is connected.
+    fn transports(&self) -> Vec<(TransportKey, bool)>;
     /// What a standby has to know of it; `None`: it cannot be made again.
     fn image(&self, clock: &WallClock) -> Option<MediaRecord>;
 }
@@ -187,6 +191,10 @@ impl MediaCore for ParticipantMedia {
 
     fn published(&self) -> Vec<Published> {
         self.published()
+    }
+
+    fn transports(&self) -> Vec<(TransportKey, bool)> {
+        self.transports()
     }
 
     fn image(&self, clock: &WallClock) -> Option<MediaRecord> {
@@ -299,6 +307,8 @@ pub struct Opening {
     pub sid: String,
     /// What it was at its last home.
     pub image: Option<RoomImage>,
+    /// Of its transports, those that are ready to go on here.
+    pub warm: WarmTransports,
 }
 
 /// What the cluster has to do with this node's rooms; without a cluster there is none.
@@ -315,6 +325,10 @@ pub trait Hosting: Send + Sync {
 pub trait Follower: Send + Sync {
     /// The first time this is everything.
     fn changed(&self, entries: Vec<JournalEntry>);
+    /// What the shards say of transports, in their order.
+    fn media(&self, entries: Vec<MediaEntry>);
+    /// The node it speaks for: another one knows nothing yet.
+    fn standby(&self) -> u64;
 }
 
 /// What the shells write to.

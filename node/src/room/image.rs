@@ -100,6 +100,7 @@ impl Room {
             rng,
             fed: VecDeque::new(),
             outputs: VecDeque::new(),
+            protection: Default::default(),
             following: None,
             ended: false,
             fenced: false,

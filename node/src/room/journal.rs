@@ -2,6 +2,7 @@
 //! the room again. The room writes them, the cluster carries them; neither reads the other's part.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
@@ -20,6 +21,57 @@ pub struct JournalEntry {
     pub key: RecordKey,
     /// `None`: what it described is gone.
     pub record: Option<Bytes>,
+}
+
+/// What a standby has to know of one transport, to go on with it. These are not merged: their
+/// order counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaEntry {
+    /// Its key, as [`KeySpace::within_room`](crate::participant::KeySpace::within_room).
+    pub transport: u64,
+    pub change: MediaChange,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediaChange {
+    /// `media::Event::TransportImage`, and whose it is.
+    Image {
+        participant_sid: String,
+        /// How many transports the participant has: all of them go on, or none.
+        transports: u32,
+        /// The shard at home.
+        shard: u32,
+        image: Bytes,
+    },
+    /// `media::Event::TransportDelta`.
+    Delta(Bytes),
+    Gone,
+}
+
+impl MediaEntry {
+    /// What it occupies, about.
+    pub fn bytes(&self) -> usize {
+        let body = match &self.change {
+            MediaChange::Image { image, .. } => image.len(),
+            MediaChange::Delta(delta) => delta.len(),
+            MediaChange::Gone => 0,
+        };
+        body + size_of::<Self>()
+    }
+}
+
+/// What a standby says of a transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StandbyWord {
+    /// It knows everything up to this version; where its client would reach it over UDP.
+    Has {
+        version: u32,
+        addresses: Vec<SocketAddr>,
+    },
+    /// It missed something.
+    Stale,
+    /// Whether it could take the client over unnoticed.
+    Ready(bool),
 }
 
 /// A room as its journal described it so far.

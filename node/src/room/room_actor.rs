@@ -104,6 +104,7 @@ impl RoomActor {
         }
         self.set_alarm(ctx);
         self.write_journal(ctx);
+        self.write_media();
     }
 
     /// Tells the follower what changed: at once, unless it was told something just now.
@@ -123,6 +124,17 @@ impl RoomActor {
         });
     }
 
+    /// Leases wait for its acknowledgements: at once.
+    fn write_media(&mut self) {
+        let Some(follower) = self.follower.as_ref().filter(|_| !self.ended) else {
+            return;
+        };
+        let entries = self.room.media_journal();
+        if !entries.is_empty() {
+            follower.media(entries);
+        }
+    }
+
     fn flush_journal(&mut self) {
         let Some(follower) = self.follower.as_ref().filter(|_| !self.ended) else {
             return;
@@ -134,10 +146,16 @@ impl RoomActor {
         }
     }
 
-    fn follow(&mut self, follower: Option<Arc<dyn Follower>>) {
+    fn follow(&mut self, follower: Option<Arc<dyn Follower>>, ctx: &mut Context<Self>) {
+        let standby = |follower: &Option<Arc<dyn Follower>>| follower.as_ref().map(|f| f.standby());
+        if standby(&self.follower) != standby(&follower) {
+            // What the last one had leased is free.
+            self.room.follow(false);
+        }
         self.room.follow(follower.is_some());
         self.follower = follower;
         self.flush_journal();
+        self.step(None, ctx);
     }
 
     fn call(
@@ -276,7 +294,7 @@ impl Handler<ToRoom> for RoomActor {
                 }
                 self.step(Some(input), ctx);
             }
-            ToRoom::Follow(follower) => self.follow(follower),
+            ToRoom::Follow(follower) => self.follow(follower, ctx),
             ToRoom::Flush(flushed) => {
                 self.flush_journal();
                 let _ = flushed.send(());

@@ -71,6 +71,10 @@ impl MediaCore for ScriptedMedia {
         Vec::new()
     }
 
+    fn transports(&self) -> Vec<(media::TransportKey, bool)> {
+        Vec::new()
+    }
+
     fn image(&self, _: &WallClock) -> Option<crate::participant::image::records::MediaRecord> {
         None
     }

@@ -104,6 +104,24 @@ pub(super) struct Flush {
     pub(super) reply: oneshot::Sender<()>,
 }
 
+/// Hears what shards say of transports they stand by for.
+pub(crate) type StandInEvents = Arc<dyn Fn(media::Event) + Send + Sync>;
+
+/// A number is kept for a room that may be opened here.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Reserve {
+    pub(super) name: String,
+    pub(super) told: StandInEvents,
+    pub(super) reply: oneshot::Sender<Option<u32>>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Release {
+    pub(super) name: String,
+}
+
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Drain;
@@ -120,6 +138,9 @@ pub(crate) struct Registry {
     hosting: Option<Arc<dyn Hosting>>,
     by_name: HashMap<String, (u32, Addr<RoomActor>)>,
     by_number: HashMap<u32, (String, Addr<RoomActor>)>,
+    /// Of rooms this node stands by for.
+    reserved: HashMap<String, u32>,
+    standing_in: HashMap<u32, StandInEvents>,
     next_number: u32,
     /// No new rooms.
     draining: bool,
@@ -136,6 +157,8 @@ impl Registry {
             hosting: None,
             by_name: HashMap::new(),
             by_number: HashMap::new(),
+            reserved: HashMap::new(),
+            standing_in: HashMap::new(),
             next_number: 0,
             draining: false,
             stopping: false,
@@ -152,16 +175,17 @@ impl Registry {
         mut options: RoomOptions,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<RoomActor>> {
-        let mut image = None;
+        let (mut image, mut warm) = (None, WarmTransports::new());
         if let Some(hosting) = &self.hosting {
             let opening = hosting.begin(&options.name)?;
             options.sid = Some(opening.sid);
-            image = opening.image;
+            (image, warm) = (opening.image, opening.warm);
         }
-        let number = self.free_number();
+        let number = self.release(&options.name);
+        let number = number.unwrap_or_else(|| self.free_number());
         let name = options.name.clone();
         let key = KeySpace::new(number, 0).room;
-        let thawed = image.and_then(|image| self.thaw(number, &name, &image));
+        let thawed = image.and_then(|image| self.thaw(number, &name, &image, &warm));
         let room = thawed.unwrap_or_else(|| {
             let (now, wall) = (Instant::now(), SystemTime::now());
             Room::new(now, wall, number, options, self.services.clone())
@@ -173,8 +197,18 @@ impl Registry {
         Some(addr)
     }
 
+    /// The number that was kept for the room; its shards' facts are its own from now on.
+    fn release(&mut self, name: &str) -> Option<u32> {
+        let number = self.reserved.remove(name)?;
+        self.standing_in.remove(&number);
+        Some(number)
+    }
+
     fn free_number(&mut self) -> u32 {
-        while self.by_number.contains_key(&self.next_number) {
+        let taken = |number: &u32| {
+            self.by_number.contains_key(number) || self.standing_in.contains_key(number)
+        };
+        while taken(&self.next_number) {
             self.next_number = (self.next_number + 1) % ROOM_NUMBERS;
         }
         let number = self.next_number;
@@ -183,13 +217,19 @@ impl Registry {
     }
 
     /// The room as it was at its last home; its clients come back and go on.
-    fn thaw(&self, number: u32, name: &str, image: &RoomImage) -> Option<Room> {
+    fn thaw(
+        &self,
+        number: u32,
+        name: &str,
+        image: &RoomImage,
+        warm: &WarmTransports,
+    ) -> Option<Room> {
         let (now, wall) = (Instant::now(), SystemTime::now());
         let members = image.members();
-        let warm = WarmTransports::new();
-        match Room::thaw(now, wall, number, image, &warm, self.services.clone()) {
+        match Room::thaw(now, wall, number, image, warm, self.services.clone()) {
             Ok(room) => {
-                tracing::info!(room = name, members, "the room goes on here");
+                let warm = warm.len();
+                tracing::info!(room = name, members, warm, "the room goes on here");
                 counter!("skein_rooms_revived_total", "outcome" => "thawed").increment(1);
                 Some(room)
             }
@@ -409,7 +449,9 @@ impl Handler<ShardEvent> for Registry {
 
     fn handle(&mut self, ShardEvent(event): ShardEvent, _: &mut Self::Context) {
         let number = KeySpace::room_of(key_of(&event));
-        if let Some((_, room)) = self.by_number.get(&number) {
+        if let Some(told) = self.standing_in.get(&number) {
+            told(event);
+        } else if let Some((_, room)) = self.by_number.get(&number) {
             room.do_send(ToRoom::Input(RoomInput::Shard(event)));
         }
     }
@@ -500,6 +542,38 @@ impl Handler<Flush> for Registry {
         if let Some(room) = self.room(&name) {
             room.do_send(ToRoom::Flush(reply));
         }
+    }
+}
+
+impl Handler<Reserve> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Reserve { name, told, reply }: Reserve, _: &mut Self::Context) {
+        let open = self.by_name.contains_key(&name);
+        let full = self.by_number.len() + self.standing_in.len() >= ROOM_NUMBERS as usize / 2;
+        let known = self.reserved.get(&name).copied();
+        let number = match known {
+            Some(number) => Some(number),
+            None if open || full => None,
+            None => {
+                let number = self.free_number();
+                self.reserved.insert(name, number);
+                Some(number)
+            }
+        };
+        if let Some(number) = number {
+            self.standing_in.insert(number, told);
+        }
+        // Whoever asked may have given up.
+        let _ = reply.send(number);
+    }
+}
+
+impl Handler<Release> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Release { name }: Release, _: &mut Self::Context) {
+        self.release(&name);
     }
 }
 

@@ -122,6 +122,7 @@ impl Node {
         status: &Status,
         shards: &Shards,
     ) -> Result<(), RunError> {
+        let (endpoints, sink) = self.span.near();
         let parts = Parts {
             cluster: cluster.cluster().clone(),
             links: cluster.links(),
@@ -133,6 +134,8 @@ impl Node {
             api: self.api.clone(),
             agents: self.agents.clone(),
             auto_create: config.room.auto_create,
+            endpoints,
+            shards: sink,
             stage: stage_of(actix_rt::Arbiter::current()),
         };
         let plane = RoomPlane::start(parts, cluster.registry(), |task| cluster.keep(task));

@@ -3,7 +3,7 @@
 //! its image. Decides by the log as applied here who may write.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use consensus::cluster::{Change, Cluster};
 use consensus::command::{Effect, Room};
@@ -14,8 +14,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::standins::StandIns;
 use super::wire::{Batch, Extent};
 use crate::cluster::limits::{JOURNAL_IMAGES_BYTES_MAX, SWEEP_INTERVAL};
+use crate::room::WarmTransports;
 use crate::room::journal::RoomImage;
 
 /// Why a batch is not kept.
@@ -92,6 +94,8 @@ impl Inner {
 pub struct Images {
     cluster: Cluster,
     inner: Arc<Mutex<Inner>>,
+    /// Their transports, where there are shards.
+    standins: Arc<OnceLock<StandIns>>,
 }
 
 impl Images {
@@ -101,9 +105,26 @@ impl Images {
         let images = Self {
             cluster,
             inner: Arc::default(),
+            standins: Arc::default(),
         };
         let task = tokio::spawn(images.clone().follow(changes));
         (images, task)
+    }
+
+    /// From now on transports are stood by for, too.
+    pub fn stand_in_with(&self, standins: StandIns) {
+        // Composed once.
+        let _ = self.standins.set(standins);
+    }
+
+    pub(super) fn standins(&self) -> Option<&StandIns> {
+        self.standins.get()
+    }
+
+    /// Transports of a room that is opened here which are ready to go on.
+    pub fn take_warm(&self, room: &str) -> WarmTransports {
+        let standins = self.standins.get();
+        standins.map_or_else(WarmTransports::new, |standins| standins.take(room))
     }
 
     /// A holder that panicked left whole tables: every change is a single step.
@@ -217,6 +238,10 @@ impl Images {
         held.is_some_and(|held| held.image.is_some())
     }
 
+    fn has(&self, room: &str) -> bool {
+        self.locked().rooms.contains_key(room)
+    }
+
     /// Participants of a room that is known here.
     pub fn members(&self, room: &str) -> Option<usize> {
         let inner = self.locked();
@@ -243,6 +268,9 @@ impl Images {
                 _ = sweep.tick() => {
                     self.compare();
                     self.measure();
+                    if let Some(standins) = self.standins() {
+                        standins.sweep(|room| self.has(room));
+                    }
                 }
             }
         }

@@ -18,7 +18,7 @@ use crate::cluster::limits::JOURNAL_RETRY;
 use crate::cluster::links::{Duplex, Links, Service};
 use crate::cluster::session_wire::{WireError, frames};
 use crate::room::environment::Follower;
-use crate::room::journal::JournalEntry;
+use crate::room::journal::{JournalEntry, MediaEntry};
 
 pub(super) struct Link {
     standby: NodeId,
@@ -48,6 +48,16 @@ impl Follower for Feed {
         self.link.with_outbox(|outbox| {
             outbox.changed(Instant::now(), &self.room, self.ticket, entries);
         });
+    }
+
+    fn media(&self, entries: Vec<MediaEntry>) {
+        self.link.with_outbox(|outbox| {
+            outbox.media(Instant::now(), &self.room, self.ticket, entries);
+        });
+    }
+
+    fn standby(&self) -> u64 {
+        self.link.standby.0
     }
 }
 
@@ -157,7 +167,7 @@ impl Link {
         }
         tokio::select! {
             ended = self.write(send, rooms) => ended,
-            ended = self.read(recv) => ended,
+            ended = self.read(recv, rooms) => ended,
         }
     }
 
@@ -193,7 +203,11 @@ impl Link {
         }
     }
 
-    async fn read(&self, recv: Box<dyn AsyncRead + Send + Unpin>) -> Result<(), WireError> {
+    async fn read(
+        &self,
+        recv: Box<dyn AsyncRead + Send + Unpin>,
+        rooms: &dyn Followed,
+    ) -> Result<(), WireError> {
         let mut heard = std::pin::pin!(frames(recv));
         while let Some(frame) = heard.next().await {
             let (kind, body) = frame?;
@@ -201,6 +215,16 @@ impl Link {
                 FromStandby::Ack(seq) => {
                     self.with_outbox(|outbox| outbox.acked(seq));
                     self.acked.send_replace(());
+                }
+                FromStandby::Media {
+                    room,
+                    epoch,
+                    transport,
+                    word,
+                } => {
+                    if self.locked().outbox.epoch(&room) == Some(epoch) {
+                        rooms.standby_said(&room, transport, word);
+                    }
                 }
                 FromStandby::Refused { room, epoch } => {
                     tracing::debug!(room, standby = %self.standby, "a standby refused a journal");

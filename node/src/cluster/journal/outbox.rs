@@ -12,7 +12,7 @@ use super::wire::{Batch, Extent, ToStandby};
 use crate::cluster::limits::{
     JOURNAL_BATCH_BYTES, JOURNAL_RESYNC_AFTER, JOURNAL_UNACKED_BYTES_MAX, JOURNAL_WAITING_BYTES_MAX,
 };
-use crate::room::journal::{JournalEntry, RecordKey};
+use crate::room::journal::{JournalEntry, MediaEntry, RecordKey};
 
 /// Names one time a room says everything: what it says for an earlier one comes too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ struct Feed {
     ticket: Ticket,
     phase: Phase,
     waiting: BTreeMap<RecordKey, Option<Bytes>>,
+    /// Of its transports, in order.
+    media: VecDeque<MediaEntry>,
     /// Of what waits.
     bytes: usize,
     queued: bool,
@@ -92,12 +94,18 @@ impl Outbox {
             ticket,
             phase: Phase::Asked,
             waiting: BTreeMap::new(),
+            media: VecDeque::new(),
             bytes: 0,
             queued: false,
             sent: 0,
         };
         self.rooms.insert(room.to_owned(), feed);
         ticket
+    }
+
+    /// Under which it is followed.
+    pub(super) fn epoch(&self, room: &str) -> Option<Epoch> {
+        self.rooms.get(room).map(|feed| feed.epoch)
     }
 
     /// The standby stands by for it no more.
@@ -116,6 +124,7 @@ impl Outbox {
             self.waiting_bytes -= feed.bytes;
             feed.bytes = 0;
             feed.waiting.clear();
+            feed.media.clear();
         }
     }
 
@@ -142,11 +151,37 @@ impl Outbox {
             feed.bytes = feed.bytes + added - removed;
             self.waiting_bytes = self.waiting_bytes + added - removed;
         }
+        self.queue(now, room);
+    }
+
+    /// What shards said of a room's transports.
+    pub(super) fn media(
+        &mut self,
+        now: Instant,
+        room: &str,
+        ticket: Ticket,
+        entries: Vec<MediaEntry>,
+    ) {
+        let Some(feed) = self.rooms.get_mut(room).filter(|f| f.ticket == ticket) else {
+            return;
+        };
+        // Its own facts come first.
+        if !matches!(feed.phase, Phase::Whole { .. } | Phase::Live) {
+            return;
+        }
+        let added: usize = entries.iter().map(MediaEntry::bytes).sum();
+        feed.media.extend(entries);
+        feed.bytes += added;
+        self.waiting_bytes += added;
+        self.queue(now, room);
+    }
+
+    fn queue(&mut self, now: Instant, room: &str) {
         if self.waiting_bytes > JOURNAL_WAITING_BYTES_MAX {
             self.drop_room(now, room);
             return;
         }
-        if !feed.queued {
+        if let Some(feed) = self.rooms.get_mut(room).filter(|feed| !feed.queued) {
             feed.queued = true;
             self.ready.push_back(room.to_owned());
         }
@@ -241,7 +276,7 @@ impl Outbox {
             Phase::Whole { begun: true } => Extent::Continues,
             Phase::Live => Extent::Change,
         };
-        if feed.waiting.is_empty() && extent == Extent::Change {
+        if feed.waiting.is_empty() && feed.media.is_empty() && extent == Extent::Change {
             return None;
         }
         let (mut entries, mut bytes) = (Vec::new(), 0);
@@ -251,6 +286,15 @@ impl Outbox {
             bytes += size(record.as_ref());
             entries.push(JournalEntry { key, record });
         }
+        let mut media = Vec::new();
+        // What is said of transports belongs to a room the standby has.
+        while feed.waiting.is_empty()
+            && bytes < JOURNAL_BATCH_BYTES
+            && let Some(entry) = feed.media.pop_front()
+        {
+            bytes += entry.bytes();
+            media.push(entry);
+        }
         feed.bytes -= bytes;
         self.waiting_bytes -= bytes;
         let last = feed.waiting.is_empty();
@@ -258,7 +302,7 @@ impl Outbox {
             (Extent::Change, _) | (_, true) => Phase::Live,
             (_, false) => Phase::Whole { begun: true },
         };
-        if !last {
+        if !last || !feed.media.is_empty() {
             feed.queued = true;
             self.ready.push_back(room.to_owned());
         }
@@ -271,6 +315,7 @@ impl Outbox {
             extent,
             last,
             entries,
+            media,
         })
     }
 
@@ -291,7 +336,8 @@ impl Outbox {
     /// The standby knows all that the room has said so far.
     pub(super) fn is_settled(&self, room: &str) -> bool {
         self.rooms.get(room).is_some_and(|feed| {
-            feed.phase == Phase::Live && feed.waiting.is_empty() && feed.sent <= self.acked
+            let nothing_waits = feed.waiting.is_empty() && feed.media.is_empty();
+            feed.phase == Phase::Live && nothing_waits && feed.sent <= self.acked
         })
     }
 

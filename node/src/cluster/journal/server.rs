@@ -8,12 +8,14 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use prost::Message;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 
 use super::images::{Images, Refused};
+use super::standins::StandIns;
 use super::wire::{Batch, FromStandby, Question, Reply, ToStandby, question};
 use super::{Heir, Journal};
 use crate::cluster::hosting::Homes;
-use crate::cluster::limits::HELLO_TIMEOUT;
+use crate::cluster::limits::{HELLO_TIMEOUT, STANDBY_WORDS_MAX};
 use crate::cluster::links::{Duplex, Serve};
 use crate::cluster::session_wire::{WireError, frames};
 
@@ -44,11 +46,37 @@ impl JournalServer {
             return Err(WireError::Malformed);
         };
         let stream = self.images.stream_began(from);
-        while let Some(frame) = said.next().await {
+        let (words, mut spoken) = mpsc::channel(STANDBY_WORDS_MAX);
+        if let Some(standins) = self.images.standins() {
+            standins.stream_began(from, words);
+        }
+        loop {
+            let frame = tokio::select! {
+                word = spoken.recv() => match word {
+                    Some(word) => {
+                        send.write_all(&word).await?;
+                        continue;
+                    }
+                    // A newer stream took its place, or there are no shards.
+                    None => said.next().await,
+                },
+                frame = said.next() => frame,
+            };
+            let Some(frame) = frame else {
+                return Ok(());
+            };
             let (kind, body) = frame?;
             match ToStandby::decode(kind, body)? {
-                ToStandby::Batch(batch) => {
+                ToStandby::Batch(mut batch) => {
+                    let media = std::mem::take(&mut batch.media);
+                    let (room, epoch) = (batch.room.clone(), batch.epoch);
                     let (seq, refused) = (batch.seq, self.apply(from, stream, batch));
+                    if let Some(standins) = self.images.standins()
+                        && refused.is_none()
+                        && !media.is_empty()
+                    {
+                        standins.apply(from, &room, epoch, media).await;
+                    }
                     if let Some(refused) = refused {
                         send.write_all(&refused.encode()).await?;
                     }
@@ -58,7 +86,6 @@ impl JournalServer {
                 ToStandby::Hello => return Err(WireError::Malformed),
             }
         }
-        Ok(())
     }
 
     fn apply(&self, from: NodeId, stream: u64, batch: Batch) -> Option<FromStandby> {
@@ -72,7 +99,11 @@ impl JournalServer {
         match question {
             question::Of::Holds(asked) => {
                 let knows = self.images.holds(&asked.room) || self.homes.knows(&asked.room);
+                let standins = self.images.standins();
+                let is_warm =
+                    |standins: &StandIns| standins.is_warm(&asked.room, &asked.participant_sid);
                 let heir = match knows {
+                    true if standins.is_some_and(is_warm) => Heir::Warm,
                     true => Heir::Knows,
                     false => Heir::Nobody,
                 };

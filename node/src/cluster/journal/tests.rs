@@ -59,6 +59,10 @@ impl Followed for Scripted {
         *self.follower.lock().unwrap() = follower;
     }
 
+    fn standby_said(&self, room: &str, transport: u64, word: StandbyWord) {
+        self.tell(&format!("{room}: the standby of {transport} says {word:?}"));
+    }
+
     fn flush<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async {})
     }
@@ -331,6 +335,7 @@ async fn who_is_not_the_home_under_the_newest_epoch_writes_nothing() {
             key: RecordKey::Member(9),
             record: Some(Bytes::from_static(b"mallory")),
         }],
+        media: Vec::new(),
     };
     let refused = Err(images::Refused::NotOurs);
     let stream = images.stream_began(OTHER);

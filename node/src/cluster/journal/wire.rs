@@ -2,12 +2,14 @@
 //! them, so that nodes of neighbouring versions understand each other. And the two questions nodes
 //! ask about journals. Golden bytes hold the format.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use consensus::ids::Epoch;
 use prost::Message;
 
 use crate::cluster::session_wire::{WireError, frame};
-use crate::room::journal::{JournalEntry, RecordKey};
+use crate::room::journal::{JournalEntry, MediaChange, MediaEntry, RecordKey, StandbyWord};
 
 /// Of the first frame. A standby refuses a newer one.
 const VERSION: u8 = 1;
@@ -19,6 +21,7 @@ mod kind {
     pub(super) const FORGET: u8 = 3;
     pub(super) const ACK: u8 = 4;
     pub(super) const REFUSED: u8 = 5;
+    pub(super) const MEDIA: u8 = 6;
 }
 
 /// How a batch relates to what the standby has of the room.
@@ -44,6 +47,7 @@ pub(super) struct Batch {
     /// Nothing of everything is missing any more.
     pub last: bool,
     pub entries: Vec<JournalEntry>,
+    pub media: Vec<MediaEntry>,
 }
 
 /// What a home says.
@@ -66,6 +70,13 @@ pub(super) enum FromStandby {
     Ack(u64),
     /// It keeps nothing of this room under this epoch.
     Refused { room: String, epoch: Epoch },
+    /// Of one of the room's transports.
+    Media {
+        room: String,
+        epoch: Epoch,
+        transport: u64,
+        word: StandbyWord,
+    },
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -81,6 +92,116 @@ struct WireBatch {
     last: bool,
     #[prost(message, repeated, tag = "5")]
     entries: Vec<WireEntry>,
+    #[prost(message, repeated, tag = "6")]
+    media: Vec<WireMedia>,
+}
+
+/// A `MediaEntry`: an image, a delta, or neither, when the transport is gone.
+#[derive(Clone, PartialEq, Message)]
+struct WireMedia {
+    #[prost(uint64, tag = "1")]
+    transport: u64,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    image: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    delta: Option<Bytes>,
+    #[prost(string, tag = "4")]
+    participant_sid: String,
+    #[prost(uint32, tag = "5")]
+    transports: u32,
+    #[prost(uint32, tag = "6")]
+    shard: u32,
+}
+
+impl WireMedia {
+    fn of(entry: &MediaEntry) -> Self {
+        let mut wire = Self {
+            transport: entry.transport,
+            ..Self::default()
+        };
+        match &entry.change {
+            MediaChange::Image {
+                participant_sid,
+                transports,
+                shard,
+                image,
+            } => {
+                wire.participant_sid.clone_from(participant_sid);
+                (wire.transports, wire.shard) = (*transports, *shard);
+                wire.image = Some(image.clone());
+            }
+            MediaChange::Delta(delta) => wire.delta = Some(delta.clone()),
+            MediaChange::Gone => {}
+        }
+        wire
+    }
+
+    fn entry(self) -> MediaEntry {
+        let change = match (self.image, self.delta) {
+            (Some(image), _) => MediaChange::Image {
+                participant_sid: self.participant_sid,
+                transports: self.transports,
+                shard: self.shard,
+                image,
+            },
+            (None, Some(delta)) => MediaChange::Delta(delta),
+            (None, None) => MediaChange::Gone,
+        };
+        MediaEntry {
+            transport: self.transport,
+            change,
+        }
+    }
+}
+
+/// A `StandbyWord`.
+#[derive(Clone, PartialEq, Message)]
+struct WireWord {
+    #[prost(message, required, tag = "1")]
+    of: WireRoom,
+    #[prost(uint64, tag = "2")]
+    transport: u64,
+    #[prost(uint32, optional, tag = "3")]
+    has: Option<u32>,
+    #[prost(string, repeated, tag = "4")]
+    addresses: Vec<String>,
+    #[prost(bool, optional, tag = "5")]
+    ready: Option<bool>,
+}
+
+impl WireWord {
+    fn of(of: WireRoom, transport: u64, word: &StandbyWord) -> Self {
+        let mut wire = Self {
+            of,
+            transport,
+            ..Self::default()
+        };
+        match word {
+            StandbyWord::Has { version, addresses } => {
+                wire.has = Some(*version);
+                wire.addresses = addresses.iter().map(ToString::to_string).collect();
+            }
+            StandbyWord::Stale => {}
+            StandbyWord::Ready(ready) => wire.ready = Some(*ready),
+        }
+        wire
+    }
+
+    fn word(self) -> Result<FromStandby, WireError> {
+        let addresses = self.addresses.iter().map(|address| address.parse());
+        let addresses: Result<Vec<SocketAddr>, _> = addresses.collect();
+        let addresses = addresses.map_err(|_| WireError::Malformed)?;
+        Ok(FromStandby::Media {
+            room: self.of.room,
+            epoch: Epoch(self.of.epoch),
+            transport: self.transport,
+            word: match (self.has, self.ready) {
+                (Some(version), _) => StandbyWord::Has { version, addresses },
+                (None, Some(ready)) => StandbyWord::Ready(ready),
+                (None, None) => StandbyWord::Stale,
+            },
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -150,6 +271,7 @@ impl ToStandby {
                     },
                     last: batch.last,
                     entries: batch.entries.iter().map(entry).collect(),
+                    media: batch.media.iter().map(WireMedia::of).collect(),
                 };
                 frame(kind::BATCH, &body.encode_to_vec())
             }
@@ -186,6 +308,7 @@ impl ToStandby {
                     },
                     last: batch.last,
                     entries: batch.entries.into_iter().filter_map(entry).collect(),
+                    media: batch.media.into_iter().map(WireMedia::entry).collect(),
                 }))
             }
             kind::FORGET => {
@@ -205,6 +328,15 @@ impl FromStandby {
             Self::Refused { room, epoch } => {
                 frame(kind::REFUSED, &wire_room(room, *epoch).encode_to_vec())
             }
+            Self::Media {
+                room,
+                epoch,
+                transport,
+                word,
+            } => {
+                let word = WireWord::of(wire_room(room, *epoch), *transport, word);
+                frame(kind::MEDIA, &word.encode_to_vec())
+            }
         }
     }
 
@@ -219,6 +351,9 @@ impl FromStandby {
                 let (room, epoch) = (of.room, Epoch(of.epoch));
                 Ok(Self::Refused { room, epoch })
             }
+            kind::MEDIA => WireWord::decode(body)
+                .map_err(|_| WireError::Malformed)?
+                .word(),
             _ => Err(WireError::Malformed),
         }
     }
@@ -291,6 +426,27 @@ mod tests {
             extent: Extent::Begins,
             last: true,
             entries: vec![JournalEntry { key, record }, gone],
+            media: Vec::new(),
+        }
+    }
+
+    fn of_media() -> Batch {
+        let entry = |change| MediaEntry {
+            transport: 7,
+            change,
+        };
+        let image = MediaChange::Image {
+            participant_sid: "PA_a".into(),
+            transports: 2,
+            shard: 1,
+            image: Bytes::from_static(b"image"),
+        };
+        let delta = MediaChange::Delta(Bytes::from_static(b"delta"));
+        Batch {
+            extent: Extent::Change,
+            entries: Vec::new(),
+            media: vec![entry(image), entry(delta), entry(MediaChange::Gone)],
+            ..batch()
         }
     }
 
@@ -299,6 +455,7 @@ mod tests {
         let said = [
             ToStandby::Hello,
             ToStandby::Batch(batch()),
+            ToStandby::Batch(of_media()),
             ToStandby::Forget {
                 room: "daily".into(),
                 epoch: Epoch(9),
@@ -316,7 +473,21 @@ mod tests {
                 epoch: Epoch(2),
             },
         ];
-        for message in answers {
+        let words = [
+            StandbyWord::Has {
+                version: 3,
+                addresses: vec![([192, 0, 2, 1], 7882).into()],
+            },
+            StandbyWord::Stale,
+            StandbyWord::Ready(false),
+        ];
+        let of_media = |word| FromStandby::Media {
+            room: "daily".into(),
+            epoch: Epoch(9),
+            transport: 1 << 25,
+            word,
+        };
+        for message in answers.into_iter().chain(words.map(of_media)) {
             let bytes = message.encode();
             let heard = FromStandby::decode(bytes[4], bytes.slice(5..)).unwrap();
             assert_eq!(heard, message);

@@ -71,6 +71,7 @@ impl Room {
             said: BTreeMap::new(),
         });
         self.roster.follow(on);
+        self.protect(on);
     }
 
     /// What changed since the last call; belongs together.
@@ -100,6 +101,7 @@ impl Room {
         };
         following.room_changed |= match input {
             RoomInput::Shard(event) => is_news(event),
+            RoomInput::StandbySaid { .. } => false,
             RoomInput::Signal { message, .. } => !matches!(
                 **message,
                 SignalRequest::Ping(_) | SignalRequest::PingReq(_)

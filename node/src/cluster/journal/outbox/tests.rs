@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::room::journal::MediaChange;
 
 const EPOCH: Epoch = Epoch(4);
 
@@ -155,4 +156,27 @@ fn a_room_that_is_refused_or_forgotten_is_not_sent_any_more() {
     assert_eq!(said, ToStandby::Forget { room, epoch: EPOCH });
     assert!(outbox.next_frame().is_none());
     assert_eq!(outbox.waiting_bytes(), 0);
+}
+
+#[test]
+fn what_shards_say_follows_what_the_room_said_in_its_order() {
+    let (mut outbox, now) = (Outbox::default(), Instant::now());
+    let ticket = outbox.follow("daily", EPOCH);
+    let delta = |number: u8| MediaEntry {
+        transport: 7,
+        change: MediaChange::Delta(vec![number].into()),
+    };
+    outbox.media(now, "daily", ticket, vec![delta(0)]);
+    assert!(next(&mut outbox).is_none(), "the room is unknown there");
+    outbox.changed(now, "daily", ticket, vec![put(1, 10)]);
+    outbox.media(now, "daily", ticket, vec![delta(1), delta(2)]);
+    outbox.media(now, "daily", ticket, vec![delta(1)]);
+    let batch = next(&mut outbox).unwrap();
+    assert_eq!(keys(&batch), [RecordKey::Member(1)]);
+    assert_eq!(batch.media, [delta(1), delta(2), delta(1)]);
+    assert!(!outbox.is_settled("daily"));
+    outbox.acked(batch.seq);
+    assert!(outbox.is_settled("daily") && outbox.waiting_bytes() == 0);
+    outbox.media(now, "daily", ticket, vec![delta(3)]);
+    assert_eq!(next(&mut outbox).unwrap().media, [delta(3)]);
 }

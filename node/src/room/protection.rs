@@ -1,0 +1,223 @@
+//! Whose media a standby would go on with unnoticed: shards are told to say what it needs, what they
+//! say goes out in order, what the standby says comes back to them, and clients learn where it is.
+//! Of transports on shards of this node only; a fact of the journal, not of the room.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use media::event::TransportState;
+use media::{Command, Event, TransportKey};
+use metrics::counter;
+
+use super::contract::RoomOutput;
+use super::journal::{MediaChange, MediaEntry, StandbyWord};
+use super::limits::MEDIA_ENTRIES_MAX;
+use super::{KeySpace, Room};
+use crate::participant::MediaInput;
+
+#[derive(Debug, Default)]
+struct Guarded {
+    /// Where the client was told that the standby is.
+    told: Vec<SocketAddr>,
+    ready: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Protection {
+    on: bool,
+    transports: BTreeMap<TransportKey, Guarded>,
+    entries: VecDeque<MediaEntry>,
+}
+
+/// How a participant would come through the loss of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protected {
+    /// Nobody stands by.
+    No,
+    /// It would be told to resume.
+    ByResume,
+    /// It would not notice.
+    Warm,
+}
+
+impl Protected {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::ByResume => "resume",
+            Self::Warm => "warm",
+        }
+    }
+}
+
+impl Protection {
+    pub(super) fn of(&self, transports: &[(TransportKey, bool)]) -> Protected {
+        let ready = |(key, _): &(TransportKey, bool)| {
+            let guarded = self.transports.get(key);
+            guarded.is_some_and(|guarded| guarded.ready)
+        };
+        match self.on {
+            false => Protected::No,
+            true if !transports.is_empty() && transports.iter().all(ready) => Protected::Warm,
+            true => Protected::ByResume,
+        }
+    }
+
+    fn say(&mut self, transport: TransportKey, change: MediaChange) {
+        if self.entries.len() >= MEDIA_ENTRIES_MAX {
+            // The standby misses a delta and asks for an image.
+            counter!("skein_journal_media_dropped_total").increment(1);
+            return;
+        }
+        let transport = KeySpace::within_room(transport.0);
+        self.entries.push_back(MediaEntry { transport, change });
+    }
+}
+
+impl Room {
+    /// A standby follows from now on, and knows nothing yet; or nobody does any more.
+    pub(super) fn protect(&mut self, on: bool) {
+        self.protection.on = on;
+        self.protection.entries.clear();
+        let guarded = std::mem::take(&mut self.protection.transports);
+        if !on {
+            for transport in guarded.into_keys() {
+                self.tell_shard(Command::Replicate { transport, on });
+            }
+            return;
+        }
+        for number in self.roster.numbers() {
+            let Some(member) = self.roster.get(number) else {
+                continue;
+            };
+            for (transport, connected) in member.media.transports() {
+                if connected {
+                    self.guard(number, transport);
+                }
+            }
+        }
+    }
+
+    fn guard(&mut self, number: u16, transport: TransportKey) {
+        let is_near = self.span.shard(number) < self.services.shards.count();
+        if self.protection.on && is_near {
+            self.protection
+                .transports
+                .insert(transport, Guarded::default());
+            let on = true;
+            self.tell_shard(Command::Replicate { transport, on });
+        }
+    }
+
+    /// Its ICE credentials changed: the standby needs them, the client its address under them.
+    pub(super) fn guard_again(&mut self, transport: TransportKey) {
+        if let Some(guarded) = self.protection.transports.get_mut(&transport) {
+            *guarded = Guarded::default();
+            let on = true;
+            self.tell_shard(Command::Replicate { transport, on });
+        }
+    }
+
+    /// The transport is closed.
+    pub(super) fn unguard(&mut self, transport: TransportKey) {
+        if self.protection.transports.remove(&transport).is_some() {
+            self.protection.say(transport, MediaChange::Gone);
+        }
+    }
+
+    /// What shards say about standing by.
+    pub(super) fn hear_of_protection(&mut self, number: u16, event: &Event) {
+        match event {
+            Event::Transport { transport, state } => {
+                if *state == TransportState::Connected
+                    && !self.protection.transports.contains_key(transport)
+                {
+                    self.guard(number, *transport);
+                }
+            }
+            Event::TransportImage {
+                transport, image, ..
+            } => self.say_image(number, *transport, image),
+            Event::TransportDelta {
+                transport, delta, ..
+            } if self.protection.transports.contains_key(transport) => {
+                let delta = MediaChange::Delta(delta.clone());
+                self.protection.say(*transport, delta);
+            }
+            Event::TakenOver { transport, heard } => self.note_takeover(number, *transport, *heard),
+            _ => {}
+        }
+    }
+
+    fn say_image(&mut self, number: u16, transport: TransportKey, image: &bytes::Bytes) {
+        let Some(member) = self.roster.get(number) else {
+            return;
+        };
+        if !self.protection.transports.contains_key(&transport) {
+            return;
+        }
+        let count = member.media.transports().len();
+        let change = MediaChange::Image {
+            participant_sid: member.sid.0.clone(),
+            transports: u32::try_from(count).unwrap_or(u32::MAX),
+            shard: u32::try_from(self.span.shard(number)).unwrap_or_default(),
+            image: image.clone(),
+        };
+        self.protection.say(transport, change);
+    }
+
+    fn note_takeover(&self, number: u16, transport: TransportKey, heard: bool) {
+        let outcome = if heard { "unnoticed" } else { "unheard" };
+        counter!("skein_transports_taken_over_total", "outcome" => outcome).increment(1);
+        let identity = self.roster.get(number).map(|one| one.identity());
+        tracing::info!(
+            room = self.facts.room.name,
+            participant = identity,
+            transport = transport.0,
+            heard,
+            "a transport was taken over"
+        );
+    }
+
+    pub(super) fn standby_said(&mut self, transport: u64, word: StandbyWord) {
+        let key = TransportKey(KeySpace::new(self.number, 0).room.0 | transport);
+        let Some(guarded) = self.protection.transports.get_mut(&key) else {
+            return;
+        };
+        match word {
+            StandbyWord::Has { version, addresses } => {
+                let news = !addresses.is_empty() && guarded.told != addresses;
+                if news {
+                    guarded.told.clone_from(&addresses);
+                }
+                let transport = key;
+                self.tell_shard(Command::Replicated { transport, version });
+                if news {
+                    let number = KeySpace::participant_of(key.0);
+                    let input = MediaInput::StandbyAt {
+                        transport,
+                        addresses,
+                    };
+                    self.feed(number, input);
+                }
+            }
+            StandbyWord::Stale => {
+                let (transport, on) = (key, true);
+                self.tell_shard(Command::Replicate { transport, on });
+            }
+            StandbyWord::Ready(ready) => guarded.ready = ready,
+        }
+    }
+
+    /// What the standby has to be told of transports since the last call.
+    pub fn media_journal(&mut self) -> Vec<MediaEntry> {
+        self.protection.entries.drain(..).collect()
+    }
+
+    fn tell_shard(&mut self, command: Command) {
+        let outputs = &mut self.outputs;
+        self.span.route(command, &mut |shard, command| {
+            outputs.push_back(RoomOutput::Shard { shard, command });
+        });
+    }
+}
