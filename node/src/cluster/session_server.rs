@@ -152,6 +152,8 @@ impl Handler<ToSession> for Outlet {
             Ok(SessionMessage::Signal(message)) => (ToGateway::Signal(message), false),
             Ok(SessionMessage::Close) => (ToGateway::Close, true),
             Ok(SessionMessage::Restart) => (ToGateway::Restart, true),
+            // The stream ends without a word: the gateway looks where the room is.
+            Ok(SessionMessage::Elsewhere) => return ctx.stop(),
             Err(error) => (ToGateway::Refused(error), true),
         };
         let frame = message.encode();

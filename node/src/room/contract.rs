@@ -105,6 +105,9 @@ pub enum SessionMessage {
     /// Flush, then close so that the client resumes at once, wherever its room is by then. There is
     /// no `Leave` before: the SDKs on Rust take it and the close for two failures, and start over.
     Restart,
+    /// The room goes on elsewhere, and with it the participant's media: a gateway of another node
+    /// attaches the WebSocket there and tells the client nothing; else as `Restart`.
+    Elsewhere,
 }
 
 /// What arrives at a session: the first is a `JoinResponse`, a `ReconnectResponse`, a `Leave` or

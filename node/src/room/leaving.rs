@@ -172,15 +172,18 @@ impl Room {
         self.fenced = true;
         if resume {
             for number in self.roster.numbers() {
-                self.restart_session(number);
+                let message = match self.hand_over(number) {
+                    true => SessionMessage::Elsewhere,
+                    false => SessionMessage::Restart,
+                };
+                self.end_session_with(number, message);
             }
         }
         self.end_telling(DisconnectReason::Migration, Action::Reconnect);
     }
 
-    fn restart_session(&mut self, number: u16) {
+    fn end_session_with(&mut self, number: u16, message: SessionMessage) {
         if let Some(session) = self.roster.set_session(number, None) {
-            let message = SessionMessage::Restart;
             self.outputs
                 .push_back(RoomOutput::Session { session, message });
         }

@@ -149,6 +149,22 @@ impl Room {
         }
     }
 
+    /// The room goes on at the standby: who is ready there is silent here from now on, without a
+    /// farewell that its client would hear. Says whether it is ready.
+    pub(super) fn hand_over(&mut self, number: u16) -> bool {
+        let Some(member) = self.roster.get(number) else {
+            return false;
+        };
+        let transports = member.media.transports();
+        if self.protection.of(&transports) != Protected::Warm {
+            return false;
+        }
+        for (transport, _) in transports {
+            self.tell_shard(Command::Freeze { transport });
+        }
+        true
+    }
+
     fn say_image(&mut self, number: u16, transport: TransportKey, image: &bytes::Bytes) {
         let Some(member) = self.roster.get(number) else {
             return;

@@ -206,7 +206,8 @@ impl House {
                 }
                 RoomOutput::Session {
                     session,
-                    message: SessionMessage::Close | SessionMessage::Restart,
+                    message:
+                        SessionMessage::Close | SessionMessage::Restart | SessionMessage::Elsewhere,
                 } => {
                     self.told.entry(session).or_default().push(None);
                 }

@@ -226,7 +226,9 @@ impl Handler<ToSession> for ParticipantActor {
         if let Some(admit) = self.admit.take() {
             let answer = match &message {
                 SessionMessage::Signal(_) => Ok(()),
-                SessionMessage::Close | SessionMessage::Restart => Err(AttachError::ClosedByMedia),
+                SessionMessage::Close | SessionMessage::Restart | SessionMessage::Elsewhere => {
+                    Err(AttachError::ClosedByMedia)
+                }
             };
             let _ = admit.send(answer);
         }

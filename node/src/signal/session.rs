@@ -274,7 +274,9 @@ impl Session {
         match message {
             SessionMessage::Signal(response) => self.send(&response),
             SessionMessage::Close => self.close(now, Close::Normal, true),
-            SessionMessage::Restart => self.close(now, Close::Restart, true),
+            SessionMessage::Restart | SessionMessage::Elsewhere => {
+                self.close(now, Close::Restart, true);
+            }
         }
     }
 

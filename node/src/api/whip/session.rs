@@ -132,7 +132,9 @@ impl WhipSession {
             return;
         }
         match input {
-            SessionInput::Room(SessionMessage::Close | SessionMessage::Restart) => self.end(true),
+            SessionInput::Room(
+                SessionMessage::Close | SessionMessage::Restart | SessionMessage::Elsewhere,
+            ) => self.end(true),
             SessionInput::Room(SessionMessage::Signal(response)) => match response.message {
                 Some(Response::Join(join)) => self.joined(join),
                 Some(Response::Answer(answer)) => self.answered(answer),
