@@ -1,134 +1,31 @@
 //! The actor that owns the table of rooms. Creates rooms, forwards to them, forgets them; the only
 //! state it has is who is where.
 
+mod hosting;
+mod messages;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture};
 use metrics::counter;
 use protocol::proto;
-use tokio::sync::oneshot;
 
+pub(crate) use self::messages::{AttachSession, Call, Create, Ended, StandInEvents};
+pub(super) use self::messages::{
+    Drain, Fence, Find, Flush, Follow, Forward, HostWith, Release, Reserve, Revive, ShardEvent,
+    Stop,
+};
 use super::{NO_SUCH_PARTICIPANT, NO_SUCH_ROOM, ROOM_NUMBERS};
 use crate::participant::KeySpace;
 use crate::room::contract::{
     Attach, AttachError, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage, ToSession,
 };
-use crate::room::environment::{Follower, Hosting, IsFull, Services, Sinks};
+use crate::room::environment::{Hosting, IsFull, Services, Sinks};
 use crate::room::journal::RoomImage;
 use crate::room::room_actor::{RoomActor, ToRoom};
 use crate::room::{Room, RoomOptions, WarmTransports, leave};
-
-pub(crate) type CallReply = oneshot::Sender<Result<RoomReply, RoomError>>;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Create {
-    pub(crate) request: proto::CreateRoomRequest,
-    pub(crate) reply: CallReply,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Find {
-    pub(super) names: Vec<String>,
-    pub(super) reply: oneshot::Sender<Vec<Addr<RoomActor>>>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Call {
-    pub(crate) room: String,
-    pub(crate) request: RoomCall,
-    pub(crate) reply: CallReply,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct AttachSession {
-    pub(crate) attach: Box<Attach>,
-    pub(crate) recipient: Recipient<ToSession>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Forward {
-    pub(super) room: String,
-    pub(super) input: RoomInput,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct ShardEvent(pub(super) media::Event);
-
-/// A room says that it is over: its name is free.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Ended {
-    pub(crate) key: media::RoomKey,
-}
-
-/// The cluster is asked before a room is opened from now on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct HostWith(pub(super) Arc<dyn Hosting>);
-
-/// The room lives elsewhere.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Fence {
-    pub(super) name: String,
-    /// Its clients can go on there.
-    pub(super) resume: bool,
-}
-
-/// The room lives here from now on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Revive {
-    pub(super) name: String,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Follow {
-    pub(super) name: String,
-    pub(super) follower: Option<Arc<dyn Follower>>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Flush {
-    pub(super) name: String,
-    pub(super) reply: oneshot::Sender<()>,
-}
-
-/// Hears what shards say of transports they stand by for.
-pub(crate) type StandInEvents = Arc<dyn Fn(media::Event) + Send + Sync>;
-
-/// A number is kept for a room that may be opened here.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Reserve {
-    pub(super) name: String,
-    pub(super) told: StandInEvents,
-    pub(super) reply: oneshot::Sender<Option<u32>>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Release {
-    pub(super) name: String,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Drain;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Stop;
 
 /// Owns the table of rooms.
 pub(crate) struct Registry {
@@ -496,84 +393,6 @@ impl Handler<Ended> for Registry {
             }
             room.do_send(ToRoom::Forgotten);
         }
-    }
-}
-
-impl Handler<HostWith> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, HostWith(hosting): HostWith, _: &mut Self::Context) {
-        self.hosting = Some(hosting);
-    }
-}
-
-impl Handler<Fence> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Fence { name, resume }: Fence, _: &mut Self::Context) {
-        if let Some(room) = self.room(&name) {
-            room.do_send(ToRoom::Input(RoomInput::Fence { resume }));
-        }
-    }
-}
-
-impl Handler<Revive> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Revive { name }: Revive, ctx: &mut Self::Context) {
-        self.revive(&name, ctx);
-    }
-}
-
-impl Handler<Follow> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Follow { name, follower }: Follow, _: &mut Self::Context) {
-        if let Some(room) = self.room(&name) {
-            room.do_send(ToRoom::Follow(follower));
-        }
-    }
-}
-
-impl Handler<Flush> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Flush { name, reply }: Flush, _: &mut Self::Context) {
-        if let Some(room) = self.room(&name) {
-            room.do_send(ToRoom::Flush(reply));
-        }
-    }
-}
-
-impl Handler<Reserve> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Reserve { name, told, reply }: Reserve, _: &mut Self::Context) {
-        let open = self.by_name.contains_key(&name);
-        let full = self.by_number.len() + self.standing_in.len() >= ROOM_NUMBERS as usize / 2;
-        let known = self.reserved.get(&name).copied();
-        let number = match known {
-            Some(number) => Some(number),
-            None if open || full => None,
-            None => {
-                let number = self.free_number();
-                self.reserved.insert(name, number);
-                Some(number)
-            }
-        };
-        if let Some(number) = number {
-            self.standing_in.insert(number, told);
-        }
-        // Whoever asked may have given up.
-        let _ = reply.send(number);
-    }
-}
-
-impl Handler<Release> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Release { name }: Release, _: &mut Self::Context) {
-        self.release(&name);
     }
 }
 
