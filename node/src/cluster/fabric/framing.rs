@@ -5,8 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use quinn::{ReadToEndError, RecvStream, SendStream, VarInt};
+use bytes::{Bytes, BytesMut};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::io::AsyncWrite;
 
 use super::Plane;
@@ -79,10 +79,7 @@ pub(super) async fn write_request(writer: &mut Writer, request: Bytes) -> Result
 }
 
 pub(super) async fn read_request(recv: &mut RecvStream, service: Service) -> Option<Bytes> {
-    recv.read_to_end(bytes_max(service))
-        .await
-        .ok()
-        .map(Bytes::from)
+    read_rest(recv, bytes_max(service)).await.ok()
 }
 
 pub(super) async fn write_answer(send: &mut SendStream, answer: Result<Bytes, String>) {
@@ -114,11 +111,20 @@ pub(super) async fn read_answer(
     service: Service,
 ) -> Result<Bytes, FrameError> {
     read_taken(recv).await?;
-    match recv.read_to_end(bytes_max(service)).await {
-        Ok(answer) => Ok(answer.into()),
-        Err(ReadToEndError::TooLong) => Err(broken("the answer is too long")),
-        Err(ReadToEndError::Read(error)) => Err(broken(error)),
+    read_rest(recv, bytes_max(service)).await
+}
+
+/// Everything up to the end, in order. Not `read_to_end`: after ordered reads quinn-proto 0.11.19
+/// gives it bytes a second time that arrived twice before they were first read.
+async fn read_rest(recv: &mut RecvStream, bytes_max: usize) -> Result<Bytes, FrameError> {
+    let mut rest = BytesMut::new();
+    while let Some(chunk) = recv.read_chunk(usize::MAX, true).await.map_err(broken)? {
+        if rest.len() + chunk.bytes.len() > bytes_max {
+            return Err(broken("the message is too long"));
+        }
+        rest.extend_from_slice(&chunk.bytes);
     }
+    Ok(rest.freeze())
 }
 
 pub(super) async fn write_taken(send: &mut SendStream) -> bool {
@@ -131,7 +137,7 @@ pub(super) async fn read_taken(recv: &mut RecvStream) -> Result<(), FrameError> 
     if taken[0] == TAKEN {
         return Ok(());
     }
-    let reason = recv.read_to_end(REFUSAL_BYTES_MAX).await.map_err(broken)?;
+    let reason = read_rest(recv, REFUSAL_BYTES_MAX).await?;
     Err(FrameError::Refused(
         String::from_utf8_lossy(&reason).into_owned(),
     ))
