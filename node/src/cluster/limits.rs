@@ -216,6 +216,12 @@ pub const RELAY_RECEIVE_BYTES: usize = 2 << 20;
 pub const RELAY_QUEUE_DATAGRAMS_MAX: usize = 1_024;
 /// Datagrams that are read before they are handed on.
 pub const RELAY_BATCH_DATAGRAMS: usize = 64;
+/// A relayed packet that no datagram holds: `media` keeps none of more than 1,436 bytes.
+pub const RELAY_LARGE_BYTES_MAX: usize = 2_048;
+/// Such packets under way at a time; who sends more waits.
+pub const RELAY_LARGE_MAX: u32 = 64;
+/// Parts of rooms leave a node that drains one after the other, as rooms do.
+pub const PART_LEAVES_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two tries to reach a node for relayed media; what waited is lost.
 pub const RELAY_DIAL_RETRY: Duration = Duration::from_millis(100);
 /// Nodes a process can number for links and parts of rooms: 2^16 names of parts, less its own.

@@ -119,6 +119,9 @@ pub trait Datagrams: Send + Sync {
     /// Waits for room.
     fn send_when_possible(&self, datagram: Bytes) -> BoxFuture<'_, Result<(), Broken>>;
 
+    /// One that is larger than datagrams are; rare, so it may cost more. May wait.
+    fn send_large(&self, datagram: Bytes) -> BoxFuture<'_, Result<(), Broken>>;
+
     /// Returns when the link is gone.
     fn broken(&self) -> BoxFuture<'_, ()>;
 }

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use quinn::Connection;
 
 use super::{Fabric, Plane};
-use crate::cluster::limits::RELAY_BATCH_DATAGRAMS;
+use crate::cluster::limits::{RELAY_BATCH_DATAGRAMS, RELAY_LARGE_BYTES_MAX};
 use crate::cluster::links::{Broken, DatagramLinks, Datagrams, LinkError, TakeDatagrams};
 
 impl Fabric {
@@ -24,6 +24,8 @@ impl Fabric {
     /// Reads for as long as the connection lives, where the network's own tasks run.
     pub(super) fn read_datagrams(self, from: NodeId, connection: Connection) {
         let runtime = Arc::clone(&self.inner.runtime);
+        let large = self.clone().read_large(from, connection.clone());
+        runtime.spawn(Box::pin(large));
         runtime.spawn(Box::pin(async move {
             let mut batch = Vec::with_capacity(RELAY_BATCH_DATAGRAMS);
             while let Ok(first) = connection.read_datagram().await {
@@ -40,6 +42,18 @@ impl Fabric {
             }
             self.forget(from, Plane::Relay, &connection);
         }));
+    }
+}
+
+impl Fabric {
+    /// What was too large for a datagram comes as a stream of its own.
+    async fn read_large(self, from: NodeId, connection: Connection) {
+        while let Ok(mut stream) = connection.accept_uni().await {
+            let read = stream.read_to_end(RELAY_LARGE_BYTES_MAX).await;
+            if let (Ok(bytes), Some(taker)) = (read, self.inner.taker.get()) {
+                taker.take(from, &[bytes.into()]);
+            }
+        }
     }
 }
 
@@ -69,6 +83,14 @@ impl Datagrams for Connection {
         Box::pin(async move {
             let sent = self.send_datagram_wait(datagram).await;
             sent.map_err(|_| Broken)
+        })
+    }
+
+    fn send_large(&self, datagram: Bytes) -> BoxFuture<'_, Result<(), Broken>> {
+        Box::pin(async move {
+            let mut stream = self.open_uni().await.map_err(|_| Broken)?;
+            stream.write_chunk(datagram).await.map_err(|_| Broken)?;
+            stream.finish().map_err(|_| Broken)
         })
     }
 

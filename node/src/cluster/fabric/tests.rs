@@ -204,6 +204,15 @@ impl TakeDatagrams for Basket {
     }
 }
 
+async fn arrive(basket: &Basket, count: usize) {
+    let arrived = async {
+        while basket.0.lock().unwrap().len() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, arrived).await.unwrap();
+}
+
 #[tokio::test]
 async fn datagrams_arrive_from_whom_the_certificate_says_and_as_large_as_a_packet_needs() {
     let (one, two) = (node(1, TOKEN, "127.0.0.1:0"), node(2, TOKEN, "127.0.0.1:0"));
@@ -212,19 +221,18 @@ async fn datagrams_arrive_from_whom_the_certificate_says_and_as_large_as_a_packe
     one.book().set(NodeId(2), &address(&two));
     let link = one.datagrams(NodeId(2)).await.unwrap();
     assert!(link.bytes_max() >= 1_300, "{}", link.bytes_max());
+    let large = Bytes::from(vec![3; 1_450]);
     let sent = [
         Bytes::from(vec![1; link.bytes_max()]),
         Bytes::from_static(b"two"),
     ];
+    link.send_large(large.clone()).await.unwrap();
+    arrive(&basket, 1).await;
+    assert_eq!(basket.0.lock().unwrap().pop(), Some((NodeId(1), large)));
     for datagram in &sent {
         link.send_when_possible(datagram.clone()).await.unwrap();
     }
-    let arrived = async {
-        while basket.0.lock().unwrap().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, arrived).await.unwrap();
+    arrive(&basket, 2).await;
     let expected = sent.map(|datagram| (NodeId(1), datagram));
     assert_eq!(*basket.0.lock().unwrap(), expected);
     // Calls are of another connection, which is dialled for itself.

@@ -17,7 +17,7 @@ use super::Plane;
 use super::identity::{Identity, IdentityError};
 use crate::cluster::limits::{
     CONNECTION_WINDOW_BYTES, HANDSHAKES_MAX, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE,
-    RAFT_STREAMS_MAX, RELAY_PACKET_BYTES, RELAY_RECEIVE_BYTES, RELAY_SEND_BYTES,
+    RAFT_STREAMS_MAX, RELAY_LARGE_MAX, RELAY_PACKET_BYTES, RELAY_RECEIVE_BYTES, RELAY_SEND_BYTES,
     RELAY_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 
@@ -87,14 +87,14 @@ fn transport(streams: u32) -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
         .initial_rtt(INITIAL_RTT)
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(RELAY_LARGE_MAX))
         .datagram_receive_buffer_size(Some(RELAY_RECEIVE_BYTES))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES));
     config
 }
 
-/// Of connections that carry datagrams only: packets are never made smaller than a relayed one
+/// Of connections that carry datagrams, and streams only of what is larger: packets are never made smaller than a relayed one
 /// needs, and what waits does so in a queue of ours, sorted by urgency. Congestion control is a
 /// circuit breaker here: media has its own.
 fn relay() -> TransportConfig {

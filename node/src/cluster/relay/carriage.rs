@@ -136,15 +136,12 @@ async fn send_all(peer: &Peer, link: &dyn Datagrams) {
                 () = link.broken() => return,
             }
         };
-        if datagram.len() > largest {
-            metrics::counter!("skein_relay_too_large_total").increment(1);
-            continue;
-        }
         sent += 1;
-        let taken = match link.room() >= datagram.len() {
-            true => link.send(datagram),
-            // What comes meanwhile is sorted behind the one that waits here.
-            false => link.send_when_possible(datagram).await,
+        // What comes while one waits is sorted behind it.
+        let taken = match datagram.len() {
+            length if length > largest => link.send_large(datagram).await,
+            length if length > link.room() => link.send_when_possible(datagram).await,
+            _ => link.send(datagram),
         };
         if taken.is_err() {
             // What waits is sent on the next connection.

@@ -6,19 +6,23 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use consensus::command::NodeState;
 use consensus::ids::{Epoch, NodeId, RoomSid};
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use media::{Command, Event, TrackKey, TransportKey};
 use prost::Message;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::places::Places;
 use super::wire::commands::Here;
 use super::wire::{Described, Description, Hello, ToGuest, encode_fact, events};
 use crate::cluster::directory::{Directory, Place as RoomPlace};
-use crate::cluster::limits::{FACTS_WAITING_MAX, HELLO_TIMEOUT, PARTS_MAX, TOLD_BATCH};
+use crate::cluster::limits::{
+    FACTS_WAITING_MAX, HELLO_TIMEOUT, PART_LEAVES_INTERVAL, PARTS_MAX, TOLD_BATCH,
+};
 use crate::cluster::links::{Duplex, Serve};
 use crate::cluster::session_wire::{WireError, frames};
 use crate::participant::KeySpace;
@@ -43,6 +47,8 @@ pub struct Parts {
 struct Inner {
     parts: Parts,
     open: Mutex<Numbers>,
+    /// Through which parts leave when the node drains, one at a time.
+    door: tokio::sync::Mutex<()>,
 }
 
 /// Numbers of parts, behind those of this node's own rooms.
@@ -79,6 +85,7 @@ impl Host {
         Self(Arc::new(Inner {
             parts,
             open: Mutex::default(),
+            door: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -139,6 +146,33 @@ impl Host {
             told = tell(send, facts) => told,
             heard = part.listen(said) => heard,
             () = directory.until_moved(&hello.room, &place) => Ok(()),
+            () = self.until_drained() => Ok(()),
+        }
+    }
+
+    /// Returns when this node drains and it is the caller's turn to leave it.
+    async fn until_drained(&self) {
+        let directory = &self.0.parts.directory;
+        let drains = || {
+            directory.cluster().read(|state| {
+                let node = state.node(directory.node());
+                node.is_some_and(|node| node.state == NodeState::Draining)
+            })
+        };
+        let mut changes = directory.cluster().changes();
+        loop {
+            if drains() {
+                let _turn = self.0.door.lock().await;
+                tokio::time::sleep(PART_LEAVES_INTERVAL).await;
+                // It may have been called off meanwhile.
+                if drains() {
+                    return;
+                }
+            }
+            // Whoever fell behind looks again too.
+            if let Err(RecvError::Closed) = changes.recv().await {
+                return std::future::pending().await;
+            }
         }
     }
 

@@ -133,3 +133,22 @@ async fn a_part_ends_when_its_room_has_another_home() {
     stage.declare_dead(B).await;
     eventually("A closed its part", || stage.transports(A).is_empty()).await;
 }
+
+#[actix_web::test]
+async fn a_node_that_drains_sends_those_it_carries_elsewhere() {
+    let mut stage = Stage::start_spreading(B).await;
+    let (mut alice, _) = stage.join(C, "daily", "alice").await;
+    let (mut bob, _) = stage.join(C, "daily", "bob").await;
+    eventually("A is told", || !stage.transports(A).is_empty()).await;
+    let leader = stage.leader().await;
+    let drain = Action::DrainNode { node: A };
+    leader.propose(drain).await.unwrap();
+    bob.is_sent_back().await;
+    let (_bob, _) = stage.join(C, "daily", "bob").await;
+    eventually("C carries him", || !stage.transports(C).is_empty()).await;
+    assert!(stage.transports(A).is_empty());
+    while let Ok(told) = alice.heard.try_recv() {
+        let told = format!("{told:?}");
+        assert!(!told.contains("Leave"), "{told}");
+    }
+}
