@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use consensus::ids::NodeId;
 use media::Command;
 use tokio::task::JoinHandle;
 
@@ -156,8 +157,8 @@ impl Shards for Span {
         self.shards.busy_permille()
     }
 
-    fn far(&self) -> Vec<FarShard> {
+    fn far(&self, gateway: Option<NodeId>) -> Vec<FarShard> {
         let plane = self.plane.get();
-        plane.map_or_else(Vec::new, |plane| plane.neighbours.shards())
+        plane.map_or_else(Vec::new, |plane| plane.neighbours.shards(gateway))
     }
 }
