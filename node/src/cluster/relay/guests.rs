@@ -98,7 +98,7 @@ impl Guests {
             return;
         };
         let Some(told) = commands::write(command, &self.0.places) else {
-            tracing::warn!(room, "a command that cannot be told another node");
+            tracing::debug!(room, "a command that cannot be told another node");
             return;
         };
         let frame = ToGuest::Told(Box::new(told)).encode();
