@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media::TransportKey;
 use consensus::ids::NodeId;
+use media::TransportKey;
 use media::types::{Fingerprint, LocalCandidate, PlayoutDelay};
 use protocol::ids::{ParticipantSid, TrackSid};
 use protocol::proto;

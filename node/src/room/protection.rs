@@ -128,12 +128,11 @@ impl Room {
     /// What shards say about standing by.
     pub(super) fn hear_of_protection(&mut self, number: u16, event: &Event) {
         match event {
-            Event::Transport { transport, state } => {
-                if *state == TransportState::Connected
-                    && !self.protection.transports.contains_key(transport)
-                {
-                    self.guard(number, *transport);
-                }
+            Event::Transport {
+                transport,
+                state: TransportState::Connected,
+            } if !self.protection.transports.contains_key(transport) => {
+                self.guard(number, *transport);
             }
             Event::TransportImage {
                 transport, image, ..

@@ -93,7 +93,7 @@ impl Neighbours {
     /// Shards that may take a participant now whose client came to `gateway`.
     pub fn shards(&self, gateway: Option<NodeId>) -> Vec<FarShard> {
         let active = self.media_nodes();
-        let distances = self.distances(gateway.unwrap_or(self.places.own()));
+        let distances = self.distances(gateway.unwrap_or_else(|| self.places.own()));
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let taking = known.iter().filter(|(node, known)| {
             let fresh = known.heard.elapsed() <= NEIGHBOUR_AGE_MAX;
