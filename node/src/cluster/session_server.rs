@@ -62,10 +62,9 @@ impl SessionServer {
             return Ok(());
         };
         let (kind, body) = hello?;
-        let ToHome::Hello { epoch, mut attach } = ToHome::decode(kind, &body, session)? else {
+        let ToHome::Hello { epoch, attach } = ToHome::decode(kind, &body, session)? else {
             return Err(WireError::Malformed);
         };
-        attach.gateway = Some(from);
         if self.homes.enter(&attach.room, epoch).await.is_err() {
             tracing::debug!(room = attach.room, %from, %epoch, "a client for a room not here");
             send.write_all(&ToGateway::NotHere.encode()).await?;

@@ -314,7 +314,6 @@ fn attach_of(hello: Hello, session: SessionId) -> Result<Attach, WireError> {
         subscriber_allow_pause: hello.subscriber_allow_pause,
         disable_ice_lite: hello.disable_ice_lite,
         single_peer_connection: hello.single_peer_connection,
-        gateway: None,
         attributes: hello.attributes,
         publisher_offer: hello.publisher_offer,
         add_tracks: hello.add_tracks,

@@ -431,7 +431,6 @@ fn attach(session: SessionId, room: &str, identity: &str, kind: AttachKind) -> A
         subscriber_allow_pause: None,
         disable_ice_lite: false,
         single_peer_connection: false,
-        gateway: None,
         attributes: BTreeMap::new(),
         publisher_offer: None,
         add_tracks: Vec::new(),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use consensus::ids::NodeId;
 use protocol::grants::Claims;
 use protocol::proto;
 
@@ -29,8 +28,6 @@ pub struct Attach {
     pub subscriber_allow_pause: Option<bool>,
     pub disable_ice_lite: bool,
     pub single_peer_connection: bool,
-    /// The node that has its WebSocket, where that is another than the room's.
-    pub gateway: Option<NodeId>,
     /// Attributes of the connect request; need `canUpdateOwnMetadata`.
     pub attributes: BTreeMap<String, String>,
     /// Publisher offer and tracks carried inside a `join_request`.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use consensus::ids::NodeId;
 use media::TransportKey;
 use media::types::{Fingerprint, LocalCandidate, PlayoutDelay};
 use protocol::ids::{ParticipantSid, TrackSid};
@@ -226,9 +225,8 @@ pub trait Shards: Send + Sync {
     fn endpoint(&self, shard: usize) -> Endpoint;
     /// Share of its core each shard used lately, in thousandths.
     fn busy_permille(&self) -> Vec<u16>;
-    /// Shards of other nodes that may take a participant now whose client came to `gateway`; `None`:
-    /// to this node.
-    fn far(&self, _gateway: Option<NodeId>) -> Vec<FarShard> {
+    /// Shards of other nodes that may take a participant now.
+    fn far(&self) -> Vec<FarShard> {
         Vec::new()
     }
 }
@@ -238,9 +236,6 @@ pub trait Shards: Send + Sync {
 pub struct FarShard {
     pub index: usize,
     pub busy_permille: u16,
-    /// From the client's gateway: 0 for what is on the room's own node, then that node, its zone,
-    /// everything else.
-    pub distance: u8,
 }
 
 /// A node of one shard.

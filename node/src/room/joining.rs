@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use consensus::ids::NodeId;
 use media::types::Protocol;
 use protocol::grants::Claims;
 use protocol::ids::ParticipantSid;
@@ -121,7 +120,7 @@ impl Room {
             subscriber_allow_pause: attach.subscriber_allow_pause,
         };
         let settings = self.participant_settings(&info, facts);
-        let environment = self.environment(number, &info.identity, attach.gateway);
+        let environment = self.environment(number, &info.identity);
         let media = (self.services.media)(settings, environment, None);
         let data = MemberData {
             tracks: DataSubscriptions::new(attach.auto_subscribe_data_track, self.rng.random()),
@@ -242,7 +241,7 @@ impl Room {
         }
     }
 
-    fn environment(&mut self, number: u16, identity: &str, gateway: Option<NodeId>) -> Environment {
+    fn environment(&mut self, number: u16, identity: &str) -> Environment {
         let shards = &self.services.shards;
         let bound = |most: u32| (most > 0).then_some(most as usize);
         let full = Full {
@@ -250,7 +249,7 @@ impl Room {
             node: bound(self.services.config.node_participants),
         };
         let far = match full.node {
-            Some(_) => shards.far(gateway),
+            Some(_) => shards.far(),
             None => Vec::new(),
         };
         let near = shards.busy_permille();

@@ -14,7 +14,7 @@ use media::{Command, DownTrackKey, LinkKey, RoomKey, TrackKey, TransportKey};
 
 use super::environment::FarShard;
 use super::limits::SHARD_BUSY_PERMILLE;
-use crate::cluster::relay::places::slot_of;
+use crate::cluster::relay::places::{is_near, slot_of};
 use crate::participant::KeySpace;
 
 /// Names tracks on links: between the shards of the process, and between other nodes for rooms
@@ -99,7 +99,6 @@ impl Span {
         let near = (0..near.len().max(1)).map(|shard| FarShard {
             index: shard,
             busy_permille: near.get(shard).copied().unwrap_or(0),
-            distance: 0,
         });
         let mut choice: Vec<FarShard> = match full.shard {
             Some(_) => near.collect(),
@@ -116,8 +115,8 @@ impl Span {
         shard
     }
 
-    /// How bad a place is: the most crowded node last, then the most crowded shard, then what is far
-    /// from the client, then where the room is not yet, then the busier one.
+    /// How bad a place is: the most crowded node last, then the most crowded shard, then where the
+    /// room is not yet, then the busier one.
     fn rank(&self, one: &FarShard, full: Full, choice: &[FarShard]) -> impl Ord + use<> {
         let node = slot_of(one.index);
         let mut busy = (0u32, 0u32);
@@ -133,15 +132,21 @@ impl Span {
         };
         let by_node = crowded(on_node, full.node, busy.0 / busy.1.max(1));
         let by_shard = crowded(here, full.shard, one.busy_permille.into());
-        // Each further one costs relays.
-        let further = match (one.index == self.home, here, on_node) {
+        let distance = match (one.index == self.home, here, on_node) {
             (true, ..) => 0,
             (_, 1.., _) => 1,
             (_, _, 1..) if full.shard.is_none() => 3,
             _ => 2,
         };
         let load = one.busy_permille;
-        (by_node, by_shard, one.distance, further, load, one.index)
+        (
+            by_node,
+            by_shard,
+            distance,
+            !is_near(one.index),
+            load,
+            one.index,
+        )
     }
 
     /// Who is on a place.

@@ -270,7 +270,6 @@ impl House {
             subscriber_allow_pause: None,
             disable_ice_lite: false,
             single_peer_connection: false,
-            gateway: None,
             attributes: Default::default(),
             publisher_offer: None,
             add_tracks: Vec::new(),

@@ -222,7 +222,6 @@ fn attach(session: SessionId, identity: &str, single: bool) -> Attach {
         subscriber_allow_pause: None,
         disable_ice_lite: false,
         single_peer_connection: single,
-        gateway: None,
         attributes: Default::default(),
         publisher_offer: None,
         add_tracks: Vec::new(),

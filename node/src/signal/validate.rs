@@ -101,7 +101,6 @@ pub(super) fn attach(
         subscriber_allow_pause: params.subscriber_allow_pause,
         disable_ice_lite: params.disable_ice_lite,
         single_peer_connection: params.single_peer_connection,
-        gateway: None,
         attributes: params
             .attributes
             .into_iter()

@@ -7,7 +7,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use consensus::command::NodeState;
 use consensus::ids::NodeId;
-use consensus::state::Node;
 use futures_util::future::join_all;
 use prost::Message;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -18,11 +17,6 @@ use crate::cluster::directory::Directory;
 use crate::cluster::limits::{NEIGHBOUR_AGE_MAX, NEIGHBOUR_INTERVAL, NEIGHBOUR_PATIENCE};
 use crate::cluster::links::Service;
 use crate::room::environment::{Endpoint, FarShard};
-
-/// Of a node from a client's gateway.
-const AT_THE_GATEWAY: u8 = 1;
-const IN_ITS_ZONE: u8 = 2;
-const ELSEWHERE: u8 = 3;
 
 /// Clones share one table.
 #[derive(Clone)]
@@ -90,42 +84,25 @@ impl Neighbours {
         Some((told.full, told.read()?))
     }
 
-    /// Shards that may take a participant now whose client came to `gateway`.
-    pub fn shards(&self, gateway: Option<NodeId>) -> Vec<FarShard> {
+    /// Shards that may take a participant now.
+    pub fn shards(&self) -> Vec<FarShard> {
         let active = self.media_nodes();
-        let distances = self.distances(gateway.unwrap_or_else(|| self.places.own()));
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let taking = known.iter().filter(|(node, known)| {
             let fresh = known.heard.elapsed() <= NEIGHBOUR_AGE_MAX;
             fresh && !known.full && active.contains(node)
         });
         let shards = taking.flat_map(|(node, known)| {
-            let distance = distances.get(node).copied().unwrap_or(ELSEWHERE);
             let shards = (0u8..).zip(&known.shards);
-            shards.filter_map(move |(shard, (_, busy_permille))| {
+            shards.filter_map(|(shard, (_, busy_permille))| {
                 let place = Place { node: *node, shard };
                 Some(FarShard {
                     index: self.places.index(place)?,
                     busy_permille: *busy_permille,
-                    distance,
                 })
             })
         });
         shards.collect()
-    }
-
-    /// How far every node is from `gateway`, by zones.
-    fn distances(&self, gateway: NodeId) -> BTreeMap<NodeId, u8> {
-        self.directory.cluster().read(|state| {
-            let zone = state.node(gateway).map(|node| node.info.zone.as_str());
-            let zone = zone.filter(|zone| !zone.is_empty());
-            let distance = |(id, node): (NodeId, &Node)| match id == gateway {
-                true => (id, AT_THE_GATEWAY),
-                false if zone == Some(node.info.zone.as_str()) => (id, IN_ITS_ZONE),
-                false => (id, ELSEWHERE),
-            };
-            state.nodes().map(distance).collect()
-        })
     }
 
     /// As last told, however long ago.

@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use consensus::ids::NodeId;
 use media::Command;
 use tokio::task::JoinHandle;
 
@@ -157,8 +156,8 @@ impl Shards for Span {
         self.shards.busy_permille()
     }
 
-    fn far(&self, gateway: Option<NodeId>) -> Vec<FarShard> {
+    fn far(&self) -> Vec<FarShard> {
         let plane = self.plane.get();
-        plane.map_or_else(Vec::new, |plane| plane.neighbours.shards(gateway))
+        plane.map_or_else(Vec::new, |plane| plane.neighbours.shards())
     }
 }

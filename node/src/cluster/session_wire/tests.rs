@@ -42,7 +42,6 @@ fn attach() -> Attach {
         subscriber_allow_pause: Some(false),
         disable_ice_lite: false,
         single_peer_connection: true,
-        gateway: None,
         attributes: BTreeMap::from([("k".into(), "v".into())]),
         publisher_offer: Some(proto::SessionDescription {
             sdp: "v=0".into(),

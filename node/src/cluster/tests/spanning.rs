@@ -28,7 +28,7 @@ impl Stage {
         let stage = stage.await;
         stage.prefer(home);
         let span = stage.nodes[&home].span.clone();
-        eventually("what the others are", || span.far(None).len() == 2).await;
+        eventually("what the others are", || span.far().len() == 2).await;
         stage
     }
 

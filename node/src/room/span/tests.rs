@@ -267,7 +267,6 @@ fn far(slot: usize, busy_permille: u16) -> FarShard {
     FarShard {
         index: slot * crate::limits::SHARDS_MAX,
         busy_permille,
-        distance: 3,
     }
 }
 
@@ -316,19 +315,4 @@ fn shards_of_a_node_fill_before_further_nodes_do() {
         placed(full, &[0, 0], &[far(1, 0)], 4),
         [0, 1, far(1, 0).index, far(1, 0).index]
     );
-}
-
-#[test]
-fn among_equals_the_node_nearest_to_the_client_is_chosen() {
-    let full = Full {
-        shard: None,
-        node: Some(1),
-    };
-    let near = FarShard {
-        distance: 2,
-        ..far(2, 100)
-    };
-    let others = [far(1, 0), near];
-    let expected = [0, near.index, others[0].index];
-    assert_eq!(placed(full, &[0], &others, 3), expected);
 }

@@ -288,7 +288,6 @@ impl Hall {
             subscriber_allow_pause: None,
             disable_ice_lite: false,
             single_peer_connection: client.single,
-            gateway: None,
             attributes: Default::default(),
             publisher_offer: None,
             add_tracks: Vec::new(),
