@@ -20,6 +20,10 @@ struct Guarded {
     /// Where the client was told that the standby is.
     told: Vec<SocketAddr>,
     ready: bool,
+    /// A channel opened or closed since the last image: without it its messages would be lost.
+    outgrown: bool,
+    /// The standby has everything from this version on.
+    needs: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +58,7 @@ impl Protection {
     pub(super) fn of(&self, transports: &[(TransportKey, bool)]) -> Protected {
         let ready = |(key, _): &(TransportKey, bool)| {
             let guarded = self.transports.get(key);
-            guarded.is_some_and(|guarded| guarded.ready)
+            guarded.is_some_and(|one| one.ready && !one.outgrown && one.needs.is_none())
         };
         match self.on {
             false => Protected::No,
@@ -134,9 +138,25 @@ impl Room {
             } if !self.protection.transports.contains_key(transport) => {
                 self.guard(number, *transport);
             }
+            Event::ChannelOpen { transport, .. } | Event::ChannelClosed { transport, .. } => {
+                if let Some(guarded) = self.protection.transports.get_mut(transport) {
+                    guarded.outgrown = true;
+                    let (transport, on) = (*transport, true);
+                    self.tell_shard(Command::Replicate { transport, on });
+                }
+            }
             Event::TransportImage {
-                transport, image, ..
-            } => self.say_image(number, *transport, image),
+                transport,
+                version,
+                image,
+            } => {
+                if let Some(guarded) = self.protection.transports.get_mut(transport)
+                    && std::mem::take(&mut guarded.outgrown)
+                {
+                    guarded.needs = Some(*version);
+                }
+                self.say_image(number, *transport, image);
+            }
             Event::TransportDelta {
                 transport, delta, ..
             } if self.protection.transports.contains_key(transport) => {
@@ -201,6 +221,9 @@ impl Room {
         };
         match word {
             StandbyWord::Has { version, addresses } => {
+                if guarded.needs.is_some_and(|needs| needs <= version) {
+                    guarded.needs = None;
+                }
                 let news = !addresses.is_empty() && guarded.told != addresses;
                 if news {
                     guarded.told.clone_from(&addresses);
