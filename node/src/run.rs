@@ -105,6 +105,31 @@ fn warn_of_short_secrets(config: &Config) {
     }
 }
 
+/// Metrics and the debug handler, each on ports of its own.
+fn serve_beside(
+    config: &Config,
+    prometheus: Option<metrics_exporter_prometheus::PrometheusHandle>,
+    rooms: &Rooms,
+) -> Result<Vec<ServerHandle>, RunError> {
+    let mut handles = Vec::new();
+    if let Some(handle) = prometheus {
+        actix_rt::spawn(metrics::keep_small(handle.clone()));
+        for listener in listen_all(&config.bind_addresses, config.prometheus.port)? {
+            let server = metrics::serve(listener, handle.clone(), &config.prometheus)?;
+            handles.push(server.handle());
+            actix_rt::spawn(server);
+        }
+    }
+    if config.debug_handler.port != 0 {
+        for listener in listen_all(&config.bind_addresses, config.debug_handler.port)? {
+            let server = debug::serve(listener, rooms.clone())?;
+            handles.push(server.handle());
+            actix_rt::spawn(server);
+        }
+    }
+    Ok(handles)
+}
+
 async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let node_id = compose::node_id()?.to_string();
     // Without a reader nothing is recorded.
@@ -147,21 +172,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     )?;
     let mut handles = vec![server.handle()];
     actix_rt::spawn(server);
-    if let Some(handle) = prometheus {
-        actix_rt::spawn(metrics::keep_small(handle.clone()));
-        for listener in listen_all(&config.bind_addresses, config.prometheus.port)? {
-            let server = metrics::serve(listener, handle.clone(), &config.prometheus)?;
-            handles.push(server.handle());
-            actix_rt::spawn(server);
-        }
-    }
-    if config.debug_handler.port != 0 {
-        for listener in listen_all(&config.bind_addresses, config.debug_handler.port)? {
-            let server = debug::serve(listener, node.rooms.clone())?;
-            handles.push(server.handle());
-            actix_rt::spawn(server);
-        }
-    }
+    handles.extend(serve_beside(&config, prometheus, &node.rooms)?);
     announce(&config, &node_id, &shards)?;
 
     tokio::select! {

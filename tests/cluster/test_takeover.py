@@ -50,13 +50,17 @@ async def test_a_killed_home_is_not_noticed_by_clients_of_another_node():
         feeder = asyncio.ensure_future(silence(source, stop))
         await alice.local_participant.publish_track(rtc.LocalAudioTrack.create_audio_track("voice", source))
         await asyncio.wait_for(frames.get(), 10)
+        # Who publishes nothing is told of a little later.
+        await eventually(lambda: "bob" in alice.remote_participants, "alice to know of bob")
         await eventually(lambda: set(protected(gateway, "daily").values()) == {"warm"}, "everybody to be protected")
 
         for client in (alice, bob):
             for name in ("reconnecting", "disconnected", "participant_disconnected", "participant_connected"):
-                client.on(name, lambda *_, name=name: events.append(name))
+                who = client.local_participant.identity
+                client.on(name, lambda *about, name=name, who=who: events.append((who, name, str(about))))
         async with api.LiveKitAPI(gateway.http, KEY, SECRET) as lk:
             before = await sids(lk, "daily")
+            events.clear()
             home.kill()
 
             async def moved():

@@ -28,7 +28,8 @@ const FRESH: u8 = 0b1000;
 const MUTED: u8 = 1;
 const ASKS: u8 = 1;
 
-/// A track's name on one link, agreed on by both ends; never used twice on it, whoever gives it out.
+/// A track's name on one link, agreed on by both ends; never used twice on it, whoever gives it
+/// out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelayId(pub u64);
 

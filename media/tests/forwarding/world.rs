@@ -309,7 +309,7 @@ impl World {
     /// Puts a datagram of a client on the wire, on its selected path.
     pub(crate) fn send(&mut self, client: usize, datagram: &[u8]) {
         let selected = self.clients[client].transport.selected_path();
-        let to = selected.map_or(server_address(), |path| path.remote);
+        let to = selected.map_or_else(server_address, |path| path.remote);
         self.send_to(client, to, datagram);
     }
 

@@ -90,6 +90,6 @@ pub(crate) const SIMULATED_SPEECH_MAX: Duration = Duration::from_secs(60);
 /// Share of a core in thousandths from which a shard takes nobody new while others have room: above
 /// it bursts begin to queue.
 pub(crate) const SHARD_BUSY_PERMILLE: u16 = 600;
-/// Images and deltas of a room's transports that wait for the end of one input: two for each transport
-/// of the largest room.
+/// Images and deltas of a room's transports that wait for the end of one input: two for each
+/// transport of the largest room.
 pub(crate) const MEDIA_ENTRIES_MAX: usize = 20_000;

@@ -1,6 +1,6 @@
-//! Whose media a standby would go on with unnoticed: shards are told to say what it needs, what they
-//! say goes out in order, what the standby says comes back to them, and clients learn where it is.
-//! Of transports on shards of this node only; a fact of the journal, not of the room.
+//! Whose media a standby would go on with unnoticed: shards are told to say what it needs, what
+//! they say goes out in order, what the standby says comes back to them, and clients learn where
+//! it is. Of transports on shards of this node only; a fact of the journal, not of the room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! On which shard each participant of a room is, of this node or of another, and what that means
-//! for commands: they go to the shard they concern, and a track watched on another shard is relayed there for as long as
-//! somebody watches. A core: the room asks it, it sees neither shards nor packets.
+//! for commands: they go to the shard they concern, and a track watched on another shard is
+//! relayed there for as long as somebody watches. A core: the room asks it, it sees neither
+//! shards nor packets.
 
 mod image;
 
@@ -33,8 +34,8 @@ impl RelayIds {
     }
 }
 
-/// How many participants of one room are enough, until every place has as many; `None`: however many
-/// there are.
+/// How many participants of one room are enough, until every place has as many; `None`: however
+/// many there are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Full {
     pub(super) shard: Option<usize>,

@@ -1,5 +1,5 @@
-//! The agent's part in takeovers: control at the primary, dormancy at the standby, and the step from
-//! there to a live transport.
+//! The agent's part in takeovers: control at the primary, dormancy at the standby, and the step
+//! from there to a live transport.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -94,9 +94,9 @@ fn transport(streams: u32) -> TransportConfig {
     config
 }
 
-/// Of connections that carry datagrams, and streams only of what is larger: packets are never made smaller than a relayed one
-/// needs, and what waits does so in a queue of ours, sorted by urgency. Congestion control is a
-/// circuit breaker here: media has its own.
+/// Of connections that carry datagrams, and streams only of what is larger: packets are never
+/// made smaller than a relayed one needs, and what waits does so in a queue of ours, sorted by
+/// urgency. Congestion control is a circuit breaker here: media has its own.
 fn relay() -> TransportConfig {
     let mut config = transport(0);
     let mut cubic = CubicConfig::default();

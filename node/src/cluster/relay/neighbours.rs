@@ -1,5 +1,6 @@
 //! What other media nodes say of their shards, for rooms of this node that may span to them: where
-//! clients reach them and how busy they are, asked every second. Answers at once from what it knows.
+//! clients reach them and how busy they are, asked every second. Answers at once from what it
+//! knows.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,5 +1,5 @@
-//! The registry's part in a cluster: rooms that stop here, go on here, are followed by a standby, or
-//! may be opened here one day.
+//! The registry's part in a cluster: rooms that stop here, go on here, are followed by a standby,
+//! or may be opened here one day.
 
 use actix::Handler;
 

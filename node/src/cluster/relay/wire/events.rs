@@ -1,5 +1,5 @@
-//! `media::Event` between nodes, as commands are. A fact that only a newer node tells, or that lacks
-//! something, is none here.
+//! `media::Event` between nodes, as commands are. A fact that only a newer node tells, or that
+//! lacks something, is none here.
 
 use std::time::Duration;
 
