@@ -47,7 +47,7 @@ pub struct SectionImage {
     pub receiving: bool,
     pub receive_payloads: Vec<PayloadType>,
     pub send_payloads: Vec<PayloadType>,
-    /// Number and [`Extension`], by its place in the list of all.
+    /// Number and `Extension`, by its place in the list of all.
     pub extensions: Vec<(u8, u8)>,
     pub rids: Vec<String>,
     pub ssrcs: Vec<SsrcInfo>,

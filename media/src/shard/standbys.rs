@@ -272,7 +272,12 @@ impl Shard {
         if self.find(key).is_some() {
             return None;
         }
-        let slot = self.standbys.remove(key)?;
+        let Some(slot) = self.standbys.remove(key) else {
+            // It was dropped, or stands on another shard: its client has to resume.
+            let (transport, heard) = (key, false);
+            self.events.push_back(Event::TakenOver { transport, heard });
+            return Some(());
+        };
         let warm = slot.standby.warm_path(now).is_some();
         let transport = match slot.standby.take_over(now, &self.config.identity) {
             Ok(transport) => transport,

@@ -229,7 +229,7 @@ pub enum RoomInput {
         /// That node knows everybody: who comes back goes on.
         resume: bool,
     },
-    /// What the standby says of a transport, named as in [`MediaEntry`].
+    /// What the standby says of a transport, named as in a `MediaEntry`.
     StandbySaid {
         transport: u64,
         word: StandbyWord,

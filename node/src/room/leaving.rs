@@ -170,9 +170,10 @@ impl Room {
     /// knows them, and what it was is no longer this node's to report.
     pub(super) fn fence(&mut self, resume: bool) {
         self.fenced = true;
-        if resume {
-            for number in self.roster.numbers() {
-                let message = match self.hand_over(number) {
+        for number in self.roster.numbers() {
+            let goes_on = self.hand_over(number);
+            if resume {
+                let message = match goes_on {
                     true => SessionMessage::Elsewhere,
                     false => SessionMessage::Restart,
                 };

@@ -168,20 +168,18 @@ impl Room {
         }
     }
 
-    /// The room goes on at the standby: who is ready there is silent here from now on, without a
-    /// farewell that its client would hear. Says whether it is ready.
+    /// The room goes on elsewhere, perhaps for a while already: its transports are silent here from
+    /// now on, without a farewell that clients would hear. Says whether the standby was ready.
     pub(super) fn hand_over(&mut self, number: u16) -> bool {
         let Some(member) = self.roster.get(number) else {
             return false;
         };
         let transports = member.media.transports();
-        if self.protection.of(&transports) != Protected::Warm {
-            return false;
-        }
+        let ready = self.protection.of(&transports) == Protected::Warm;
         for (transport, _) in transports {
             self.tell_shard(Command::Freeze { transport });
         }
-        true
+        ready
     }
 
     fn say_image(&mut self, number: u16, transport: TransportKey, image: &bytes::Bytes) {

@@ -7,7 +7,7 @@ use protocol::proto;
 /// A participant's media.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct MediaRecord {
-    /// Bits of [`session`].
+    /// Bits of `session`.
     #[prost(uint32, tag = "1")]
     pub session: u32,
     /// Keys issued so far.
@@ -143,7 +143,7 @@ pub struct SectionRecord {
     /// 0 audio, 1 video, 2 application, 3 unknown.
     #[prost(uint32, tag = "2")]
     pub kind: u32,
-    /// Bits of [`section`].
+    /// Bits of `section`.
     #[prost(uint32, tag = "3")]
     pub flags: u32,
     #[prost(message, optional, tag = "4")]
