@@ -42,7 +42,8 @@ pub struct State {
     bytes: u64,
     epoch: u64,
     next_id: u64,
-    /// Ids that may not come back: these, and all below `removed_below`.
+    /// Ids that may not come back: these, and all below `removed_below`, which early versions
+    /// raised.
     removed_nodes: BTreeSet<NodeId>,
     removed_below: u64,
     answers: BTreeMap<RequestId, Result<Outcome, Refusal>>,

@@ -12,6 +12,7 @@ pub mod heartbeat;
 pub mod hosting;
 pub mod jobs;
 pub mod journal;
+pub mod leaving;
 pub mod lifeline;
 pub mod limits;
 pub mod links;
@@ -28,6 +29,7 @@ pub mod scaling;
 pub mod session_server;
 pub mod session_wire;
 pub mod wire;
+mod words;
 
 #[cfg(test)]
 mod testing;

@@ -5,6 +5,8 @@
 mod registry;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -56,9 +58,14 @@ impl Rooms {
 
     /// The room lives on another node from now on: it is stopped here, and its clients come back to
     /// there; `resume`: as the participants they are.
-    pub fn fence(&self, room: &str, resume: bool) {
+    /// Only the life of it that was opened under `epoch`.
+    pub fn fence(&self, room: &str, epoch: u64, resume: bool) {
         let name = room.to_owned();
-        self.registry.do_send(Fence { name, resume });
+        self.registry.do_send(Fence {
+            name,
+            epoch,
+            resume,
+        });
     }
 
     /// Opens a room that the cluster remembers, if it is not open.
@@ -232,8 +239,8 @@ impl Rooms {
         self.registry.do_send(Drain);
     }
 
-    /// Tells everybody in every room to go; no room is created afterwards. Resolves when the rooms
-    /// have been told.
+    /// Tells everybody in every room to go, in a cluster to come back to another node; no room is
+    /// created afterwards. Resolves when the rooms have been told.
     pub async fn stop(&self) {
         // The registry may be gone already: then there is nobody to tell.
         let _ = self.registry.send(Stop).await;

@@ -59,7 +59,9 @@ pub enum RunError {
     Cluster(#[from] crate::cluster::node::StartError),
     #[error("cluster.listen: `{0}` is not an IP address with a port")]
     ClusterListen(String),
-    #[error("cluster.advertise is missing: this machine has no address others could reach")]
+    #[error(
+        "cluster.advertise is missing: which address of this machine others reach cannot be told"
+    )]
     ClusterAdvertise,
     #[error("cluster.directory is missing: there is no folder of the user")]
     ClusterDirectory,
@@ -147,7 +149,7 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let turner = turn::start(&config, authority.clone(), &shards)?;
     let mut node = compose::node(&config, &node_id, &identity, &shards, authority)?;
     let pulse = cluster::pulse(&config, &stats, &node.capacity);
-    let cluster = cluster::start(&config, pulse).await?;
+    let joined = cluster::start(&config, pulse).await?;
     let traffic = Traffic::new(Arc::clone(&node.capacity));
     actix_rt::spawn(forward_events(
         events,
@@ -162,12 +164,13 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     ));
 
     let status = status::Status::new(&config, &node_id, node.rooms.clone(), stats.clone());
-    if let Some(cluster) = &cluster {
-        node.join_cluster(&config, cluster, &status, &shards)?;
+    if let Some((cluster, liveness)) = &joined {
+        node.join_cluster(&config, (cluster, liveness), &status, &shards)?;
     }
+    let cluster = joined.map(|(cluster, _)| cluster);
     let server = http::serve(
         listeners,
-        compose::http_settings(&config, stats)?,
+        compose::http_settings(&config, stats, &status)?,
         node.routes(&config, &status, cluster.as_ref()),
     )?;
     let mut handles = vec![server.handle()];
@@ -176,8 +179,12 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     announce(&config, &node_id, &shards)?;
 
     tokio::select! {
-        waited = shutdown::wait(&node.rooms, &status) => waited?,
-        reason = cluster_ended(cluster.as_ref()) => return Err(RunError::ClusterEnded(reason)),
+        waited = shutdown::wait(&node.rooms, &status, node.leaving.as_ref()) => waited?,
+        reason = cluster_ended(cluster.as_ref()) => {
+            shutdown::abandon(&node.rooms, node.leaving.as_ref()).await;
+            node.webhooks.stop(STOP_GRACE).await;
+            return Err(RunError::ClusterEnded(reason));
+        }
         // A room on a dead shard would neither work nor end: a supervisor starts us anew.
         () = shards.worker_ended() => return Err(RunError::WorkerEnded),
     }

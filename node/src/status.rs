@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod operator;
+pub mod operators;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -56,6 +57,11 @@ impl Status {
 
     pub fn set_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// It drains, and clients may come to another node instead.
+    pub fn is_leaving(&self) -> bool {
+        self.0.cluster.get().is_some() && self.0.draining.load(Ordering::Relaxed)
     }
 }
 

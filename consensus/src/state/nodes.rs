@@ -6,6 +6,7 @@ use super::{Answer, State, check_epoch, check_length, full};
 use crate::command::{Effect, NodeInfo, NodeState, Outcome, Refusal, Room, VoterWish};
 use crate::ids::{Epoch, NodeId, RoomName};
 use crate::limits::{LABEL_BYTES_MAX, NODE_ID_MAX, NODES_MAX, REMOVED_NODES_MAX};
+use crate::splitmix::SplitMix;
 
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -205,13 +206,10 @@ impl State {
         }
         self.end_leases_of(node, effects);
         self.nodes.remove(&node);
-        self.removed_nodes.insert(node);
-        while self.removed_nodes.len() > REMOVED_NODES_MAX {
-            if let Some(oldest) = self.removed_nodes.pop_first() {
-                // A small id may be removed late: what was below before stays below.
-                self.removed_below = self.removed_below.max(oldest.0.saturating_add(1));
-            }
+        while self.removed_nodes.len() >= REMOVED_NODES_MAX {
+            self.forget_one_removed();
         }
+        self.removed_nodes.insert(node);
         effects.push(Effect::NodeRemoved { node });
         Ok(Outcome::Done)
     }
@@ -227,6 +225,17 @@ impl State {
         let state = known.state;
         effects.push(Effect::NodeChanged { node, state });
         Ok(Outcome::Done)
+    }
+
+    /// Any of them, as ids are random: no range of them may come to be refused, and which one is
+    /// forgotten is the same everywhere.
+    fn forget_one_removed(&mut self) {
+        let from = NodeId(SplitMix(self.next_id ^ self.epoch).below(NODE_ID_MAX));
+        let next = self.removed_nodes.range(from..).next();
+        let chosen = next.or_else(|| self.removed_nodes.first()).copied();
+        if let Some(chosen) = chosen {
+            self.removed_nodes.remove(&chosen);
+        }
     }
 
     fn was_removed(&self, node: NodeId) -> bool {

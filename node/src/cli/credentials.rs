@@ -53,7 +53,15 @@ pub(super) fn keys(config: &Config, given: &ArgMatches) -> Result<Keys, CliError
         }
         (None, Some(_)) => Err(CliError::Usage("--api-secret needs --api-key".into())),
         (None, None) if config.keys.is_empty() => Err(CliError::NoKeys),
-        (None, None) => Ok(compose::keys(config)),
+        (None, None) => {
+            // One that may do everything, if there is one.
+            let operators = config.cluster.operators.iter();
+            let mut known = operators.filter_map(|key| config.keys.get_key_value(key));
+            match known.next() {
+                Some((key, secret)) => Ok(Keys::new([(key.clone(), secret.expose().to_owned())])),
+                None => Ok(compose::keys(config)),
+            }
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 //! of them, and a new room is placed first. Every node takes every call; what comes from another
 //! node is answered here or not at all.
 
-use std::collections::BTreeMap;
+mod lists;
+mod target;
 
 use bytes::Bytes;
-use consensus::ids::{Epoch, NodeId};
-use futures_util::future::{BoxFuture, join_all};
+use consensus::command::Action;
+use consensus::ids::{Epoch, NodeId, RoomName};
+use futures_util::future::BoxFuture;
 use prost::Message;
 use protocol::proto;
 use protocol::twirp::{Code, Error, Method};
@@ -14,9 +16,7 @@ use tokio::time::{Duration, Instant};
 
 use super::directory::{Directory, Found, Place};
 use super::hosting::Homes;
-use super::limits::{
-    API_CALL_TIMEOUT, API_LAST_WORD, API_LIST_TIMEOUT, API_PATIENCE, API_RPC_TIMEOUT, ATTACH_RETRY,
-};
+use super::limits::{API_CALL_TIMEOUT, API_LAST_WORD, API_PATIENCE, API_RPC_TIMEOUT, ATTACH_RETRY};
 use super::links::{Duplex, LinkError, Serve, Service};
 use super::wire::api_reply::Answer as Told;
 use super::wire::{ApiFailure, ApiReply, ApiRequest};
@@ -24,10 +24,12 @@ use crate::api::{Answer, Api, Forward, is_elsewhere, room_error};
 use crate::auth::Caller;
 use crate::room::contract::{RoomCall, RoomError, RoomReply};
 use crate::rooms::Rooms;
+use target::{Target, target};
 
 /// The service of calls that are not LiveKit's.
 const OPERATOR: &str = "Skein";
 const INSPECT: &str = "InspectRoom";
+const DELETE: &str = "DeleteRoom";
 
 pub struct ClusterApi {
     /// What this node answers itself.
@@ -39,22 +41,6 @@ pub struct ClusterApi {
     auto_create: bool,
 }
 
-/// Whose a call is.
-#[derive(Debug, PartialEq, Eq)]
-enum Target {
-    /// Any node answers it alike.
-    Anybody,
-    /// Every node has a part of the answer.
-    Everybody,
-    Room {
-        name: String,
-        /// It makes the room if there is none.
-        creates: bool,
-        /// Asking twice does no harm.
-        repeatable: bool,
-    },
-}
-
 /// What one try came to.
 enum Tried {
     Answered(Answer),
@@ -62,6 +48,14 @@ enum Tried {
     NotHere,
     /// It may have happened.
     Lost(LinkError),
+}
+
+/// Where a call about a room goes.
+enum Goal {
+    Place(Place),
+    /// Its home died with nobody standing by, and nobody has come back yet.
+    Orphan(Epoch),
+    Nowhere,
 }
 
 impl ClusterApi {
@@ -115,9 +109,17 @@ impl ClusterApi {
         else {
             return self.answer(caller, service, method, body).await;
         };
-        // Who may nothing here is told so without asking the cluster; a room without a name is
-        // refused as it always was.
-        let may = caller.may_administer(&name).is_ok() || caller.may_create_rooms().is_ok();
+        // Who may nothing here is told so without asking the cluster, above all to place a room; one
+        // without a name is refused as it always was.
+        let (administers, makes) = (
+            caller.may_administer(&name).is_ok(),
+            caller.may_create_rooms().is_ok(),
+        );
+        let may = match (creates, method) {
+            (true, "CreateRoom") => makes,
+            (true, _) => administers,
+            (false, _) => administers || makes,
+        };
         if !may || name.is_empty() {
             return self.answer(caller, service, method, body).await;
         }
@@ -131,15 +133,21 @@ impl ClusterApi {
             epoch: 0,
         };
         loop {
-            let Some(place) = self.place(&request.room, creates).await? else {
-                return self.answer(caller, service, method, body).await;
-            };
-            request.epoch = place.epoch.0;
-            let unreachable = match self.ask(&place, caller, &request).await {
-                Tried::Answered(answer) => return answer,
-                Tried::NotHere => "the room moves".to_owned(),
-                Tried::Lost(error) if repeatable => error.to_string(),
-                Tried::Lost(error) => return Err(unavailable(&error.to_string())),
+            let unreachable = match self.place(&request.room, creates).await? {
+                Goal::Nowhere => return self.answer(caller, service, method, body).await,
+                Goal::Orphan(epoch) if method == DELETE && makes => {
+                    return self.close_orphan(&request.room, epoch).await;
+                }
+                Goal::Orphan(_) => "the room's node died".to_owned(),
+                Goal::Place(place) => {
+                    request.epoch = place.epoch.0;
+                    match self.ask(&place, caller, &request).await {
+                        Tried::Answered(answer) => return answer,
+                        Tried::NotHere => "the room moves".to_owned(),
+                        Tried::Lost(error) if repeatable => error.to_string(),
+                        Tried::Lost(error) => return Err(unavailable(&error.to_string())),
+                    }
+                }
             };
             if Instant::now() >= until {
                 return Err(unavailable(&unreachable));
@@ -149,8 +157,17 @@ impl ClusterApi {
         }
     }
 
-    /// `None`: there is no such room.
-    async fn place(&self, room: &str, creates: bool) -> Result<Option<Place>, Error> {
+    /// Its people may be on their way back: they find that it is over.
+    async fn close_orphan(&self, room: &str, epoch: Epoch) -> Answer {
+        let name = room.into();
+        let close = Action::CloseRoom { name, epoch };
+        match self.directory.cluster().propose(close).await {
+            Ok(_) => Ok(proto::DeleteRoomResponse {}.encode_to_vec()),
+            Err(error) => Err(unavailable(&error.to_string())),
+        }
+    }
+
+    async fn place(&self, room: &str, creates: bool) -> Result<Goal, Error> {
         let failed = |error: super::directory::PlaceError| unavailable(&error.to_string());
         let found = self.directory.find(room);
         let found = match found {
@@ -158,10 +175,18 @@ impl ClusterApi {
             found => found,
         };
         match found {
-            Found::Placed(place) => Ok(Some(place)),
-            _ if creates => Ok(Some(self.directory.place(room).await.map_err(failed)?)),
-            // Nobody is in a room whose home died before anybody stood by.
-            Found::Orphaned | Found::Absent => Ok(None),
+            Found::Placed(place) => Ok(Goal::Place(place)),
+            _ if creates => {
+                let place = self.directory.place(room).await;
+                Ok(Goal::Place(place.map_err(failed)?))
+            }
+            Found::Absent => Ok(Goal::Nowhere),
+            Found::Orphaned => {
+                let name = RoomName::from(room);
+                let cluster = self.directory.cluster();
+                let epoch = cluster.read(|state| state.room(&name).map(|room| room.epoch));
+                Ok(epoch.map_or(Goal::Nowhere, Goal::Orphan))
+            }
         }
     }
 
@@ -171,9 +196,7 @@ impl ClusterApi {
             if self.homes.enter(room, epoch).await.is_err() {
                 return Tried::NotHere;
             }
-            let answer = self
-                .answer(caller, &request.service, &request.method, &request.body)
-                .await;
+            let answer = self.answer_for_room(caller, request).await;
             return match answer {
                 Err(error) if is_elsewhere(&error) => Tried::NotHere,
                 answer => Tried::Answered(answer),
@@ -219,6 +242,21 @@ impl ClusterApi {
         }
     }
 
+    /// What this node, the room's home, says. A room whose people are on their way back is there,
+    /// though nothing can be said of it yet.
+    async fn answer_for_room(&self, caller: &Caller, request: &ApiRequest) -> Answer {
+        let (service, method) = (&request.service, request.method.as_str());
+        let makes = matches!(method, "CreateRoom" | "CreateDispatch");
+        if !makes && self.homes.awaits(&request.room) {
+            let may_delete = method == DELETE && caller.may_create_rooms().is_ok();
+            if may_delete && self.homes.end_awaited(&request.room).await {
+                return Ok(proto::DeleteRoomResponse {}.encode_to_vec());
+            }
+            return Err(room_error(RoomError::Elsewhere));
+        }
+        self.answer(caller, service, method, &request.body).await
+    }
+
     /// What this node says to it.
     async fn answer(&self, caller: &Caller, service: &str, method: &str, body: &[u8]) -> Answer {
         if service == OPERATOR {
@@ -243,57 +281,6 @@ impl ClusterApi {
         }
     }
 
-    /// Rooms of all nodes; those of a node that does not answer are missing.
-    async fn list(&self, caller: &Caller, method: &Method, body: &[u8]) -> Answer {
-        if caller.may_list_rooms().is_err() {
-            return self.here.call_here(caller, method, body).await;
-        }
-        let request = ApiRequest {
-            claims_json: claims_of(caller),
-            service: method.service(),
-            method: method.name().to_owned(),
-            body: body.to_vec(),
-            ..ApiRequest::default()
-        };
-        let nodes = self.directory.media_nodes();
-        let asked = nodes.into_iter().map(|node| {
-            let request = &request;
-            async move {
-                let answer = if node == self.directory.node() {
-                    self.here.call_here(caller, method, body).await
-                } else {
-                    match self.ask_node(node, request, API_LIST_TIMEOUT).await {
-                        Tried::Answered(answer) => answer,
-                        Tried::NotHere | Tried::Lost(_) => {
-                            tracing::warn!(%node, "rooms of this node are missing in a list");
-                            Ok(Vec::new())
-                        }
-                    }
-                };
-                Ok::<_, Error>((node, answer?))
-            }
-        });
-        let mut merged = BTreeMap::new();
-        for answer in join_all(asked).await {
-            let (node, answer) = answer?;
-            let rooms = proto::ListRoomsResponse::decode(&answer[..]);
-            let rooms = rooms.map_err(|_| Error::new(Code::Internal, "internal error"))?;
-            for room in rooms.rooms {
-                // One that moves may be on two nodes for a moment: its home is right.
-                let is_home = matches!(
-                    self.directory.find(&room.name),
-                    Found::Placed(place) if place.home == node
-                );
-                if is_home || !merged.contains_key(&room.name) {
-                    merged.insert(room.name.clone(), room);
-                }
-            }
-        }
-        let mut rooms: Vec<_> = merged.into_values().collect();
-        crate::rooms::sort_oldest_first(&mut rooms);
-        Ok(proto::ListRoomsResponse { rooms }.encode_to_vec())
-    }
-
     async fn serve(&self, request: ApiRequest) -> Told {
         let claims = request.claims_json.as_deref().map(serde_json::from_slice);
         let Ok(claims) = claims.transpose() else {
@@ -306,8 +293,14 @@ impl ClusterApi {
                 return Told::NotHere(true);
             }
         }
-        let answer = self.answer(&caller, &request.service, &request.method, &request.body);
-        match answer.await {
+        let list = (request.method == "ListRooms")
+            .then(|| Method::find("livekit.RoomService", "ListRooms"))
+            .flatten();
+        let answer = match list {
+            Some(method) => self.list_here(&caller, &method, &request.body).await,
+            None => self.answer_for_room(&caller, &request).await,
+        };
+        match answer {
             Ok(answer) => Told::Done(answer),
             Err(error) if is_elsewhere(&error) => Told::NotHere(true),
             Err(error) => Told::Failed(failure_of(error)),
@@ -351,53 +344,6 @@ impl Serve for ClusterApi {
     fn stream(&self, _: NodeId, _: Duplex) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
-}
-
-/// What a call is about; a body that cannot be read is anybody's to complain about.
-fn target(service: &str, method: &str, body: &[u8], auto_create: bool) -> Target {
-    let name = match (service, method) {
-        ("RoomService", "ListRooms") => return Target::Everybody,
-        ("RoomService", "ForwardParticipant" | "MoveParticipant") => return Target::Anybody,
-        ("RoomService", "CreateRoom") => {
-            proto::CreateRoomRequest::decode(body).map(|request| request.name)
-        }
-        ("RoomService", _) => room_of(method, body),
-        ("AgentDispatchService", "CreateDispatch") => {
-            proto::CreateAgentDispatchRequest::decode(body).map(|request| request.room)
-        }
-        ("AgentDispatchService", "DeleteDispatch") => {
-            proto::DeleteAgentDispatchRequest::decode(body).map(|request| request.room)
-        }
-        ("AgentDispatchService", "ListDispatch") => {
-            proto::ListAgentDispatchRequest::decode(body).map(|request| request.room)
-        }
-        _ => return Target::Anybody,
-    };
-    let Ok(name) = name else {
-        return Target::Anybody;
-    };
-    Target::Room {
-        name,
-        creates: method == "CreateRoom" || (method == "CreateDispatch" && auto_create),
-        repeatable: matches!(method, "CreateRoom" | "UpdateRoomMetadata")
-            || method.starts_with("List")
-            || method.starts_with("Get"),
-    }
-}
-
-fn room_of(method: &str, body: &[u8]) -> Result<String, prost::DecodeError> {
-    Ok(match method {
-        "DeleteRoom" => proto::DeleteRoomRequest::decode(body)?.room,
-        "UpdateRoomMetadata" => proto::UpdateRoomMetadataRequest::decode(body)?.room,
-        "ListParticipants" => proto::ListParticipantsRequest::decode(body)?.room,
-        "MutePublishedTrack" => proto::MuteRoomTrackRequest::decode(body)?.room,
-        "UpdateParticipant" => proto::UpdateParticipantRequest::decode(body)?.room,
-        "UpdateSubscriptions" => proto::UpdateSubscriptionsRequest::decode(body)?.room,
-        "SendData" => proto::SendDataRequest::decode(body)?.room,
-        "PerformRpc" => proto::PerformRpcRequest::decode(body)?.room,
-        // GetParticipant, RemoveParticipant.
-        _ => proto::RoomParticipantIdentity::decode(body)?.room,
-    })
 }
 
 fn claims_of(caller: &Caller) -> Option<Vec<u8>> {

@@ -126,7 +126,7 @@ impl Directory {
         loop {
             let known = self.cluster.read(|state| {
                 let epoch = state.room(&name).map(|room| room.epoch);
-                lives(state, place.home).then_some(epoch)
+                serves(state, place.home, place.epoch).then_some(epoch)
             });
             match known {
                 Some(Some(epoch)) if epoch == place.epoch => was_there = true,
@@ -233,6 +233,16 @@ impl Directory {
         told.into_iter().flatten().collect()
     }
 
+    /// Names and sids of rooms whose home died with nobody standing by.
+    pub(super) fn orphans(&self) -> Vec<(String, String)> {
+        self.cluster.read(|state| {
+            let orphaned = |(_, room): &(&RoomName, &Room)| !serves(state, room.home, room.epoch);
+            let orphans = state.rooms().filter(orphaned);
+            let told = orphans.map(|(name, room)| (name.0.clone(), room.sid.0.clone()));
+            told.collect()
+        })
+    }
+
     /// Nodes that may have rooms.
     pub fn media_nodes(&self) -> Vec<NodeId> {
         self.nodes(|node| {
@@ -261,9 +271,16 @@ const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn found(state: &State, name: &RoomName) -> Found {
     match state.room(name) {
         None => Found::Absent,
-        Some(room) if lives(state, room.home) => Found::Placed(room.into()),
+        Some(room) if serves(state, room.home, room.epoch) => Found::Placed(room.into()),
         Some(_) => Found::Orphaned,
     }
+}
+
+/// Whether the life of `node` that runs now may have something since `epoch`: a process that
+/// started anew has nothing of what the one before it had. Both numbers come from one counter.
+pub(super) fn serves(state: &State, node: NodeId, epoch: Epoch) -> bool {
+    let began = state.node(node).map(|node| node.incarnation);
+    lives(state, node) && began.is_some_and(|began| epoch > began)
 }
 
 pub(super) fn lives(state: &State, node: NodeId) -> bool {

@@ -31,8 +31,9 @@ pub use book::AddressBook;
 pub use identity::{ClusterSecret, Identity, IdentityError};
 pub use peers::{RaftPeers, RaftService};
 
-use crate::cluster::limits::OPEN_PATIENCE;
+use crate::cluster::limits::{HANDSHAKES_BURST, HANDSHAKES_PER_SECOND, OPEN_PATIENCE};
 use crate::cluster::links::{Duplex, LinkError, Links, Service, Services, TakeDatagrams, pipe};
+use crate::net::gate::{Gate, Terms};
 use dial::Slot;
 use framing::{FrameError, Kind, Writer};
 use incoming::fitting;
@@ -44,22 +45,26 @@ enum Plane {
     Rpc = 1,
     /// Datagrams, one way: from who dialled.
     Relay = 2,
+    /// Whether nodes live: never behind what they carry.
+    Live = 3,
 }
 
 impl Plane {
-    const ALL: [Plane; 3] = [Plane::Raft, Plane::Rpc, Plane::Relay];
+    const ALL: [Plane; 4] = [Plane::Raft, Plane::Rpc, Plane::Relay, Plane::Live];
 
     fn alpn(self) -> &'static [u8] {
         match self {
             Plane::Raft => b"skein/raft",
             Plane::Rpc => b"skein/rpc",
             Plane::Relay => b"skein/relay",
+            Plane::Live => b"skein/live",
         }
     }
 
     fn of(service: Service) -> Self {
         match service {
             Service::Raft => Plane::Raft,
+            Service::Liveness => Plane::Live,
             _ => Plane::Rpc,
         }
     }
@@ -106,7 +111,7 @@ struct Inner {
     cluster: u64,
     endpoint: Endpoint,
     /// By plane.
-    clients: [ClientConfig; 3],
+    clients: [ClientConfig; 4],
     /// Where the network's own tasks run.
     runtime: Arc<dyn Runtime>,
     /// Of datagrams, once there is one.
@@ -120,6 +125,8 @@ struct Inner {
     refusal_said: Mutex<Option<Instant>>,
     /// Handshakes of others that are under way.
     shaking: AtomicUsize,
+    /// How often strangers may begin one.
+    gate: Gate,
 }
 
 #[derive(Default)]
@@ -150,6 +157,7 @@ impl Fabric {
                     client(Plane::Raft)?,
                     client(Plane::Rpc)?,
                     client(Plane::Relay)?,
+                    client(Plane::Live)?,
                 ],
                 runtime: parts.runtime,
                 taker: OnceLock::new(),
@@ -160,6 +168,11 @@ impl Fabric {
                 refused: AtomicU64::new(0),
                 refusal_said: Mutex::new(None),
                 shaking: AtomicUsize::new(0),
+                gate: Gate::new(Terms {
+                    connects_per_second: HANDSHAKES_PER_SECOND,
+                    burst: HANDSHAKES_BURST,
+                    trusted: Vec::new(),
+                }),
             }),
         };
         tokio::spawn(fabric.clone().accept());

@@ -4,31 +4,20 @@
 //! scratch. Started by `lobby`.
 
 use actix::Recipient;
-use consensus::ids::Epoch;
 use futures_util::StreamExt;
-use protocol::proto::{DisconnectReason, leave_request, signal_request, signal_response};
+use protocol::proto::{DisconnectReason, leave_request, signal_response};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::directory::{Found, Place, PlaceError};
 use super::journal::Heir;
 use super::limits::{ATTACH_PATIENCE, ATTACH_RETRY};
 use super::links::{Duplex, Service};
-use super::lobby::ClusterLobby;
+use super::lobby::{ClusterLobby, Set};
 use super::session_wire::{ToGateway, ToHome, frames};
+use super::words::{Word, Words};
 use crate::room::contract::{Attach, AttachError, AttachKind, SessionMessage, ToSession};
 use crate::room::leave;
-
-/// What the lobby passes on.
-#[derive(Debug)]
-pub(super) enum Word {
-    Signal(Box<signal_request::Message>),
-    /// The WebSocket is gone.
-    Closed,
-    /// The room is not where it was under this epoch.
-    Moved(Epoch),
-}
 
 /// What one try came to.
 enum Outcome {
@@ -44,7 +33,7 @@ pub(super) async fn run(
     lobby: ClusterLobby,
     mut attach: Attach,
     recipient: Recipient<ToSession>,
-    mut words: mpsc::Receiver<Word>,
+    mut words: Words,
 ) {
     let session = attach.session;
     let mut until = Instant::now() + ATTACH_PATIENCE;
@@ -150,16 +139,24 @@ async fn elsewhere(
     place: &Place,
     attach: &Attach,
     recipient: &Recipient<ToSession>,
-    words: &mut mpsc::Receiver<Word>,
+    words: &mut Words,
 ) -> Outcome {
-    if !lobby.set_place(attach.session, place) {
-        return Outcome::Over;
+    match lobby.set_place(attach.session, place) {
+        Set::Yes => {}
+        Set::Over => return Outcome::Over,
+        Set::Old => return Outcome::Again("the room moved"),
     }
     let links = lobby.directory().links();
     let opened = tokio::select! {
         opened = links.open(place.home, Service::Session) => opened,
         word = words.recv() => return match word {
             Some(Word::Moved(_)) => Outcome::Again("the home died"),
+            Some(Word::Resume) => {
+                // Who rebinds was let in elsewhere.
+                let admitted = matches!(attach.kind, AttachKind::Rebind { .. });
+                resume(admitted, attach, recipient);
+                Outcome::Over
+            }
             _ => Outcome::Over,
         },
     };
@@ -177,7 +174,7 @@ async fn converse(
     place: &Place,
     attach: &Attach,
     recipient: &Recipient<ToSession>,
-    words: &mut mpsc::Receiver<Word>,
+    words: &mut Words,
 ) -> Outcome {
     let Duplex { mut send, recv } = stream;
     let hello = ToHome::Hello {
@@ -230,6 +227,11 @@ async fn converse(
                 // Said before the room was found here.
                 Some(Word::Moved(was)) if was < place.epoch => {}
                 Some(Word::Moved(_)) | None => return broke(admitted, known),
+                Some(Word::Resume) => {
+                    resume(admitted, attach, recipient);
+                    let _ = send.shutdown().await;
+                    return Outcome::Over;
+                }
             }
         }
     }
@@ -281,6 +283,20 @@ fn send_back(heir: Heir, attach: &Attach, recipient: &Recipient<ToSession>) {
     let action = leave_request::Action::Reconnect;
     let leave = leave::message(protocol, action, DisconnectReason::Migration);
     finish(leave, recipient);
+}
+
+/// Its home goes on; this gateway does not.
+fn resume(admitted: bool, attach: &Attach, recipient: &Recipient<ToSession>) {
+    if !admitted {
+        recipient.do_send(ToSession(Err(AttachError::ShuttingDown)));
+        return;
+    }
+    let action = leave_request::Action::Resume;
+    let reason = DisconnectReason::Migration;
+    finish(
+        leave::message(attach.client.protocol, action, reason),
+        recipient,
+    );
 }
 
 /// The session is unknown wherever the room is, or will be.

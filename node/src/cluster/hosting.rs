@@ -1,36 +1,43 @@
 //! The rooms this node is home of, between the log and the registry: a room is opened only under
-//! the epoch that made this node its home, from what its last home told of it where this node stood
-//! by, stopped at once when another epoch is in force, and closed in the log when it is over. A
-//! place that nobody claims is given back.
+//! the epoch that made this life of this node its home, from what its last home told of it if this
+//! node stood by, stopped at once when another epoch is in force, and closed in the log when it is
+//! over. A place that nobody claims is given back.
+
+mod awaited;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use consensus::cluster::{Change, Cluster, ProposeError};
 use consensus::command::{Action, Effect, Room};
 use consensus::ids::{Epoch, NodeId, RoomName};
+use consensus::state::State;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::directory::serves;
 use super::journal::Images;
 use super::limits::{
     CLOSE_RETRY, HOSTING_NEWS_MAX, KNOW_PATIENCE, SWEEP_INTERVAL, UNCLAIMED_LASTS,
 };
+use super::membership::Phase as Membership;
 use crate::room::environment::{Hosting, Opening};
 
 /// What hosting does to local rooms: `rooms::Rooms` in the program.
 pub trait LocalRooms: Send + Sync {
-    /// The room lives elsewhere from now on; `resume`: its clients can go on there.
-    fn fence(&self, room: &str, resume: bool);
+    /// The room that was opened under `epoch` lives elsewhere from now on; `resume`: its clients
+    /// can go on there.
+    fn fence(&self, room: &str, epoch: Epoch, resume: bool);
     /// The room is here from now on and was elsewhere before: it is opened from its image.
     fn revive(&self, room: &str);
 }
 
 impl LocalRooms for crate::rooms::Rooms {
-    fn fence(&self, room: &str, resume: bool) {
-        self.fence(room, resume);
+    fn fence(&self, room: &str, epoch: Epoch, resume: bool) {
+        self.fence(room, epoch.0, resume);
     }
 
     fn revive(&self, room: &str) {
@@ -49,6 +56,8 @@ enum Phase {
     /// Placed here; nobody came yet.
     Expected {
         since: Instant,
+        /// It was another node's: its people come back.
+        moved: bool,
     },
     Running,
     /// It is over; the log is being told.
@@ -66,11 +75,12 @@ struct Hosted {
 }
 
 impl Hosted {
-    fn expected(epoch: Epoch) -> Self {
+    fn expected(epoch: Epoch, moved: bool) -> Self {
         Self {
             epoch,
             phase: Phase::Expected {
                 since: Instant::now(),
+                moved,
             },
             revived: false,
         }
@@ -98,6 +108,10 @@ pub struct Homes(Arc<Inner>);
 struct Inner {
     cluster: Cluster,
     rooms: Arc<dyn LocalRooms>,
+    /// Whether this process takes part, and since when.
+    membership: watch::Receiver<Membership>,
+    /// The process ends: what it has is its heirs' and stays in the log.
+    leaving: AtomicBool,
     /// Of rooms this node stands by for.
     images: Images,
     heirs: OnceLock<Arc<dyn Heirs>>,
@@ -114,11 +128,14 @@ impl Homes {
         cluster: Cluster,
         rooms: Arc<dyn LocalRooms>,
         images: Images,
+        membership: watch::Receiver<Membership>,
     ) -> (Self, JoinHandle<()>) {
         let changes = cluster.changes();
         let homes = Self(Arc::new(Inner {
             cluster,
             rooms,
+            membership,
+            leaving: AtomicBool::new(false),
             images,
             heirs: OnceLock::new(),
             hosted: Mutex::new(HashMap::new()),
@@ -192,11 +209,27 @@ impl Homes {
         matches!(phase, Some(Phase::Closing | Phase::Fenced))
     }
 
-    /// The room's entry in the log, if this node is its home.
+    /// The room's entry in the log, if this life of this node is its home. A process that has not
+    /// registered knows only what an earlier one left on its disk; one whose id another process
+    /// registered meanwhile has nothing any more.
     fn current(&self, room: &str) -> Option<Room> {
         let name = RoomName::from(room);
         let known = self.0.cluster.read(|state| state.room(&name).cloned());
-        known.filter(|known| known.home == self.node())
+        known.filter(|known| self.is_ours(known))
+    }
+
+    fn is_ours(&self, room: &Room) -> bool {
+        let (node, life) = (self.node(), self.0.membership.borrow().incarnation());
+        let registered = |state: &State| {
+            let known = state.node(node).map(|node| node.incarnation);
+            life.is_some() && known == life && serves(state, node, room.epoch)
+        };
+        room.home == node && self.0.cluster.read(registered)
+    }
+
+    /// From now on rooms end here without being over.
+    pub fn leave(&self) {
+        self.0.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Waits until this node knows what the asker knew, and until an earlier life of the room is
@@ -230,8 +263,10 @@ impl Homes {
     async fn follow(self, mut changes: broadcast::Receiver<Change>) {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut membership = self.0.membership.clone();
         loop {
             tokio::select! {
+                Ok(()) = membership.changed() => self.compare(),
                 change = changes.recv() => match change {
                     Ok(change) => self.observe(&change),
                     Err(RecvError::Lagged(_)) => self.compare(),
@@ -250,10 +285,13 @@ impl Homes {
             return self.compare();
         };
         match effect {
-            Effect::RoomPlaced { name, room }
-            | Effect::RoomMoved { name, room, .. }
-            | Effect::RoomOrphaned { name, room } => self.settle(name.as_str(), Some(room)),
-            Effect::RoomClosed { name, .. } => self.settle(name.as_str(), None),
+            Effect::RoomMoved { name, room, .. } => self.settle(name.as_str(), Some(room), true),
+            Effect::RoomPlaced { name, room } | Effect::RoomOrphaned { name, room } => {
+                self.settle(name.as_str(), Some(room), false);
+            }
+            Effect::RoomClosed { name, .. } => self.settle(name.as_str(), None, false),
+            // Another life of this node began, or its own is over.
+            Effect::NodeChanged { node, .. } if *node == self.node() => self.compare(),
             _ => {}
         }
     }
@@ -270,12 +308,12 @@ impl Homes {
             (ours, known)
         });
         for (name, room) in ours.into_iter().chain(known) {
-            self.settle(&name, room.as_ref());
+            self.settle(&name, room.as_ref(), false);
         }
     }
 
     /// What the log said of a room; what it says by now may be newer, and only that counts.
-    fn settle(&self, name: &str, said: Option<&Room>) {
+    fn settle(&self, name: &str, said: Option<&Room>, moved: bool) {
         let mut hosted = self.locked();
         if !hosted.contains_key(name) && said.is_none_or(|room| room.home != self.node()) {
             return;
@@ -283,7 +321,7 @@ impl Homes {
         let current = self.current(name);
         let Some(known) = hosted.get_mut(name) else {
             if let Some(room) = current {
-                hosted.insert(name.to_owned(), Hosted::expected(room.epoch));
+                hosted.insert(name.to_owned(), Hosted::expected(room.epoch, moved));
                 self.revive(name);
             }
             return;
@@ -298,12 +336,12 @@ impl Homes {
             (Phase::Running, _) => {
                 tracing::info!(room = name, epoch = %known.epoch, "the room is another node's now");
                 known.phase = Phase::Fenced;
-                self.0.rooms.fence(name, self.heir_takes(name));
+                self.0.rooms.fence(name, known.epoch, self.heir_takes(name));
             }
             // Its registry has not said yet that it is over.
             (Phase::Fenced, _) => {}
             (Phase::Expected { .. } | Phase::Closing, Some(room)) => {
-                *known = Hosted::expected(room.epoch);
+                *known = Hosted::expected(room.epoch, moved);
                 self.revive(name);
             }
             (Phase::Expected { .. } | Phase::Closing, None) => {
@@ -334,7 +372,7 @@ impl Homes {
         let now = Instant::now();
         let mut unclaimed = Vec::new();
         for (name, known) in self.locked().iter_mut() {
-            let Phase::Expected { since } = known.phase else {
+            let Phase::Expected { since, .. } = known.phase else {
                 continue;
             };
             if now.duration_since(since) >= UNCLAIMED_LASTS {
@@ -356,16 +394,16 @@ impl Homes {
                 let proposed = homes.0.cluster.propose(Action::CloseRoom { name, epoch });
                 match proposed.await {
                     Ok(_) | Err(ProposeError::Refused(_)) => break,
-                    Err(ProposeError::Unavailable { .. }) => tokio::time::sleep(CLOSE_RETRY).await,
+                    Err(ProposeError::Stopped(_)) => return,
                     Err(error) => {
-                        tracing::warn!(%error, "a room could not be closed in the log");
-                        return;
+                        tracing::debug!(%error, "a room could not be closed in the log yet");
+                        tokio::time::sleep(CLOSE_RETRY).await;
                     }
                 }
             }
             // The effect may have come before the table said that it was closing.
             let _ = homes.0.cluster.catch_up().await;
-            homes.settle(&name, None);
+            homes.settle(&name, None, false);
         });
     }
 }
@@ -391,20 +429,46 @@ impl Hosting for Homes {
         // Nobody may be following rooms.
         let _ = self.0.news.send(room.to_owned());
         let sid = current.sid.0;
-        Some(Opening { sid, image, warm })
+        let epoch = current.epoch.0;
+        Some(Opening {
+            sid,
+            epoch,
+            image,
+            warm,
+        })
     }
 
     fn remembers(&self, room: &str) -> bool {
         self.0.images.holds(room) && self.current(room).is_some()
     }
 
-    fn ended(&self, room: &str) {
+    fn decline(&self, room: &str) {
         let mut hosted = self.locked();
-        let Some(known) = hosted.get_mut(room) else {
+        let Some(Room { epoch, .. }) = self.current(room) else {
+            return;
+        };
+        let known = hosted.get(room).map(|known| known.phase);
+        if !matches!(known, None | Some(Phase::Expected { .. })) {
+            return;
+        }
+        let declined = Hosted {
+            epoch,
+            phase: Phase::Closing,
+            revived: false,
+        };
+        hosted.insert(room.to_owned(), declined);
+        drop(hosted);
+        self.close(room.to_owned(), epoch);
+    }
+
+    fn ended(&self, room: &str, epoch: u64) {
+        let mut hosted = self.locked();
+        let known = hosted.get_mut(room);
+        let Some(known) = known.filter(|known| known.epoch.0 == epoch) else {
             return;
         };
         let epoch = known.epoch;
-        let fenced = known.phase == Phase::Fenced;
+        let fenced = known.phase == Phase::Fenced || self.0.leaving.load(Ordering::Relaxed);
         if fenced {
             hosted.remove(room);
         } else {
@@ -416,9 +480,12 @@ impl Hosting for Homes {
         if fenced {
             // It may have come back here under another epoch meanwhile.
             let current = self.current(room);
-            self.settle(room, current.as_ref());
+            self.settle(room, current.as_ref(), true);
         } else {
             self.close(room.to_owned(), epoch);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use consensus::cluster::Change;
-use consensus::command::{Effect, NodeState};
-use consensus::ids::NodeId;
+use consensus::command::Effect;
+use consensus::ids::{Epoch, NodeId};
 use futures_util::future::{BoxFuture, join_all};
 use prost::Message;
 use protocol::proto;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::directory::{Directory, lives};
 use super::limits::{JOB_CALL_TIMEOUT, JOB_UPDATE_RETRY, JOB_UPDATE_TRIES_MAX, JOBS_ELSEWHERE_MAX};
@@ -43,13 +44,23 @@ struct Tables {
     /// Jobs of this node's rooms.
     ours: HashMap<String, Ours>,
     /// Jobs of other nodes' rooms that workers of this node were asked to take.
-    lent: HashMap<String, NodeId>,
+    lent: HashMap<String, Peer>,
+    /// Jobs of others' rooms that were ended before they were known here, and until when that is
+    /// remembered.
+    ended_early: HashMap<String, Instant>,
+}
+
+/// One life of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Peer {
+    node: NodeId,
+    life: Epoch,
 }
 
 struct Ours {
     job: JobRequest,
     /// Who has it; `None` while nodes are being asked.
-    at: Option<NodeId>,
+    at: Option<Peer>,
     /// Who may be asked next, best first.
     next: VecDeque<NodeId>,
     /// As last reported.
@@ -121,7 +132,7 @@ impl ClusterJobs {
             let next = ours.next.pop_front();
             // A service without workers reports the job as lost, in its usual words.
             let node = next.unwrap_or(here);
-            ours.at = Some(node);
+            ours.at = Some(self.peer(node));
             (node, ours.job.clone())
         };
         if node == here {
@@ -156,10 +167,15 @@ impl ClusterJobs {
         match lender {
             Some(home) => {
                 let jobs = self.clone();
-                tokio::spawn(async move { jobs.send_update(home, update).await });
+                tokio::spawn(async move { jobs.send_update(home.node, update).await });
             }
             None => self.happened(self.node(), update),
         }
+    }
+
+    /// Boxed, as an answer may begin it.
+    fn report(self, home: NodeId, update: JobUpdate) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.send_update(home, update).await })
     }
 
     async fn send_update(&self, home: NodeId, update: JobUpdate) {
@@ -182,7 +198,7 @@ impl ClusterJobs {
     fn happened(&self, at: NodeId, update: JobUpdate) {
         let mut tables = self.locked();
         if let Some(ours) = tables.ours.get_mut(&update.job_id) {
-            if ours.at != Some(at) {
+            if ours.at.map(|peer| peer.node) != Some(at) {
                 return;
             }
             let lost = update.state.status() == proto::JobStatus::JsFailed
@@ -222,20 +238,22 @@ impl ClusterJobs {
             }
             Ask::Launch(job) => {
                 let job = job_of(job).ok_or("no job")?;
+                let home = self.peer(from);
                 let mut tables = self.locked();
                 if tables.lent.len() >= JOBS_ELSEWHERE_MAX {
                     return Err("too many jobs".into());
                 }
-                tables.lent.insert(job.job.id.clone(), from);
+                let ended = tables.ended_early.remove(&job.job.id);
+                if ended.is_some_and(|until| until > Instant::now()) {
+                    drop(tables);
+                    tokio::spawn(self.clone().report(from, ended_before(&job)));
+                    return Ok(reply);
+                }
+                tables.lent.insert(job.job.id.clone(), home);
                 drop(tables);
                 self.0.agents.launch(job);
             }
-            Ask::Terminate(id) => {
-                let lent = self.locked().lent.get(&id).copied();
-                if lent == Some(from) {
-                    self.0.agents.terminate(&id);
-                }
-            }
+            Ask::Terminate(id) => self.end_lent(from, id),
             Ask::Update(told) => self.happened(
                 from,
                 JobUpdate {
@@ -249,34 +267,77 @@ impl ClusterJobs {
         Ok(reply)
     }
 
+    /// A room's home ends what it lent from here; it may say so before it says what it lends.
+    fn end_lent(&self, from: NodeId, id: String) {
+        let now = Instant::now();
+        let mut tables = self.locked();
+        match tables.lent.get(&id).map(|home| home.node) {
+            Some(home) if home == from => {
+                drop(tables);
+                self.0.agents.terminate(&id);
+            }
+            Some(_) => {}
+            None => {
+                tables.ended_early.retain(|_, until| *until > now);
+                if tables.ended_early.len() < JOBS_ELSEWHERE_MAX {
+                    tables.ended_early.insert(id, now + JOB_CALL_TIMEOUT);
+                }
+            }
+        }
+    }
+
+    /// Until it has heard, or is found dead.
+    async fn end_there(self, node: NodeId, id: String) {
+        for _ in 0..JOB_UPDATE_TRIES_MAX {
+            if self.tell(node, Ask::Terminate(id.clone())).await.is_some() {
+                return;
+            }
+            tokio::time::sleep(JOB_UPDATE_RETRY).await;
+        }
+        tracing::warn!(%node, "a worker's node was not told that a job is over");
+    }
+
+    fn peer(&self, node: NodeId) -> Peer {
+        let life = self
+            .0
+            .directory
+            .cluster()
+            .read(|state| state.node(node).map_or(Epoch(0), |known| known.incarnation));
+        Peer { node, life }
+    }
+
     async fn follow(self, mut changes: broadcast::Receiver<Change>) {
         loop {
             match changes.recv().await {
                 Ok(Change::Effect { effect, .. }) => match effect {
-                    Effect::NodeChanged {
-                        node,
-                        state: NodeState::Dead | NodeState::Joining,
-                    }
-                    | Effect::NodeRemoved { node } => self.end_where(|other| other == node),
+                    Effect::NodeChanged { .. } | Effect::NodeRemoved { .. } => self.compare(),
                     _ => {}
                 },
-                Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => {
-                    let cluster = self.0.directory.cluster().clone();
-                    self.end_where(|node| !cluster.read(|state| lives(state, node)));
-                }
+                Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => self.compare(),
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
+    /// Lives, not states: one that drains goes on draining in its next life.
+    fn compare(&self) {
+        let cluster = self.0.directory.cluster().clone();
+        self.end_where(|peer| {
+            cluster.read(|state| {
+                let life = state.node(peer.node).map(|known| known.incarnation);
+                !lives(state, peer.node) || life > Some(peer.life)
+            })
+        });
+    }
+
     /// Nodes died: what their workers did for rooms here failed, and what workers here do for their
     /// rooms has lost its room.
-    fn end_where(&self, died: impl Fn(NodeId) -> bool) {
+    fn end_where(&self, died: impl Fn(Peer) -> bool) {
         let here = self.node();
-        let died = |node: NodeId| node != here && died(node);
+        let died = |peer: Peer| peer.node != here && died(peer);
         let (failed, orphans) = {
             let mut tables = self.locked();
-            let failed: Vec<(NodeId, JobUpdate)> = tables
+            let failed: Vec<(Peer, JobUpdate)> = tables
                 .ours
                 .values()
                 .filter_map(|ours| Some((ours.at.filter(|at| died(*at))?, failure_of(ours))))
@@ -287,7 +348,7 @@ impl ClusterJobs {
             (failed, orphans)
         };
         for (at, update) in failed {
-            self.happened(at, update);
+            self.happened(at.node, update);
         }
         for id in orphans {
             self.0.agents.terminate(&id);
@@ -318,9 +379,8 @@ impl JobSink for ClusterJobs {
     fn terminate(&self, job_id: &str) {
         let at = self.locked().ours.get(job_id).map(|ours| ours.at);
         match at {
-            Some(Some(node)) if node != self.node() => {
-                let (jobs, id) = (self.clone(), job_id.to_owned());
-                tokio::spawn(async move { jobs.tell(node, Ask::Terminate(id)).await });
+            Some(Some(peer)) if peer.node != self.node() => {
+                tokio::spawn(self.clone().end_there(peer.node, job_id.to_owned()));
             }
             // Nobody has it yet: nobody gets it.
             Some(None) => {
@@ -370,6 +430,21 @@ fn failure_of(ours: &Ours) -> JobUpdate {
             status: proto::JobStatus::JsFailed as i32,
             error: "agent worker left".into(),
             ..ours.state.clone()
+        },
+    }
+}
+
+/// It was over for its room before a worker had it.
+fn ended_before(job: &JobRequest) -> JobUpdate {
+    let job = &job.job;
+    let room = job.room.as_ref();
+    JobUpdate {
+        room: room.map(|room| room.name.clone()).unwrap_or_default(),
+        job_id: job.id.clone(),
+        dispatch_id: job.dispatch_id.clone(),
+        state: proto::JobState {
+            status: proto::JobStatus::JsSuccess as i32,
+            ..job.state.clone().unwrap_or_default()
         },
     }
 }

@@ -9,7 +9,7 @@ mod keep;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -56,7 +56,8 @@ pub trait Dial: Send + Sync + 'static {
 
 /// Takes connections.
 pub trait Listen: Send + 'static {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Line>>>;
+    /// And where it comes from, as far as that is known.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Line>, Option<IpAddr>)>>;
 }
 
 /// The system's sockets.
@@ -89,10 +90,10 @@ impl TcpListen {
 }
 
 impl Listen for TcpListen {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Line>>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Line>, Option<IpAddr>)>> {
         Box::pin(async {
-            let (stream, _) = self.0.accept().await?;
-            Ok(Box::new(stream) as Box<dyn Line>)
+            let (stream, from) = self.0.accept().await?;
+            Ok((Box::new(stream) as Box<dyn Line>, Some(from.ip())))
         })
     }
 }

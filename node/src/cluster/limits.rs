@@ -8,12 +8,16 @@ pub const PIPE_BYTES_MAX: usize = 64 << 10;
 /// One request or answer between nodes, but for raft's, which carry snapshots: above the largest
 /// body of the server API (10 MiB) with what is said of it.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// A question whether a node lives, and the answer: some dozens of bytes.
+pub const LIVE_MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Why a node refused, as text.
 pub const REFUSAL_BYTES_MAX: usize = 4 << 10;
 /// Streams one peer may have open on one connection: a session of each client a gateway carries.
 pub const STREAMS_MAX: u32 = 32_768;
 /// Raft's calls at once on one connection: it has a few under way for each peer.
 pub const RAFT_STREAMS_MAX: u32 = 1_024;
+/// Questions at once whether a node lives.
+pub const LIVE_STREAMS_MAX: u32 = 1_024;
 /// Unread bytes of one stream: a reader that is this far behind stops the writer.
 pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// Unread bytes of all streams of one connection.
@@ -23,6 +27,10 @@ pub const HANDSHAKES_MAX: usize = 2_048;
 /// While more are under way, a stranger first proves that its address is its own: a round trip
 /// more, which nodes that all start at once bear.
 pub const HANDSHAKES_UNPROVEN_MAX: usize = 64;
+/// Handshakes a network may begin each second, beyond those that turn out to be of nodes,
+pub const HANDSHAKES_PER_SECOND: u32 = 20;
+/// and at once: all nodes of a site behind one address, each with its connections, start together.
+pub const HANDSHAKES_BURST: u32 = 512;
 /// Refused connections are all counted, and one is told this often: strangers must not fill disks.
 pub const REFUSAL_LOG: Duration = Duration::from_secs(10);
 
@@ -50,12 +58,22 @@ pub const MEMBERSHIP_RETRY: Duration = Duration::from_millis(500);
 pub const MEMBERSHIP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the first entries may take after somebody was taken in; then it asks again.
 pub const ENTRY_PATIENCE: Duration = Duration::from_secs(10);
+/// A node that was declared dead although it lives waits before it takes work again: at first so
+/// long,
+pub const RETURN_PAUSE: Duration = Duration::from_secs(5);
+/// twice as long after each further time, up to this,
+pub const RETURN_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// until it was well for this long: a bad link drops what it carries again and again.
+pub const RETURN_FORGIVEN: Duration = Duration::from_secs(3_600);
 /// Who waits for no longer is not in trouble.
 pub const QUIET_WAIT: Duration = Duration::from_secs(5);
 /// What a node waits for is said again after this.
 pub const REPEAT_LOG: Duration = Duration::from_secs(30);
 /// How long a leader that stops waits for another to lead; two elections.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a node that stops tries to tell the log: an election, and a commit. Who is not told
+/// finds out.
+pub const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long connections have to say goodbye.
 pub const STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// Kernel buffer of the cluster endpoint: a snapshot comes as fast as the network carries it.
@@ -96,6 +114,13 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Client messages on their way into one stream: a gateway lets through 200 a second after a burst
 /// of 1,000. More means that the home does not read.
 pub const WORDS_WAITING_MAX: usize = 2_048;
+/// The same as bytes: four of the largest messages a client may send.
+pub const WORDS_WAITING_BYTES_MAX: usize = 8 << 20;
+/// A gateway that stops sends its clients to others over this time: so many that come at once
+/// would be refused there.
+pub const SEND_AWAY_OVER: Duration = Duration::from_secs(3);
+/// Steps in which it does.
+pub const SEND_AWAY_STEPS: u32 = 30;
 /// Messages on their way from a room into one stream, as the gateway keeps them for a client that
 /// does not read: beyond either, the session ends.
 pub const OUTLET_MESSAGES_MAX: usize = 4_096;
@@ -126,6 +151,9 @@ pub const LIVENESS_PATIENCE: Duration = Duration::from_secs(1);
 /// What lifelines, answers and other nodes have to say and the detector has not taken yet. It takes
 /// them at once; beyond this they are lost and counted, as packets are.
 pub const LIVENESS_INPUTS_MAX: usize = 16_384;
+/// A process whose rooms have not had a turn for this long is as good as dead, though its network
+/// still answers; one that is merely busy is not.
+pub const WEDGED: Duration = Duration::from_secs(5);
 /// A verdict is worth something only while this node is sure: one that could not be written within
 /// this is given again, or not.
 pub const VERDICT_PATIENCE: Duration = Duration::from_millis(400);
@@ -163,6 +191,11 @@ pub const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
 pub const ANSWER_GAP: Duration = Duration::from_secs(2);
 /// A learner that is not registered after this is nobody's: entering takes seconds.
 pub const STRANGER_LEARNER_AGE: Duration = Duration::from_secs(60);
+
+/// From so many nodes on, a media node that has been dead for `DEAD_KEPT` makes room for others.
+pub const NODES_CROWDED: usize = consensus::limits::NODES_MAX / 4 * 3;
+/// As long as this leader has led; a machine that is repaired is back within it.
+pub const DEAD_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
 /// How long the leader has to make a report before the node that was asked makes its own.
 pub const REPORT_PATIENCE: Duration = Duration::from_secs(2);

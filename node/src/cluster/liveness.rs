@@ -7,7 +7,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use consensus::cluster::{Change, Cluster};
@@ -25,7 +25,7 @@ use crate::cluster::detector::wire::Message;
 use crate::cluster::detector::{Cause, Detector, Input, Life, Output, Suspicion};
 use crate::cluster::lifeline::{Dial, Holder, Keeper, Listen, News, Tickets};
 use crate::cluster::limits::{
-    KNOCKS_AT_ONCE_MAX, LIVENESS_INPUTS_MAX, LIVENESS_PATIENCE, VERDICT_PATIENCE,
+    KNOCKS_AT_ONCE_MAX, LIVENESS_INPUTS_MAX, LIVENESS_PATIENCE, VERDICT_PATIENCE, WEDGED,
 };
 use crate::cluster::links::{Duplex, LinkError, Links, Serve, Service};
 use crate::cluster::node::ClusterNode;
@@ -47,6 +47,8 @@ pub struct Liveness {
     dial: Arc<dyn Dial>,
     tickets: Tickets,
     inputs: mpsc::Sender<Input>,
+    /// When this node's own thread last ran.
+    turned: Arc<Mutex<Instant>>,
 }
 
 /// What `Liveness::run` needs.
@@ -82,6 +84,7 @@ impl Liveness {
             dial: parts.dial,
             tickets: Tickets::new(parts.seed),
             inputs,
+            turned: Arc::new(Mutex::new(Instant::now())),
         };
         (liveness, Inbox(inbox))
     }
@@ -126,6 +129,15 @@ impl Liveness {
             .links
             .call(to, Service::Liveness, request, LIVENESS_PATIENCE);
         call.await
+    }
+
+    fn turned(&self) -> MutexGuard<'_, Instant> {
+        self.turned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The detector runs every few milliseconds where rooms run; if it does not, they do not.
+    fn is_wedged(&self) -> bool {
+        self.turned().elapsed() >= WEDGED
     }
 
     fn notice(&self, input: Input) {
@@ -226,7 +238,12 @@ impl Serve for Liveness {
     fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
         Box::pin(async move {
             match Message::decode(&request).map_err(|error| error.to_string())? {
-                Message::Ask => {}
+                Message::Ask => {
+                    if self.is_wedged() {
+                        // The network's thread answers for a process that does nothing else.
+                        std::future::pending::<()>().await;
+                    }
+                }
                 Message::Tell(suspicion) => self.notice(Input::Told { from, suspicion }),
                 Message::Farewell => self.notice(Input::Farewell(from)),
                 Message::Ticket => {
@@ -262,6 +279,7 @@ enum Turn {
 impl Driver {
     async fn drive(&mut self, mut inbox: mpsc::Receiver<Input>) {
         loop {
+            *self.liveness.turned() = Instant::now();
             while let Some(output) = self.detector.poll() {
                 self.act(output);
             }

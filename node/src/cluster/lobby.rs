@@ -3,24 +3,27 @@
 //! dies or loses the room, its clients are told at once to come back.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::Recipient;
 use consensus::cluster::Change;
-use consensus::command::{Effect, NodeState, Room};
+use consensus::command::{Effect, NodeState};
 use consensus::ids::{Epoch, NodeId, RoomName};
+use consensus::state::State;
 use futures_util::future::LocalBoxFuture;
 use protocol::proto::signal_request;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
-use super::directory::{Directory, Found, Place, lives};
-use super::gateway_session::{self, Word};
+use super::directory::{Directory, Found, Place, lives, serves};
+use super::gateway_session;
 use super::hosting::Homes;
 use super::journal::{self, Heir};
-use super::limits::WORDS_WAITING_MAX;
-use crate::room::contract::{Attach, SessionId, ToSession};
+use super::limits::{SEND_AWAY_OVER, SEND_AWAY_STEPS, SWEEP_INTERVAL};
+use super::words::{self, Mouth, Word, Words};
+use crate::room::contract::{Attach, AttachError, SessionId, ToSession};
 use crate::rooms::Rooms;
 use crate::signal::Lobby;
 
@@ -37,13 +40,24 @@ struct Inner {
     /// Sessions that are on their way into a room, or whose room is elsewhere; those in rooms of
     /// this node are not in it. As many as the gateway has WebSockets.
     sessions: Mutex<HashMap<SessionId, Entry>>,
+    /// Nobody comes in any more.
+    closed: AtomicBool,
 }
 
 struct Entry {
     room: String,
     /// Where it is, once that is known.
     place: Option<(NodeId, Epoch)>,
-    words: mpsc::Sender<Word>,
+    words: Mouth,
+}
+
+/// What came of telling a session where it goes.
+pub(super) enum Set {
+    Yes,
+    /// The session is over.
+    Over,
+    /// By now this node knows better.
+    Old,
 }
 
 impl ClusterLobby {
@@ -61,6 +75,7 @@ impl ClusterLobby {
             rooms,
             auto_create,
             sessions: Mutex::default(),
+            closed: AtomicBool::new(false),
         }));
         let task = tokio::spawn(lobby.clone().follow(changes));
         (lobby, task)
@@ -107,14 +122,19 @@ impl ClusterLobby {
         journal::ask_heir(links, node, room, participant_sid).await
     }
 
-    /// The session goes to another node. `false`: it is over already.
-    pub(super) fn set_place(&self, session: SessionId, place: &Place) -> bool {
+    /// The session goes to another node.
+    pub(super) fn set_place(&self, session: SessionId, place: &Place) -> Set {
         let mut sessions = self.locked();
-        let entry = sessions.get_mut(&session);
-        entry.is_some_and(|entry| {
-            entry.place = Some((place.home, place.epoch));
-            true
-        })
+        let Some(entry) = sessions.get_mut(&session) else {
+            return Set::Over;
+        };
+        // Under the lock: what is applied later finds the entry.
+        let is_old = |state: &State| is_old(state, &entry.room, place.home, place.epoch);
+        if self.0.directory.cluster().read(is_old) {
+            return Set::Old;
+        }
+        entry.place = Some((place.home, place.epoch));
+        Set::Yes
     }
 
     /// The session goes on in a room of this node: from now on it is spoken to directly.
@@ -122,7 +142,7 @@ impl ClusterLobby {
         &self,
         attach: Attach,
         recipient: Recipient<ToSession>,
-        words: &mut mpsc::Receiver<Word>,
+        words: &mut Words,
     ) {
         let (session, room) = (attach.session, attach.room.clone());
         let mut sessions = self.locked();
@@ -130,11 +150,12 @@ impl ClusterLobby {
         sessions.remove(&session);
         drop(sessions);
         // What was said meanwhile comes after the attach.
-        while let Ok(word) = words.try_recv() {
+        while let Some(word) = words.next() {
             match word {
                 Word::Signal(message) => self.0.rooms.signal(&room, session, *message),
                 Word::Closed => self.0.rooms.session_closed(&room, session),
-                Word::Moved(_) => {}
+                // Rooms of this node end before it does.
+                Word::Moved(_) | Word::Resume => {}
             }
         }
     }
@@ -144,12 +165,36 @@ impl ClusterLobby {
     }
 
     async fn follow(self, mut changes: broadcast::Receiver<Change>) {
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            match changes.recv().await {
-                Ok(Change::Effect { effect, .. }) => self.observe(&effect),
-                Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => self.compare(),
-                Err(RecvError::Closed) => return,
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(Change::Effect { effect, .. }) => self.observe(&effect),
+                    Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => self.compare(),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = sweep.tick() => self.compare(),
             }
+        }
+    }
+
+    /// This gateway stops: nobody comes in any more, and whoever is in a room elsewhere resumes
+    /// through another gateway, not all at once.
+    pub async fn send_away(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+        let mut left: Vec<SessionId> = self.locked().keys().copied().collect();
+        let step = left.len().div_ceil(SEND_AWAY_STEPS as usize).max(1);
+        while !left.is_empty() {
+            let now = left.split_off(left.len().saturating_sub(step));
+            let sessions = self.locked();
+            for session in now {
+                if let Some(entry) = sessions.get(&session) {
+                    entry.words.say(Word::Resume);
+                }
+            }
+            drop(sessions);
+            tokio::time::sleep(SEND_AWAY_OVER / SEND_AWAY_STEPS).await;
         }
     }
 
@@ -178,12 +223,9 @@ impl ClusterLobby {
             sessions.values().filter_map(placed).collect()
         };
         let old: std::collections::HashSet<_> = self.0.directory.cluster().read(|state| {
-            let newer = |room: &Room, epoch| room.epoch > epoch;
-            let is_old = |(name, home, epoch): &(String, NodeId, Epoch)| {
-                let room = state.room(&RoomName(name.clone()));
-                !lives(state, *home) || room.is_some_and(|room| newer(room, *epoch))
-            };
-            places.into_iter().filter(is_old).collect()
+            let old =
+                |(name, home, epoch): &(String, NodeId, Epoch)| is_old(state, name, *home, *epoch);
+            places.into_iter().filter(old).collect()
         });
         self.end_where(|on, home, epoch| old.contains(&(on.to_owned(), home, epoch)));
     }
@@ -194,7 +236,7 @@ impl ClusterLobby {
             // Full: a sender that is gone means the same.
             Some((home, epoch)) if is_old(&entry.room, home, epoch) => {
                 entry.place = None;
-                entry.words.try_send(Word::Moved(epoch)).is_ok()
+                entry.words.say(Word::Moved(epoch))
             }
             _ => true,
         });
@@ -204,6 +246,10 @@ impl ClusterLobby {
 impl Lobby for ClusterLobby {
     fn attach(&self, attach: Attach, recipient: Recipient<ToSession>) {
         let inner = &*self.0;
+        if inner.closed.load(Ordering::Relaxed) {
+            recipient.do_send(ToSession(Err(AttachError::ShuttingDown)));
+            return;
+        }
         if let Found::Placed(place) = inner.directory.find(&attach.room)
             && place.home == inner.directory.node()
             && inner.homes.is_open(&attach.room, place.epoch)
@@ -211,7 +257,7 @@ impl Lobby for ClusterLobby {
             inner.rooms.attach(attach, recipient);
             return;
         }
-        let (words, said) = mpsc::channel(WORDS_WAITING_MAX);
+        let (words, said) = words::queue();
         let entry = Entry {
             room: attach.room.clone(),
             place: None,
@@ -229,7 +275,7 @@ impl Lobby for ClusterLobby {
             return;
         };
         let word = Word::Signal(Box::new(message));
-        if entry.words.try_send(word).is_err() {
+        if !entry.words.say(word) {
             tracing::warn!(room, "a home does not read what a client says");
             // Its task sees the end of the words and sends the client back.
             sessions.remove(&session);
@@ -242,7 +288,7 @@ impl Lobby for ClusterLobby {
             return;
         };
         // Dropping the sender says the same, less precisely.
-        let _ = entry.words.try_send(Word::Closed);
+        entry.words.say(Word::Closed);
     }
 
     fn exists<'a>(&'a self, room: &'a str) -> LocalBoxFuture<'a, bool> {
@@ -251,4 +297,11 @@ impl Lobby for ClusterLobby {
             matches!(found, Ok(Found::Placed(_) | Found::Orphaned))
         })
     }
+}
+
+/// Nothing is there any more, whatever the home itself believes. A place that the log does not know
+/// yet may be newer than what was applied here.
+fn is_old(state: &State, room: &str, home: NodeId, epoch: Epoch) -> bool {
+    let newer = state.room(&RoomName::from(room)).map(|room| room.epoch);
+    !serves(state, home, epoch) || newer.is_some_and(|newer| newer > epoch)
 }

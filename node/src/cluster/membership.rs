@@ -7,19 +7,24 @@ pub(crate) mod messages;
 mod service;
 pub(crate) mod store;
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use consensus::cluster::{Change, Cluster, Committed, ProposeError};
 use consensus::command::{Action, Effect, NodeInfo, NodeState, Outcome, Refusal, VoterWish};
-use consensus::ids::{Epoch, NodeId, RequestId};
+use consensus::ids::{Epoch, NodeId, RequestId, ValueKey};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::drain::drain_record;
 use crate::cluster::fabric::Fabric;
 use crate::cluster::heartbeat::Heartbeats;
-use crate::cluster::limits::{MEMBERSHIP_RETRY, QUIET_WAIT, REPEAT_LOG};
+use crate::cluster::limits::{
+    MEMBERSHIP_RETRY, QUIET_WAIT, REPEAT_LOG, RETURN_FORGIVEN, RETURN_PAUSE, RETURN_PAUSE_MAX,
+};
 
 pub(crate) use addresses::follow as follow_addresses;
 pub use store::{OpenDisks, StoreProblem};
@@ -46,6 +51,8 @@ pub enum Phase {
     Member(Epoch),
     /// The operator took it out; its id does not come back.
     Removed,
+    /// Another process has registered under this node's id.
+    Replaced,
 }
 
 impl Phase {
@@ -58,11 +65,43 @@ impl Phase {
     }
 }
 
+/// The value in the log that tells clusters with one token apart.
+const GENERATION: &str = "cluster/generation";
+
 /// What came of a try to register.
 enum Registered {
     Yes(Epoch),
     Again(String),
     Removed,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Dead,
+    Removed,
+    Replaced,
+}
+
+/// Deaths of a process that goes on.
+#[derive(Debug, Default)]
+struct Deaths(VecDeque<Instant>);
+
+impl Deaths {
+    /// How long it waits now before it takes work again.
+    fn pause(&mut self, now: Instant) -> Duration {
+        while self
+            .0
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= RETURN_FORGIVEN)
+        {
+            self.0.pop_front();
+        }
+        let before = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0.push_back(now);
+        let doubled = 2_u32.checked_pow(before).unwrap_or(u32::MAX);
+        RETURN_PAUSE.saturating_mul(doubled).min(RETURN_PAUSE_MAX)
+    }
 }
 
 pub(crate) struct Membership {
@@ -71,6 +110,8 @@ pub(crate) struct Membership {
     pub(crate) fabric: Fabric,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) phase: watch::Sender<Phase>,
+    /// The process ends: another life is not begun.
+    pub(crate) retiring: AtomicBool,
     /// This node is the first of its list, as far as it knows.
     founder: Mutex<bool>,
     /// This process as a client of the log.
@@ -96,6 +137,7 @@ impl Membership {
             fabric,
             heartbeats,
             phase,
+            retiring: AtomicBool::new(false),
             founder: Mutex::new(founder),
             client,
             door: tokio::sync::Mutex::default(),
@@ -119,6 +161,8 @@ impl Membership {
                 }
             }
         }
+        let mut deaths = Deaths::default();
+        let mut end = End::Removed;
         for life in 0.. {
             let mut changes = self.cluster.changes();
             let Some(incarnation) = self.register(life).await else {
@@ -130,18 +174,55 @@ impl Membership {
                 "this node takes part in the cluster"
             );
             self.phase.send_replace(Phase::Member(incarnation));
-            if self.ended(&mut changes, incarnation).await {
+            self.name_cluster().await;
+            end = self.ended(&mut changes, incarnation).await;
+            if end != End::Dead {
                 break;
             }
-            let reason = "was declared dead; registers again".to_owned();
+            if self.retiring.load(Ordering::Relaxed) {
+                self.phase.send_replace(Phase::Registering("stops".into()));
+                return;
+            }
+            let pause = deaths.pause(Instant::now());
+            let reason = format!("was declared dead; takes work again in {pause:?}");
             tracing::warn!(node = self.node().0, "this node {reason}");
             self.phase.send_replace(Phase::Registering(reason));
+            // Its clients are elsewhere by now; what made it silent may come again.
+            sleep(pause).await;
         }
-        tracing::error!(
-            node = self.node().0,
-            "this node was removed from the cluster"
-        );
-        self.phase.send_replace(Phase::Removed);
+        let node = self.node().0;
+        if end == End::Replaced {
+            tracing::error!(node, "another process registered under this node's id");
+            self.phase.send_replace(Phase::Replaced);
+        } else {
+            tracing::error!(node, "this node was removed from the cluster");
+            self.phase.send_replace(Phase::Removed);
+        }
+    }
+
+    /// Which cluster this node's log is of, once that was written down.
+    pub(crate) fn generation(&self) -> Option<String> {
+        let key = ValueKey::from(GENERATION);
+        self.cluster.read(|state| {
+            let value = state.value(&key)?;
+            String::from_utf8(value.bytes.clone()).ok()
+        })
+    }
+
+    /// Whoever is in first writes down which cluster this is.
+    async fn name_cluster(&self) {
+        if self.generation().is_some() {
+            return;
+        }
+        let action = Action::SetValue {
+            key: ValueKey::from(GENERATION),
+            value: format!("{:016x}", self.client).into_bytes(),
+            // Nobody was faster.
+            expected: Some(0),
+        };
+        if let Err(error) = self.cluster.propose(action).await {
+            tracing::debug!(%error, "another node has named the cluster");
+        }
     }
 
     /// `None`: it was removed.
@@ -200,6 +281,9 @@ impl Membership {
                 tracing::warn!(%error, "the wish for a vote was not taken");
             }
         }
+        if let Err(error) = self.resume_drain().await {
+            return Registered::Again(error.to_string());
+        }
         let activate = Action::ActivateNode { node, incarnation };
         match self.cluster.propose(activate).await {
             Ok(_) => Registered::Yes(incarnation),
@@ -211,29 +295,57 @@ impl Membership {
         }
     }
 
-    /// Waits until this life is over; true if the node was removed.
+    /// A drain that somebody asked for outlives the process; one that a process asked for itself as
+    /// it was told to stop does not.
+    async fn resume_drain(&self) -> Result<(), ProposeError> {
+        let node = self.node();
+        // Without a quorum there is nothing to propose either.
+        let _ = self.cluster.catch_up().await;
+        let (drains, wanted) = self.cluster.read(|state| {
+            let known = state.node(node).map(|known| known.state);
+            let wanted = drain_record(state, node).is_some();
+            (known == Some(NodeState::Draining), wanted)
+        });
+        let action = match (drains, wanted) {
+            (true, false) => Action::EndDrain { node },
+            (false, true) => Action::DrainNode { node },
+            _ => return Ok(()),
+        };
+        self.cluster.propose(action).await.map(|_| ())
+    }
+
+    /// Waits until this life is over.
     async fn ended(
         &self,
         changes: &mut tokio::sync::broadcast::Receiver<Change>,
         incarnation: Epoch,
-    ) -> bool {
+    ) -> End {
         let node = self.node();
+        // What was applied here may be older than the registration.
+        let mut registered = false;
         loop {
             match changes.recv().await {
                 Ok(Change::Effect { effect, .. }) => match effect {
-                    Effect::NodeRemoved { node: removed } if removed == node => return true,
+                    Effect::NodeRemoved { node: removed } if removed == node => {
+                        return End::Removed;
+                    }
                     Effect::NodeChanged { node: changed, .. } if changed == node => {}
                     _ => continue,
                 },
                 Ok(Change::Replaced { .. }) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => std::future::pending().await,
             }
-            let dead = self.cluster.read(|state| {
+            let known = self.cluster.read(|state| {
                 let known = state.node(node);
-                known.is_some_and(|n| n.incarnation == incarnation && n.state == NodeState::Dead)
+                known.map(|known| (known.incarnation, known.state))
             });
-            if dead {
-                return false;
+            match known {
+                Some((life, _)) if life > incarnation => return End::Replaced,
+                Some((life, NodeState::Dead)) if life == incarnation => return End::Dead,
+                Some((life, _)) => registered |= life == incarnation,
+                // It was in a snapshot.
+                None if registered => return End::Removed,
+                None => {}
             }
         }
     }
@@ -271,5 +383,21 @@ impl Waiting {
             }
             self.last = Some((reason.to_owned(), now));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_dies_again_and_again_waits_longer_each_time() {
+        let start = Instant::now();
+        let mut deaths = Deaths::default();
+        let minute = Duration::from_secs(60);
+        let mut pause = |minutes: u32| deaths.pause(start + minute * minutes).as_secs();
+        assert_eq!([0, 1, 2, 3].map(&mut pause), [5, 10, 20, 40]);
+        assert_eq!([10, 11, 12, 13].map(&mut pause), [80, 160, 300, 300]);
+        assert_eq!(pause(150), 5, "forgiven");
     }
 }

@@ -6,6 +6,7 @@ mod ask;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ struct Inner {
     registry: Registry,
     heartbeats: Heartbeats,
     settings: Settings,
+    membership: Arc<Membership>,
     phase: watch::Receiver<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -126,7 +128,7 @@ impl ClusterNode {
         let told = phase.clone();
         let tasks = vec![
             tokio::spawn(follow_addresses(cluster.clone(), fabric.clone())),
-            tokio::spawn(membership.run()),
+            tokio::spawn(Arc::clone(&membership).run()),
             tokio::spawn(heartbeat::beat(
                 cluster.clone(),
                 Arc::new(fabric.clone()),
@@ -143,6 +145,7 @@ impl ClusterNode {
                 registry,
                 heartbeats,
                 settings,
+                membership,
                 phase,
                 tasks: Mutex::new(tasks),
             }),
@@ -191,6 +194,21 @@ impl ClusterNode {
         self.inner.phase.borrow().incarnation()
     }
 
+    /// The life that the log knows, if it is this process's.
+    pub fn registered(&self) -> Option<Epoch> {
+        let node = self.id();
+        let known = self
+            .cluster()
+            .read(|state| state.node(node).map(|n| n.incarnation));
+        known.filter(|known| self.incarnation().is_some_and(|life| life == *known))
+    }
+
+    /// The process ends: it begins no other life when the log says that this one is over.
+    pub fn retire(&self) {
+        let retiring = &self.inner.membership.retiring;
+        retiring.store(true, Ordering::Relaxed);
+    }
+
     /// Runs along until the node stops.
     pub fn keep(&self, task: JoinHandle<()>) {
         let tasks = &self.inner.tasks;
@@ -201,10 +219,15 @@ impl ClusterNode {
     /// Returns, with the reason, when the node can take part no longer.
     pub async fn failed(&self) -> String {
         let mut phase = self.phase();
-        let removed = phase.wait_for(|phase| *phase == Phase::Removed);
+        let over = phase.wait_for(|phase| matches!(phase, Phase::Removed | Phase::Replaced));
         tokio::select! {
-            _ = removed => "this node was removed from the cluster; to let it join as a new one, \
-                            delete cluster.directory".into(),
+            over = over => match over.map(|phase| phase.clone()) {
+                Ok(Phase::Replaced) => "another process registered under this node's id: its \
+                    cluster.directory was copied. Delete one of the copies, and never clone a \
+                    machine with it".into(),
+                _ => "this node was removed from the cluster; to let it join as a new one, \
+                      delete cluster.directory".into(),
+            },
             status = self.inner.cluster.wait_for(|status| status.stopped.is_some()) => {
                 let reason = status.stopped.unwrap_or_default();
                 format!("the log of the cluster: {reason}")
@@ -233,7 +256,7 @@ impl ClusterNode {
     }
 
     /// To the voter that lacks least.
-    async fn hand_over(&self) {
+    pub(super) async fn hand_over(&self) {
         let cluster = &self.inner.cluster;
         let status = cluster.status();
         let heirs = status

@@ -3,7 +3,7 @@
 
 mod observe;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::cluster::{Cluster, ClusterError, Role, Status};
 use consensus::command::{Action, NodeInfo, NodeState};
@@ -13,7 +13,9 @@ use metrics::gauge;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::heartbeat::Heartbeats;
-use super::limits::{KEEPER_INTERVAL, KEEPER_PATIENCE, STRANGER_LEARNER_AGE};
+use super::limits::{
+    DEAD_KEPT, KEEPER_INTERVAL, KEEPER_PATIENCE, NODES_CROWDED, STRANGER_LEARNER_AGE,
+};
 pub(crate) use observe::Observer;
 
 /// Keeps the quorum for as long as the cluster runs.
@@ -21,20 +23,33 @@ pub(crate) async fn keep(cluster: Cluster, heard: Heartbeats) {
     let mut tick = interval(KEEPER_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut observer = Observer::default();
+    let mut forgotten = Forgotten::default();
     loop {
         tick.tick().await;
         let status = cluster.status();
         publish(&status);
         if status.role != Role::Leader {
             observer.clear();
+            forgotten = Forgotten::default();
             continue;
         }
         let now = Instant::now();
+        forgotten.look(&cluster, now);
         let long_lived = |node| heard.of(node).is_some_and(|heard| heard.beat.long_lived);
         let view = cluster.read(|state| observer.view(now, &status, state, long_lived));
         match keeper::decide(&view) {
             Some(decision) => carry_out(&cluster, &status, decision).await,
-            None => tidy(&cluster, &status, &observer, now).await,
+            None => {
+                tidy(&cluster, &status, &observer, now).await;
+                if let Some(node) = forgotten.next(&cluster, &status, now) {
+                    remove(
+                        &cluster,
+                        node,
+                        "it was dead for long, and the table is nearly full",
+                    )
+                    .await;
+                }
+            }
         }
     }
 }
@@ -107,12 +122,46 @@ async fn tidy(cluster: &Cluster, status: &Status, observer: &Observer, now: Inst
         }
     }
     if let Some(node) = replaced {
-        // Refused while it still has something; then it is tried again.
-        let removed = cluster.propose(Action::RemoveNode { node }).await;
-        tracing::info!(
-            node = node.0,
-            ?removed,
-            "another node has the address of a dead one"
-        );
+        remove(cluster, node, "another node of its machine has its address").await;
+    }
+}
+
+/// Refused while it still has something; then it is tried again.
+async fn remove(cluster: &Cluster, node: NodeId, why: &str) {
+    let removed = cluster.propose(Action::RemoveNode { node }).await;
+    tracing::info!(node = node.0, why, ?removed, "removing a dead node");
+}
+
+/// Media nodes that died and never came back: machines that a cloud took away. They are kept for
+/// whoever looks, until the table of nodes fills.
+#[derive(Default)]
+struct Forgotten {
+    since: BTreeMap<NodeId, Instant>,
+}
+
+impl Forgotten {
+    fn look(&mut self, cluster: &Cluster, now: Instant) {
+        let dead: BTreeSet<NodeId> = cluster.read(|state| {
+            let dead =
+                |n: &consensus::state::Node| n.state == NodeState::Dead && !n.info.roles.master;
+            let dead = state.nodes().filter(|(_, known)| dead(known));
+            dead.map(|(node, _)| node).collect()
+        });
+        self.since.retain(|node, _| dead.contains(node));
+        for node in dead {
+            self.since.entry(node).or_insert(now);
+        }
+    }
+
+    /// The one that is longest gone, if there is need.
+    fn next(&self, cluster: &Cluster, status: &Status, now: Instant) -> Option<NodeId> {
+        if cluster.read(|state| state.nodes().count()) < NODES_CROWDED {
+            return None;
+        }
+        let gone = |(node, since): &(&NodeId, &Instant)| {
+            now.duration_since(**since) >= DEAD_KEPT && !status.voters.contains(node)
+        };
+        let gone = self.since.iter().filter(gone);
+        gone.min_by_key(|(_, since)| **since).map(|(node, _)| *node)
     }
 }

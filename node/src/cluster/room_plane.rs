@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use consensus::cluster::Cluster;
 use consensus::placement::Selector;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::api::ClusterApi;
@@ -17,6 +18,7 @@ use super::journal::{Images, Journal, JournalServer};
 use super::links::registry::Registry;
 use super::links::{Links, Service};
 use super::lobby::ClusterLobby;
+use super::membership::Phase;
 use super::placing::{Figures, Placing, upkeep};
 use super::session_server::{SessionServer, Stage};
 use crate::agent::Agents;
@@ -28,6 +30,8 @@ use crate::rooms::Rooms;
 pub struct Parts {
     pub cluster: Cluster,
     pub links: Arc<dyn Links>,
+    /// Whether this process takes part yet.
+    pub membership: watch::Receiver<Phase>,
     /// What this node heard in heartbeats, for when it leads.
     pub figures: Arc<dyn Figures>,
     pub selector: Selector,
@@ -69,7 +73,8 @@ impl RoomPlane {
         keep(task);
         let standins = StandIns::new(rooms.clone(), parts.shards, parts.endpoints);
         images.stand_in_with(standins);
-        let (homes, task) = Homes::start(cluster.clone(), Arc::new(rooms.clone()), images.clone());
+        let local = Arc::new(rooms.clone());
+        let (homes, task) = Homes::start(cluster.clone(), local, images.clone(), parts.membership);
         keep(task);
         rooms.host_with(Arc::new(homes.clone()));
         let (links, followed) = (Arc::clone(&parts.links), Arc::new(rooms.clone()));

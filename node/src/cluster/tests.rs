@@ -7,6 +7,7 @@ mod calls;
 mod clients;
 mod jobs;
 mod spanning;
+mod stopping;
 mod takeover;
 
 use std::collections::BTreeMap;
@@ -27,11 +28,12 @@ use protocol::proto;
 use protocol::proto::leave_request::Action as LeaveAction;
 use protocol::proto::signal_response::Message;
 use protocol::twirp::{Code, Error, Method};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::directory::Directory;
 use super::links::registry::Registry;
 use super::links::testing::Hub as LinkHub;
+use super::membership::Phase;
 use super::placing::{Figures, Heard};
 use super::relay::plane::{self as relay, RelayPlane, Span};
 use super::room_plane::{Parts, RoomPlane};
@@ -77,6 +79,9 @@ struct Node {
     cluster: Cluster,
     plane: RoomPlane,
     agents: Agents,
+    rooms: Rooms,
+    /// How far its process is as a member.
+    membership: watch::Sender<Phase>,
     span: Span,
     told: Arc<Told>,
     next_session: u64,
@@ -181,7 +186,8 @@ impl Stage {
                 first.add_learner(node, "x").await.unwrap();
                 cluster
             };
-            stage.admit(&first, node).await;
+            let incarnation = stage.admit(&first, node).await;
+            let (membership, phase) = watch::channel(Phase::Member(incarnation));
             let registry = Registry::default();
             let links = stage.links.join(node, registry.services());
             let told = Arc::new(Told::default());
@@ -190,6 +196,7 @@ impl Stage {
             let parts = Parts {
                 cluster: cluster.clone(),
                 links: Arc::clone(&links),
+                membership: phase,
                 figures: stage.figures.clone(),
                 selector: Selector::default(),
                 region: String::new(),
@@ -206,7 +213,7 @@ impl Stage {
             let relay = relay::Parts {
                 directory: Directory::new(cluster.clone(), links, String::new()),
                 homes: plane.homes.clone(),
-                rooms,
+                rooms: rooms.clone(),
                 shards: span.near().0,
                 sink: span.near().1,
                 is_full: Arc::new(|| false),
@@ -218,6 +225,8 @@ impl Stage {
                 cluster,
                 plane,
                 agents,
+                rooms,
+                membership,
                 span,
                 told,
                 next_session,
@@ -243,7 +252,7 @@ impl Stage {
         stage
     }
 
-    async fn admit(&self, first: &Cluster, node: NodeId) {
+    async fn admit(&self, first: &Cluster, node: NodeId) -> Epoch {
         let info = NodeInfo {
             roles: Roles {
                 master: true,
@@ -261,6 +270,7 @@ impl Stage {
         };
         let activate = Action::ActivateNode { node, incarnation };
         first.propose(activate).await.unwrap();
+        incarnation
     }
 
     /// The next room goes to this node.

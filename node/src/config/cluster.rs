@@ -31,6 +31,9 @@ section! {
         witness: String = "auto".into(),
         /// A media node that stays, not one an autoscaler takes away.
         long_lived: bool = false,
+        /// API keys whose tokens may drain nodes and take them out; empty = the only key there is,
+        /// and nobody's where there are several.
+        operators: Vec<String> = Vec::new(),
         /// Participants of one room a media node carries before further ones go to other nodes;
         /// 0 = rooms stay on one node.
         room_node_participants: u32 = 0,

@@ -305,6 +305,8 @@ pub type IsFull = Arc<dyn Fn() -> bool + Send + Sync>;
 #[derive(Debug)]
 pub struct Opening {
     pub sid: String,
+    /// Fencing token: whatever is newer ends it.
+    pub epoch: u64,
     /// What it was at its last home.
     pub image: Option<RoomImage>,
     /// Of its transports, those that are ready to go on here.
@@ -317,8 +319,12 @@ pub trait Hosting: Send + Sync {
     fn begin(&self, room: &str) -> Option<Opening>;
     /// `begin` would tell what the room was: it lives, though nothing runs here.
     fn remembers(&self, room: &str) -> bool;
-    /// The room is over and its name free as far as this node is concerned.
-    fn ended(&self, room: &str);
+    /// The room that was opened under this epoch is over, and its name free as far as this node is
+    /// concerned.
+    fn ended(&self, room: &str, epoch: u64);
+    /// This node takes no new room, or not this one: if it was placed here, its place is given
+    /// back at once.
+    fn decline(&self, room: &str);
 }
 
 /// Takes what changes in one room. Never blocks.

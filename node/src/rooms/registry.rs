@@ -1,6 +1,7 @@
 //! The actor that owns the table of rooms. Creates rooms, forwards to them, forgets them; the only
 //! state it has is who is where.
 
+mod absent;
 mod hosting;
 mod messages;
 
@@ -12,15 +13,16 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture};
 use metrics::counter;
 use protocol::proto;
 
+use self::absent::answer_of_absent_room;
 pub(crate) use self::messages::{AttachSession, Call, Create, Ended, StandInEvents};
 pub(super) use self::messages::{
     Drain, Fence, Find, Flush, Follow, Forward, HostWith, Release, Reserve, Revive, ShardEvent,
     Stop,
 };
-use super::{NO_SUCH_PARTICIPANT, NO_SUCH_ROOM, ROOM_NUMBERS};
+use super::ROOM_NUMBERS;
 use crate::participant::KeySpace;
 use crate::room::contract::{
-    Attach, AttachError, RoomCall, RoomError, RoomInput, RoomReply, SessionMessage, ToSession,
+    Attach, AttachError, RoomCall, RoomError, RoomInput, SessionMessage, ToSession,
 };
 use crate::room::environment::{Hosting, IsFull, Services, Sinks};
 use crate::room::journal::RoomImage;
@@ -33,7 +35,7 @@ pub(crate) struct Registry {
     sinks: Sinks,
     is_full: IsFull,
     hosting: Option<Arc<dyn Hosting>>,
-    by_name: HashMap<String, (u32, Addr<RoomActor>)>,
+    by_name: HashMap<String, Entry>,
     by_number: HashMap<u32, (String, Addr<RoomActor>)>,
     /// Of rooms this node stands by for.
     reserved: HashMap<String, u32>,
@@ -43,6 +45,13 @@ pub(crate) struct Registry {
     draining: bool,
     /// Nobody is let in.
     stopping: bool,
+}
+
+/// One room that runs.
+struct Entry {
+    room: Addr<RoomActor>,
+    /// Under which the cluster let it be opened; 0 without a cluster.
+    epoch: u64,
 }
 
 impl Registry {
@@ -63,7 +72,18 @@ impl Registry {
     }
 
     fn room(&self, name: &str) -> Option<&Addr<RoomActor>> {
-        self.by_name.get(name).map(|(_, room)| room)
+        self.by_name.get(name).map(|entry| &entry.room)
+    }
+
+    /// A room that is not here is not taken: another node may, if there is one.
+    fn decline(&self, name: &str, otherwise: AttachError) -> AttachError {
+        match &self.hosting {
+            Some(hosting) => {
+                hosting.decline(name);
+                AttachError::Elsewhere
+            }
+            None => otherwise,
+        }
     }
 
     /// `None`: the cluster says that the room is not here.
@@ -72,11 +92,11 @@ impl Registry {
         mut options: RoomOptions,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<RoomActor>> {
-        let (mut image, mut warm) = (None, WarmTransports::new());
+        let (mut epoch, mut image, mut warm) = (0, None, WarmTransports::new());
         if let Some(hosting) = &self.hosting {
             let opening = hosting.begin(&options.name)?;
             options.sid = Some(opening.sid);
-            (image, warm) = (opening.image, opening.warm);
+            (epoch, image, warm) = (opening.epoch, opening.image, opening.warm);
         }
         let number = self.release(&options.name);
         let number = number.unwrap_or_else(|| self.free_number());
@@ -89,7 +109,8 @@ impl Registry {
         });
         let actor = RoomActor::new(room, key, name.clone(), ctx.address(), self.sinks.clone());
         let addr = actor.start();
-        self.by_name.insert(name.clone(), (number, addr.clone()));
+        let room = addr.clone();
+        self.by_name.insert(name.clone(), Entry { room, epoch });
         self.by_number.insert(number, (name, addr.clone()));
         Some(addr)
     }
@@ -160,11 +181,12 @@ impl Registry {
         attach: &Attach,
         ctx: &mut Context<Self>,
     ) -> Result<Addr<RoomActor>, AttachError> {
-        if !attach.kind.comes_back() && (self.is_full)() {
-            return Err(AttachError::NodeFull);
-        }
-        if let Some(room) = self.room(&attach.room) {
-            return Ok(room.clone());
+        let is_full = !attach.kind.comes_back() && (self.is_full)();
+        match self.room(&attach.room) {
+            Some(_) if is_full => return Err(AttachError::NodeFull),
+            Some(room) => return Ok(room.clone()),
+            None if is_full => return Err(self.decline(&attach.room, AttachError::NodeFull)),
+            None => {}
         }
         let may_create = attach
             .claims
@@ -178,11 +200,47 @@ impl Registry {
             return Err(AttachError::RoomNotFound);
         }
         if self.draining {
-            return Err(AttachError::ShuttingDown);
+            return Err(self.decline(&attach.room, AttachError::ShuttingDown));
         }
-        let options = RoomOptions::from_claims(&attach.room, &attach.claims, &self.services.config)
-            .map_err(|error| AttachError::Invalid(error.to_string()))?;
-        self.open(options, ctx).ok_or(AttachError::Elsewhere)
+        let options = RoomOptions::from_claims(&attach.room, &attach.claims, &self.services.config);
+        match options {
+            Ok(options) => self.open(options, ctx).ok_or(AttachError::Elsewhere),
+            Err(error) => {
+                // It was placed for this client, and nobody else may want it.
+                self.decline(&attach.room, AttachError::Elsewhere);
+                Err(AttachError::Invalid(error.to_string()))
+            }
+        }
+    }
+
+    /// The room that an API call means, made if there is none.
+    fn room_to_create(
+        &mut self,
+        request: &proto::CreateRoomRequest,
+        ctx: &mut Context<Self>,
+    ) -> Result<Addr<RoomActor>, RoomError> {
+        if let Some(room) = self.room(&request.name) {
+            return Ok(room.clone());
+        }
+        let refusal = match (self.draining, (self.is_full)()) {
+            (true, _) => Some(AttachError::ShuttingDown),
+            (false, true) => Some(AttachError::NodeFull),
+            (false, false) => None,
+        };
+        if let Some(refusal) = refusal {
+            return Err(match self.decline(&request.name, refusal) {
+                AttachError::Elsewhere => RoomError::Elsewhere,
+                full @ AttachError::NodeFull => RoomError::ResourceExhausted(full.to_string()),
+                other => RoomError::Unavailable(other.to_string()),
+            });
+        }
+        match RoomOptions::from_request(request, &self.services.config) {
+            Ok(options) => self.open(options, ctx).ok_or(RoomError::Elsewhere),
+            Err(error) => {
+                self.decline(&request.name, AttachError::Elsewhere);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -195,34 +253,13 @@ impl Handler<Create> for Registry {
 
     fn handle(&mut self, Create { request, reply }: Create, ctx: &mut Self::Context) {
         self.revive(&request.name, ctx);
-        let room = match self.room(&request.name) {
-            Some(room) => room.clone(),
-            None if self.draining => {
-                let error = RoomError::Unavailable(AttachError::ShuttingDown.to_string());
-                let _ = reply.send(Err(error));
-                return;
+        match self.room_to_create(&request, ctx) {
+            Ok(room) => {
+                let request = Box::new(request);
+                room.do_send(ToRoom::Create { request, reply });
             }
-            None if (self.is_full)() => {
-                let error = RoomError::ResourceExhausted(AttachError::NodeFull.to_string());
-                let _ = reply.send(Err(error));
-                return;
-            }
-            None => match RoomOptions::from_request(&request, &self.services.config) {
-                Ok(options) => match self.open(options, ctx) {
-                    Some(room) => room,
-                    None => {
-                        let _ = reply.send(Err(RoomError::Elsewhere));
-                        return;
-                    }
-                },
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                    return;
-                }
-            },
-        };
-        let request = Box::new(request);
-        room.do_send(ToRoom::Create { request, reply });
+            Err(error) => _ = reply.send(Err(error)),
+        }
     }
 }
 
@@ -236,7 +273,7 @@ impl Handler<Find> for Registry {
         let rooms = if names.is_empty() {
             self.by_name
                 .values()
-                .map(|(_, room)| room.clone())
+                .map(|entry| entry.room.clone())
                 .collect()
         } else {
             names
@@ -263,7 +300,7 @@ impl Handler<Call> for Registry {
         self.revive(&name, ctx);
         let create = matches!(request, RoomCall::CreateDispatch(_))
             && self.services.config.auto_create
-            && !self.draining;
+            && (!self.draining || self.hosting.is_some());
         let room = match self.room(&name) {
             Some(room) => room.clone(),
             None if create => {
@@ -271,12 +308,7 @@ impl Handler<Call> for Registry {
                     name,
                     ..Default::default()
                 };
-                let options = RoomOptions::from_request(&wanted, &self.services.config);
-                let opened = options.and_then(|options| {
-                    let opened = self.open(options, ctx);
-                    opened.ok_or(RoomError::Elsewhere)
-                });
-                match opened {
+                match self.room_to_create(&wanted, ctx) {
                     Ok(room) => room,
                     Err(error) => {
                         let _ = reply.send(Err(error));
@@ -290,21 +322,6 @@ impl Handler<Call> for Registry {
             }
         };
         room.do_send(ToRoom::Call { request, reply });
-    }
-}
-
-/// What 1.13.5 says about rooms that do not exist, save that nobody waits 3 s for `unavailable`.
-fn answer_of_absent_room(request: &RoomCall) -> Result<RoomReply, RoomError> {
-    match request {
-        RoomCall::ListParticipants => Ok(RoomReply::Participants(Vec::new())),
-        RoomCall::ListDispatch(_) => Ok(RoomReply::Dispatches(Vec::new())),
-        RoomCall::GetParticipant { .. }
-        | RoomCall::RemoveParticipant { .. }
-        | RoomCall::UpdateParticipant(_) => Err(RoomError::NotFound(NO_SUCH_PARTICIPANT.into())),
-        RoomCall::PerformRpc(request) if request.destination_identity.is_empty() => Err(
-            RoomError::InvalidArgument("destination identity is required".into()),
-        ),
-        _ => Err(RoomError::NotFound(NO_SUCH_ROOM.into())),
     }
 }
 
@@ -387,9 +404,9 @@ impl Handler<Ended> for Registry {
     fn handle(&mut self, Ended { key }: Ended, _: &mut Self::Context) {
         let number = KeySpace::room_of(key.0);
         if let Some((name, room)) = self.by_number.remove(&number) {
-            self.by_name.remove(&name);
-            if let Some(hosting) = &self.hosting {
-                hosting.ended(&name);
+            let entry = self.by_name.remove(&name);
+            if let (Some(hosting), Some(entry)) = (&self.hosting, entry) {
+                hosting.ended(&name, entry.epoch);
             }
             room.do_send(ToRoom::Forgotten);
         }
@@ -410,10 +427,16 @@ impl Handler<Stop> for Registry {
     fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
         self.draining = true;
         self.stopping = true;
+        let in_cluster = self.hosting.is_some();
+        let stop = || match in_cluster {
+            // Others go on with them.
+            true => RoomInput::Fence { resume: false },
+            false => RoomInput::Stop,
+        };
         let told: Vec<_> = self
             .by_name
             .values()
-            .map(|(_, room)| room.send(ToRoom::Input(RoomInput::Stop)))
+            .map(|entry| entry.room.send(ToRoom::Input(stop())))
             .collect();
         Box::pin(async move {
             for told in told {

@@ -2,7 +2,7 @@
 //! system. What it does is `cluster::node`'s.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::cluster::fabric::ClusterSecret;
 use crate::cluster::heartbeat::{Beat, Pulse};
 use crate::cluster::lifeline::{TcpDial, TcpListen};
 use crate::cluster::limits::SOCKET_BUFFER_BYTES;
-use crate::cluster::liveness;
+use crate::cluster::liveness::{self, Liveness};
 use crate::cluster::membership::Settings;
 use crate::cluster::node::{ClusterNode, NodeParts, StartError};
 use crate::config::Config;
@@ -32,7 +32,10 @@ use crate::telemetry::census::Capacity;
 use crate::telemetry::node_stats::NodeStats;
 
 /// Starts it if the configuration has a `cluster:` section with a token.
-pub(super) async fn start(config: &Config, pulse: Pulse) -> Result<Option<ClusterNode>, RunError> {
+pub(super) async fn start(
+    config: &Config,
+    pulse: Pulse,
+) -> Result<Option<(ClusterNode, Liveness)>, RunError> {
     if !config.cluster.is_configured() {
         return Ok(None);
     }
@@ -69,8 +72,8 @@ pub(super) async fn start(config: &Config, pulse: Pulse) -> Result<Option<Cluste
         seed: entropy()?,
     });
     let node = node.await?;
-    liveness::attach(&node, Arc::new(TcpDial), lifelines, entropy()?);
-    Ok(Some(node))
+    let liveness = liveness::attach(&node, Arc::new(TcpDial), lifelines, entropy()?);
+    Ok(Some((node, liveness)))
 }
 
 /// What this node says of itself: what it measures for its own metrics and limits.
@@ -147,8 +150,9 @@ fn listen(address: &str) -> Result<std::net::UdpSocket, RunError> {
     open().map_err(|source| RunError::Listen { address, source })
 }
 
-/// What others reach this node at: as configured, else the address it listens on, else the first
-/// of this machine's that is not loopback.
+/// What others reach this node at: as configured, else the address it listens on, else the one from
+/// which it reaches the first master, else the one from which it reaches the world. Which of a
+/// machine's addresses others reach is not to be told from a list of them.
 fn advertised(config: &Config, local: SocketAddr) -> Result<String, RunError> {
     if !config.cluster.advertise.is_empty() {
         return Ok(with_port(&config.cluster.advertise));
@@ -156,14 +160,37 @@ fn advertised(config: &Config, local: SocketAddr) -> Result<String, RunError> {
     if !local.ip().is_unspecified() {
         return Ok(local.to_string());
     }
-    let mut found = interfaces::all_addresses()?;
-    found.retain(|ip| match ip {
-        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
-        IpAddr::V6(v6) => local.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),
-    });
-    found.sort_by_key(|ip| (ip.is_ipv6(), *ip));
-    match found.first() {
-        Some(ip) => Ok(SocketAddr::new(*ip, local.port()).to_string()),
-        None => Err(RunError::ClusterAdvertise),
+    let masters = config.cluster.join.iter().map(|master| with_port(master));
+    let routes = masters.take(1).chain([ANYWHERE.to_owned()]);
+    let towards = routes.filter_map(|address| source_towards(&address, local));
+    let mut found: Vec<IpAddr> = towards.take(1).collect();
+    if found.is_empty() {
+        found = interfaces::all_addresses()?;
+        found.retain(|ip| match ip {
+            IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+            IpAddr::V6(v6) => local.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),
+        });
     }
+    match found[..] {
+        [ip] => Ok(SocketAddr::new(ip, local.port()).to_string()),
+        _ => Err(RunError::ClusterAdvertise),
+    }
+}
+
+/// In a network that nobody has (RFC 5737): only the route to it is of interest.
+const ANYWHERE: &str = "192.0.2.1:7890";
+
+/// The address of this machine that the kernel would send from. Nothing is sent.
+fn source_towards(address: &str, local: SocketAddr) -> Option<IpAddr> {
+    let remotes = address.to_socket_addrs().ok()?;
+    let mut fitting = remotes.filter(|remote| remote.is_ipv4() || local.is_ipv6());
+    let remote = fitting.next()?;
+    let any: IpAddr = match remote.is_ipv4() {
+        true => Ipv4Addr::UNSPECIFIED.into(),
+        false => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(remote).ok()?;
+    let source = socket.local_addr().ok()?.ip();
+    (!source.is_unspecified()).then_some(source)
 }

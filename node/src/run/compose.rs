@@ -24,6 +24,8 @@ use crate::api::limits::BODY_BYTES_DEFAULT;
 use crate::api::{Api, whip};
 use crate::cluster::drain::Drainage;
 use crate::cluster::jobs::ClusterJobs;
+use crate::cluster::leaving::Leaving;
+use crate::cluster::liveness::Liveness;
 use crate::cluster::node::ClusterNode;
 use crate::cluster::relay::plane::Span;
 use crate::cluster::room_plane::{Parts, RoomPlane};
@@ -40,6 +42,7 @@ use crate::room::server_info;
 use crate::rooms::Rooms;
 use crate::shards::Shards;
 use crate::signal::{self, Gateway, GatewaySettings};
+use crate::status::operators::Operators;
 use crate::status::{self, Status};
 use crate::telemetry::census::Capacity;
 use crate::telemetry::node_stats::NodeStats;
@@ -57,6 +60,7 @@ pub struct Node {
     jobs: Arc<Jobs>,
     /// Once there is a cluster.
     drainage: Option<Drainage>,
+    pub leaving: Option<Leaving>,
     span: Span,
     relay_ids: RelayIds,
 }
@@ -101,8 +105,9 @@ impl Node {
             Arc::new(move |config| status::configure(config, &status)),
         ];
         let cluster = cluster.cloned();
+        let operators = Operators::of(config);
         routes.push(Arc::new(move |config| {
-            status::cluster::configure(config, cluster.as_ref());
+            status::cluster::configure(config, cluster.as_ref(), &operators);
         }));
         let drainage = self.drainage.clone();
         routes.push(Arc::new(move |config| {
@@ -119,7 +124,7 @@ impl Node {
     pub fn join_cluster(
         &mut self,
         config: &Config,
-        cluster: &ClusterNode,
+        (cluster, liveness): (&ClusterNode, &Liveness),
         status: &Status,
         shards: &Shards,
     ) -> Result<(), RunError> {
@@ -127,6 +132,7 @@ impl Node {
         let parts = Parts {
             cluster: cluster.cluster().clone(),
             links: cluster.links(),
+            membership: cluster.phase(),
             figures: Arc::new(cluster.heartbeats().clone()),
             selector: selector(&config.node_selector)?,
             region: config.region.clone(),
@@ -143,6 +149,12 @@ impl Node {
         self.span_nodes(config, cluster, &plane, shards);
         self.api = self.api.clone().forwarding(plane.api.clone());
         let settings = GatewaySettings::new(config, keys(config));
+        self.leaving = Some(Leaving {
+            node: cluster.clone(),
+            liveness: liveness.clone(),
+            lobby: plane.lobby.clone(),
+            homes: plane.homes,
+        });
         self.gateway = Arc::new(Gateway::new(settings, Arc::new(plane.lobby)));
         status.join_cluster(plane.api);
         let rooms = self.rooms.clone();
@@ -206,6 +218,7 @@ pub fn node(
         agents,
         jobs,
         drainage: None,
+        leaving: None,
         span,
         relay_ids,
         webhooks,
@@ -316,7 +329,12 @@ fn gate(config: &Config) -> Result<Gate, RunError> {
     }))
 }
 
-pub fn http_settings(config: &Config, stats: NodeStats) -> Result<HttpSettings, RunError> {
+pub fn http_settings(
+    config: &Config,
+    stats: NodeStats,
+    status: &Status,
+) -> Result<HttpSettings, RunError> {
+    let status = status.clone();
     Ok(HttpSettings {
         gate: gate(config)?,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -325,7 +343,7 @@ pub fn http_settings(config: &Config, stats: NodeStats) -> Result<HttpSettings, 
             0 => BODY_BYTES_DEFAULT,
             bytes => bytes,
         },
-        healthy: Arc::new(move || stats.healthy()),
+        healthy: Arc::new(move || stats.healthy() && !status.is_leaving()),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What an operator asks and tells a cluster over HTTP, at any of its nodes: its state, and that a
 //! node be drained, get work again, or be taken out. Seeing needs a token with `roomList`, changing
-//! one with `roomCreate` too.
+//! one of an operator.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -10,19 +10,25 @@ use consensus::command::Action;
 use consensus::ids::NodeId;
 use serde_json::json;
 
+use super::operators::Operators;
 use super::{operator, refused};
 use crate::auth::{Caller, refusal};
 use crate::cluster::drain::{Drainage, Terms};
 use crate::cluster::node::ClusterNode;
 
 /// Mounts the paths.
-pub fn configure(config: &mut web::ServiceConfig, cluster: Option<&ClusterNode>) {
+pub fn configure(
+    config: &mut web::ServiceConfig,
+    cluster: Option<&ClusterNode>,
+    operators: &Operators,
+) {
     let Some(cluster) = cluster else {
         config.service(web::scope("/skein/cluster").default_service(web::to(alone)));
         return;
     };
     config
         .app_data(Data::new(cluster.clone()))
+        .app_data(Data::new(operators.clone()))
         .route("/skein/cluster", web::get().to(report))
         .route("/skein/cluster/nodes/{node}/{verb}", web::post().to(change));
 }
@@ -42,14 +48,12 @@ async fn report(caller: Caller, cluster: Data<ClusterNode>) -> HttpResponse {
 async fn change(
     caller: Caller,
     cluster: Data<ClusterNode>,
+    operators: Data<Operators>,
     drainage: Option<Data<Drainage>>,
     path: Path<(String, String)>,
 ) -> HttpResponse {
-    let allowed = caller
-        .may_list_rooms()
-        .and_then(|()| caller.may_create_rooms());
-    if let Err(denied) = allowed {
-        return refused(&denied);
+    if let Err(denied) = operators.admit(&caller) {
+        return refusal(StatusCode::UNAUTHORIZED, denied);
     }
     let (name, verb) = path.into_inner();
     let node = match find(&cluster, &name) {

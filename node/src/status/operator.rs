@@ -1,6 +1,6 @@
 //! What an operator asks and tells a cluster about drains over HTTP, at any of its nodes: begin
-//! one, call it off, how far each one is. Seeing needs a token with `roomList`, changing one with
-//! `roomCreate` too.
+//! one, call it off, how far each one is. Seeing needs a token with `roomList`, changing one of an
+//! operator.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -9,6 +9,7 @@ use consensus::ids::NodeId;
 use serde_json::{Value, json};
 
 use super::cluster::find;
+use super::operators::Operators;
 use super::refused;
 use crate::auth::{Caller, refusal};
 use crate::cluster::drain::{DrainError, Drainage, Terms};
@@ -67,6 +68,7 @@ fn progress_of(drains: Vec<Value>, node: NodeId) -> Option<Value> {
 async fn begin(
     caller: Caller,
     cluster: Data<ClusterNode>,
+    operators: Data<Operators>,
     drainage: Data<Drainage>,
     node: Path<String>,
     body: Bytes,
@@ -79,7 +81,7 @@ async fn begin(
         Ok(terms) => terms,
         Err(error) => return refusal(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    match told(&caller, &cluster, &node) {
+    match told(&caller, &operators, &cluster, &node) {
         Ok(node) => answer(node, "drain", drainage.drain(node, &terms).await),
         Err(refused) => *refused,
     }
@@ -88,21 +90,25 @@ async fn begin(
 async fn call_off(
     caller: Caller,
     cluster: Data<ClusterNode>,
+    operators: Data<Operators>,
     drainage: Data<Drainage>,
     node: Path<String>,
 ) -> HttpResponse {
-    match told(&caller, &cluster, &node) {
+    match told(&caller, &operators, &cluster, &node) {
         Ok(node) => answer(node, "undrain", drainage.undrain(node).await),
         Err(refused) => *refused,
     }
 }
 
 /// The node that is meant, if the caller may change it.
-fn told(caller: &Caller, cluster: &ClusterNode, node: &str) -> Result<NodeId, Box<HttpResponse>> {
-    let allowed = caller
-        .may_list_rooms()
-        .and_then(|()| caller.may_create_rooms());
-    allowed.map_err(|denied| Box::new(refused(&denied)))?;
+fn told(
+    caller: &Caller,
+    operators: &Operators,
+    cluster: &ClusterNode,
+    node: &str,
+) -> Result<NodeId, Box<HttpResponse>> {
+    let denied = |denied| Box::new(refusal(StatusCode::UNAUTHORIZED, denied));
+    operators.admit(caller).map_err(denied)?;
     find(cluster, node).map_err(|text| Box::new(refusal(StatusCode::NOT_FOUND, text)))
 }
 

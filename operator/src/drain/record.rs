@@ -122,11 +122,13 @@ pub fn request(node: NodeId, record: Record, before: Option<(Record, u64)>) -> [
 
 /// What to propose so that `node` serves again.
 pub fn cancel(node: NodeId) -> [Action; 2] {
+    // The record first: what is left of a drain that was called off must not be taken for the terms
+    // of a later one.
     [
-        Action::EndDrain { node },
         Action::RemoveValue {
             key: Record::key(node),
             expected: None,
         },
+        Action::EndDrain { node },
     ]
 }

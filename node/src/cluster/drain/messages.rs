@@ -35,7 +35,7 @@ impl Default for Terms {
 }
 
 impl Terms {
-    pub(super) fn record(&self, now_ms: u64, rooms: u32) -> Record {
+    pub(in crate::cluster) fn record(&self, now_ms: u64, rooms: u32) -> Record {
         let after = |seconds: u64| now_ms.saturating_add(seconds.saturating_mul(1_000));
         Record {
             cause: self.cause,

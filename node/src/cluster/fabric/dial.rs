@@ -119,10 +119,15 @@ impl Fabric {
         Ok(node)
     }
 
-    fn adopt(&self, node: NodeId, plane: Plane, connection: &Connection) {
+    pub(super) fn adopt(&self, node: NodeId, plane: Plane, connection: &Connection) {
         self.keep(node, plane, connection);
         let (fabric, connection) = (self.clone(), connection.clone());
-        tokio::spawn(async move { fabric.serve(node, plane, connection).await });
+        let served = async move { fabric.serve(node, plane, connection).await };
+        match plane {
+            // However busy the rooms are: a long turn of theirs is no death.
+            Plane::Live => self.spawn(served),
+            _ => _ = tokio::spawn(served),
+        }
     }
 
     async fn dial(&self, address: &str, plane: Plane, name: &str) -> Result<Connection, String> {

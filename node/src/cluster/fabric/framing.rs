@@ -10,7 +10,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use tokio::io::AsyncWrite;
 
 use super::Plane;
-use crate::cluster::limits::{MESSAGE_BYTES_MAX, REFUSAL_BYTES_MAX};
+use crate::cluster::limits::{LIVE_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, REFUSAL_BYTES_MAX};
 use crate::cluster::links::{Duplex, Service};
 
 const CALL: u8 = 0;
@@ -44,6 +44,7 @@ pub(super) fn bytes_max(service: Service) -> usize {
     match Plane::of(service) {
         Plane::Raft => consensus::limits::MESSAGE_BYTES_MAX,
         Plane::Rpc | Plane::Relay => MESSAGE_BYTES_MAX,
+        Plane::Live => LIVE_MESSAGE_BYTES_MAX,
     }
 }
 

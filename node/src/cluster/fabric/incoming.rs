@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::framing::{self, Kind, Writer};
 use super::identity::node_of;
 use super::{Fabric, Plane};
-use crate::cluster::limits::{DIAL_TIMEOUT, HANDSHAKES_UNPROVEN_MAX, REFUSAL_LOG};
+use crate::cluster::limits::{DIAL_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX, REFUSAL_LOG};
 use crate::cluster::links::Service;
 
 /// Why a connection was closed by this side.
@@ -23,12 +23,21 @@ impl Fabric {
     pub(super) async fn accept(self) {
         while let Some(incoming) = self.inner.endpoint.accept().await {
             let shaking = &self.inner.shaking;
-            let busy = shaking.load(Ordering::Relaxed) >= HANDSHAKES_UNPROVEN_MAX;
-            if busy && incoming.may_retry() && !incoming.remote_address_validated() {
+            let under_way = shaking.load(Ordering::Relaxed);
+            let proven = incoming.remote_address_validated();
+            if under_way >= HANDSHAKES_UNPROVEN_MAX && incoming.may_retry() && !proven {
                 // A flood from forged addresses costs a packet each, not a handshake.
                 let _ = incoming.retry();
                 continue;
             }
+            let from = incoming.remote_address().ip();
+            let visitor = self.inner.gate.admit(Instant::now().into_std(), from);
+            let (Ok(visitor), true) = (visitor, under_way < HANDSHAKES_MAX) else {
+                // Not even told: whoever has business here tries again.
+                metrics::counter!("skein_cluster_ignored_handshakes_total").increment(1);
+                incoming.ignore();
+                continue;
+            };
             shaking.fetch_add(1, Ordering::Relaxed);
             let fabric = self.clone();
             tokio::spawn(async move {
@@ -37,7 +46,13 @@ impl Fabric {
                 let connected = timeout(DIAL_TIMEOUT, connected).await;
                 fabric.inner.shaking.fetch_sub(1, Ordering::Relaxed);
                 match connected {
-                    Ok(Ok(connection)) => fabric.welcome(connection).await,
+                    Ok(Ok(connection)) => {
+                        // Whoever has a certificate of this cluster may come as often as it likes.
+                        if let Some(visitor) = visitor {
+                            visitor.vouch();
+                        }
+                        fabric.welcome(connection).await;
+                    }
                     Ok(Err(error)) => fabric.refuse(&from.to_string(), &error.to_string()),
                     Err(_) => fabric.refuse(&from.to_string(), "no handshake in time"),
                 }
@@ -56,8 +71,7 @@ impl Fabric {
             self.hear(node, &connection);
             return self.read_datagrams(node, connection);
         }
-        self.keep(node, plane, &connection);
-        self.serve(node, plane, connection).await;
+        self.adopt(node, plane, &connection);
     }
 
     /// Not of this cluster: a wrong token, or somebody who has no business here.

@@ -48,6 +48,7 @@ fn node(number: u64, token: &str, at: &str) -> Fabric {
     let socket = runtime.wrap_udp_socket(UdpSocket::bind(at).unwrap());
     let registry = Registry::default();
     registry.add(Service::Api, Arc::new(Parrot));
+    registry.add(Service::Liveness, Arc::new(Parrot));
     Fabric::start(FabricParts {
         identity: Identity::new(&secret, NodeId(number), &[number as u8; 32]).unwrap(),
         socket: socket.unwrap(),
@@ -191,6 +192,41 @@ async fn who_is_found_dead_is_waited_for_no_longer() {
     one.hang_up(NodeId(2));
     assert!(stream.recv.read_u8().await.is_err());
     assert_eq!(ask(&one, 2, "hi").await.unwrap(), "n1: hi");
+}
+
+#[tokio::test]
+async fn whether_a_node_lives_is_asked_on_a_connection_of_its_own() {
+    let (one, two) = (node(1, TOKEN, "127.0.0.1:0"), node(2, TOKEN, "127.0.0.1:0"));
+    one.book().set(NodeId(2), &address(&two));
+    ask(&one, 2, "hi").await.unwrap();
+    let asked = one.call(NodeId(2), Service::Liveness, "alive?".into(), PATIENCE);
+    assert_eq!(asked.await.unwrap(), "n1: alive?");
+    let planes: Vec<Plane> = one
+        .slots()
+        .by_peer
+        .keys()
+        .map(|(_, plane)| *plane)
+        .collect();
+    assert_eq!(planes, [Plane::Rpc, Plane::Live]);
+}
+
+#[tokio::test]
+async fn strangers_who_knock_too_often_are_ignored_and_nodes_still_come_in() {
+    const OTHER: &str = "the secret of another cluster, as long as it must be";
+    let target = node(1, TOKEN, "127.0.0.1:0");
+    let strangers: Vec<Fabric> = (2..10).map(|n| node(n, OTHER, "127.0.0.1:0")).collect();
+    let attempts = u64::from(HANDSHAKES_BURST) * 2;
+    let at = address(&target);
+    let knocks = (0..attempts).map(|n| strangers[n as usize % strangers.len()].meet(&at));
+    let met = futures_util::future::join_all(knocks).await;
+    assert!(met.iter().all(Result::is_err));
+    assert!(
+        target.refused() < attempts,
+        "{} were heard out",
+        target.refused()
+    );
+    let friend = node(20, TOKEN, "127.0.0.1:0");
+    assert_eq!(friend.meet(&at).await, Ok(NodeId(1)));
 }
 
 /// Keeps what arrives.

@@ -17,8 +17,8 @@ use super::Plane;
 use super::identity::{Identity, IdentityError};
 use crate::cluster::limits::{
     CONNECTION_WINDOW_BYTES, HANDSHAKES_MAX, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE,
-    RAFT_STREAMS_MAX, RELAY_LARGE_MAX, RELAY_PACKET_BYTES, RELAY_RECEIVE_BYTES, RELAY_SEND_BYTES,
-    RELAY_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    LIVE_STREAMS_MAX, RAFT_STREAMS_MAX, RELAY_LARGE_MAX, RELAY_PACKET_BYTES, RELAY_RECEIVE_BYTES,
+    RELAY_SEND_BYTES, RELAY_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 
 /// Random bytes of one node, from its seed.
@@ -72,6 +72,7 @@ pub(super) fn client(
         Plane::Raft => transport(RAFT_STREAMS_MAX),
         Plane::Rpc => transport(STREAMS_MAX),
         Plane::Relay => relay(),
+        Plane::Live => transport(LIVE_STREAMS_MAX),
     };
     config.transport_config(Arc::new(transport));
     let entropy = entropy.clone();

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use consensus::command::Action;
 use consensus::ids::RoomSid;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::wire::{Batch, Extent};
 use super::*;
 use crate::cluster::hosting::LocalRooms;
 use crate::cluster::links::registry::Registry;
+use crate::cluster::membership::Phase;
 use crate::cluster::testing::Group;
 use crate::room::environment::{Hosting, Opening};
 use crate::room::journal::{JournalEntry, RecordKey, RoomImage};
@@ -69,7 +71,7 @@ impl Followed for Scripted {
 }
 
 impl LocalRooms for Scripted {
-    fn fence(&self, room: &str, resume: bool) {
+    fn fence(&self, room: &str, _: Epoch, resume: bool) {
         self.tell(&format!("fence {room} resume={resume}"));
     }
 
@@ -100,7 +102,10 @@ impl World {
             let (registry, rooms) = (Registry::default(), Arc::new(Scripted::default()));
             let links = group.link(*id, &registry);
             let (images, _) = Images::start(cluster.clone());
-            let (homes, _) = Homes::start(cluster.clone(), rooms.clone(), images.clone());
+            cluster.catch_up().await.unwrap();
+            let life = cluster.read(|state| state.node(NodeId(*id)).unwrap().incarnation);
+            let (_, phase) = watch::channel(Phase::Member(life));
+            let (homes, _) = Homes::start(cluster.clone(), rooms.clone(), images.clone(), phase);
             let journal = Journal::start(
                 cluster.clone(),
                 Arc::clone(&links),

@@ -2,6 +2,7 @@
 //! them until they end. Bounded in strangers, in tickets and in what is read.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::constant_time;
@@ -19,6 +20,7 @@ use super::{Line, Listen, SECRET_BYTES, Ticket};
 use crate::cluster::limits::{
     LIFELINE_ACCEPT_PAUSE, LIFELINE_PATIENCE, LIFELINE_STRANGERS_MAX, LIFELINE_TICKET_AGE_MAX,
 };
+use crate::net::gate::network_of;
 
 /// Tickets that were given and not shown yet, one a node. Clones are equal.
 #[derive(Clone)]
@@ -79,7 +81,7 @@ pub struct Holder {
     tickets: Tickets,
     tasks: JoinSet<()>,
     /// The oldest first.
-    strangers: VecDeque<AbortHandle>,
+    strangers: VecDeque<(Option<IpAddr>, AbortHandle)>,
     /// One a node: a newer one replaces it.
     held: BTreeMap<NodeId, AbortHandle>,
 }
@@ -104,7 +106,7 @@ impl Holder {
                 biased;
                 Some((node, line)) = admitted.recv() => self.hold(node, line),
                 accepted = listener.accept() => match accepted {
-                    Ok(line) => self.question(line, admit.clone()),
+                    Ok((line, from)) => self.question(line, from, admit.clone()),
                     Err(error) => {
                         debug!(%error, "no lifeline could be taken");
                         sleep(LIFELINE_ACCEPT_PAUSE).await;
@@ -114,12 +116,16 @@ impl Holder {
         }
     }
 
-    fn question(&mut self, mut line: Box<dyn Line>, admit: mpsc::Sender<(NodeId, Box<dyn Line>)>) {
-        self.strangers.retain(|task| !task.is_finished());
-        if self.strangers.len() >= LIFELINE_STRANGERS_MAX
-            && let Some(oldest) = self.strangers.pop_front()
-        {
-            oldest.abort();
+    fn question(
+        &mut self,
+        mut line: Box<dyn Line>,
+        from: Option<IpAddr>,
+        admit: mpsc::Sender<(NodeId, Box<dyn Line>)>,
+    ) {
+        let from = from.map(|address| network_of(address.to_canonical()));
+        self.strangers.retain(|(_, task)| !task.is_finished());
+        if self.strangers.len() >= LIFELINE_STRANGERS_MAX {
+            self.end_one_of_the_crowd();
         }
         let tickets = self.tickets.clone();
         let task = self.tasks.spawn(async move {
@@ -128,7 +134,23 @@ impl Holder {
                 let _ = admit.send((node, line)).await;
             }
         });
-        self.strangers.push_back(task);
+        self.strangers.push_back((from, task));
+    }
+
+    /// The oldest of the network that has most of them: a flood from one place ends its own.
+    fn end_one_of_the_crowd(&mut self) {
+        let mut counts: BTreeMap<Option<IpAddr>, usize> = BTreeMap::new();
+        for (from, _) in &self.strangers {
+            *counts.entry(*from).or_default() += 1;
+        }
+        let crowd = counts.into_iter().max_by_key(|(_, count)| *count);
+        let of_crowd = |(from, _): &(Option<IpAddr>, AbortHandle)| {
+            crowd.is_some_and(|(crowd, _)| crowd == *from)
+        };
+        let chosen = self.strangers.iter().position(of_crowd);
+        if let Some((_, oldest)) = chosen.and_then(|at| self.strangers.remove(at)) {
+            oldest.abort();
+        }
     }
 
     fn hold(&mut self, node: NodeId, mut line: Box<dyn Line>) {

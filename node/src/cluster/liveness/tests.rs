@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use consensus::cluster::Role;
@@ -52,12 +52,11 @@ impl Dial for Lines {
 }
 
 impl Listen for Door {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Line>>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Line>, Option<IpAddr>)>> {
         Box::pin(async {
-            self.0
-                .recv()
-                .await
-                .ok_or_else(|| io::ErrorKind::NotConnected.into())
+            let line = self.0.recv().await;
+            let line = line.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+            Ok((line, None))
         })
     }
 }
@@ -192,4 +191,23 @@ async fn who_restarts_and_said_so_is_not_declared_dead() {
     world.kill(2);
     let took = world.until_dead(1).await;
     assert!(took <= Duration::from_millis(80), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_does_nothing_any_more_is_not_answered_for() {
+    let group = Group::new(1, 0).await;
+    let registry = Registry::default();
+    let (liveness, _inbox) = Liveness::new(LivenessParts {
+        cluster: group.clusters[&1].clone(),
+        links: group.link(1, &registry),
+        dial: Arc::new(Lines::default()),
+        seed: [1; 32],
+    });
+    let ask = || {
+        let question = Bytes::from(Message::Ask.encode());
+        timeout(LIVENESS_PATIENCE, liveness.call(NodeId(2), question))
+    };
+    assert!(ask().await.is_ok(), "its network answers");
+    tokio::time::advance(WEDGED).await;
+    assert!(ask().await.is_err());
 }

@@ -2,7 +2,7 @@
 //! cluster takes it in as learner. The first in the list founds one, if all others answered and
 //! none of them knows any: two clusters from one list must not come to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use consensus::ids::NodeId;
@@ -17,8 +17,8 @@ use crate::cluster::links::{Links, Service};
 /// What the other listed masters said.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Round {
-    /// Of a cluster.
-    settled: Vec<NodeId>,
+    /// Of a cluster, and of which.
+    settled: Vec<(NodeId, Option<String>)>,
     /// Of none, and first in their own list.
     founders: Vec<String>,
     /// Did not answer, with the reason.
@@ -33,9 +33,24 @@ enum Step {
     Wait(String),
 }
 
-fn decide(round: Round, founder: bool) -> Step {
+/// `own`: the cluster this node was in before.
+fn decide(round: Round, founder: bool, own: Option<&String>) -> Step {
+    let clusters: BTreeSet<&String> = round
+        .settled
+        .iter()
+        .filter_map(|(_, generation)| generation.as_ref())
+        .chain(own)
+        .collect();
+    if clusters.len() > 1 {
+        return Step::Wait(
+            "the masters in cluster.join are of two clusters with the same token: one of them \
+             lost its disk and founded another. Stop it, delete its cluster.directory, and give \
+             all nodes the whole list"
+                .into(),
+        );
+    }
     if !round.settled.is_empty() {
-        return Step::Ask(round.settled);
+        return Step::Ask(round.settled.into_iter().map(|(node, _)| node).collect());
     }
     let silent: Vec<String> = round
         .silent
@@ -69,7 +84,9 @@ impl Membership {
     /// One try; `Err` says why it must be tried again.
     pub(super) async fn try_enter(&self) -> Result<(), String> {
         let (round, founder) = self.ask_around().await;
-        match decide(round, founder && self.settings.info.roles.master) {
+        let generation = self.generation();
+        let founder = founder && self.settings.info.roles.master;
+        match decide(round, founder, generation.as_ref()) {
             Step::Wait(reason) => Err(reason),
             Step::Found => {
                 let address = &self.settings.info.address;
@@ -114,6 +131,7 @@ impl Membership {
             node: self.node().0,
             address: self.settings.info.address.clone(),
             forwarded: false,
+            generation: self.generation(),
         };
         // The master may have to ask the leader.
         self.ask(master, &question, MEMBERSHIP_PATIENCE * 2)
@@ -147,7 +165,9 @@ impl Membership {
             match answer {
                 // This node, under another name of its own.
                 Ok(them) if them.node == self.node().0 => founder |= Some(address) == join.first(),
-                Ok(them) if them.knows_cluster => round.settled.push(NodeId(them.node)),
+                Ok(them) if them.knows_cluster => {
+                    round.settled.push((NodeId(them.node), them.generation));
+                }
                 Ok(them) if them.founder => round.founders.push(address.clone()),
                 Ok(_) => {}
                 Err(reason) => {
@@ -188,22 +208,42 @@ mod tests {
 
     #[test]
     fn only_the_first_founds_and_only_when_all_others_said_they_know_none() {
-        assert_eq!(decide(Round::default(), true), Step::Found);
-        assert!(matches!(decide(Round::default(), false), Step::Wait(_)));
-        assert!(matches!(decide(silent(), true), Step::Wait(_)));
+        assert_eq!(decide(Round::default(), true, None), Step::Found);
+        assert!(matches!(
+            decide(Round::default(), false, None),
+            Step::Wait(_)
+        ));
+        assert!(matches!(decide(silent(), true, None), Step::Wait(_)));
         let founders = Round {
             founders: vec!["m2:1".into()],
             ..Round::default()
         };
-        assert!(matches!(decide(founders, true), Step::Wait(_)));
+        assert!(matches!(decide(founders, true, None), Step::Wait(_)));
     }
 
     #[test]
     fn who_knows_a_cluster_is_asked_whatever_the_others_say() {
         let settled = Round {
-            settled: vec![NodeId(7)],
+            settled: vec![(NodeId(7), None)],
             ..silent()
         };
-        assert_eq!(decide(settled, true), Step::Ask(vec![NodeId(7)]));
+        assert_eq!(decide(settled, true, None), Step::Ask(vec![NodeId(7)]));
+    }
+
+    #[test]
+    fn nobody_enters_one_of_two_clusters_that_share_a_token() {
+        let of = |node, generation: &str| (NodeId(node), Some(generation.to_owned()));
+        let two = Round {
+            settled: vec![of(7, "a"), of(8, "b")],
+            ..Round::default()
+        };
+        assert!(matches!(decide(two, false, None), Step::Wait(_)));
+        let one = || Round {
+            settled: vec![of(7, "a"), (NodeId(8), None)],
+            ..Round::default()
+        };
+        assert!(matches!(decide(one(), false, None), Step::Ask(_)));
+        let other = "b".to_owned();
+        assert!(matches!(decide(one(), false, Some(&other)), Step::Wait(_)));
     }
 }

@@ -17,6 +17,9 @@ pub(crate) enum Question {
         /// Asked on behalf of another: not passed on once more.
         #[serde(default)]
         forwarded: bool,
+        /// Of the cluster it was in before, if it was.
+        #[serde(default)]
+        generation: Option<String>,
     },
     /// What `skein cluster status` shows, as the node that is asked sees it.
     Report,
@@ -30,6 +33,9 @@ pub(crate) struct Introduction {
     pub(crate) knows_cluster: bool,
     /// It is the first in its own list: it would found one.
     pub(crate) founder: bool,
+    /// Which cluster it is of: two that were founded with one token are two.
+    #[serde(default)]
+    pub(crate) generation: Option<String>,
 }
 
 pub(crate) fn encode(message: &impl Serialize) -> Bytes {

@@ -15,6 +15,9 @@ use crate::cluster::limits::{MEMBERSHIP_PATIENCE, MEMBERSHIP_RETRY};
 use crate::cluster::links::{Duplex, Links, Serve, Service};
 use crate::cluster::report::report;
 
+const OTHER_GENERATION: &str = "this node is of another cluster with the same token, founded \
+    anew: stop the one that is not wanted, and delete cluster.directory of its nodes";
+
 impl Serve for Membership {
     fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
         Box::pin(async move {
@@ -24,12 +27,13 @@ impl Serve for Membership {
                     node,
                     address,
                     forwarded,
+                    generation,
                 } => {
                     let node = NodeId(node);
                     if !forwarded && from != node {
                         return Err(format!("{from} asks for {node}"));
                     }
-                    self.take_in(node, address, forwarded).await
+                    self.take_in(node, address, forwarded, generation).await
                 }
                 Question::Report => {
                     let nobody = BTreeMap::new();
@@ -52,6 +56,7 @@ impl Membership {
             node: self.node().0,
             knows_cluster: !self.cluster.status().voters.is_empty(),
             founder: *founder && self.settings.info.roles.master,
+            generation: self.generation(),
         }
     }
 
@@ -73,7 +78,17 @@ impl Membership {
         node: NodeId,
         address: String,
         forwarded: bool,
+        generation: Option<String>,
     ) -> Result<Bytes, String> {
+        let ours = self.generation();
+        if ours.is_some() && generation.is_some() && ours != generation {
+            tracing::error!(
+                node = node.0,
+                address,
+                "refused a node of another cluster that has the same cluster.token"
+            );
+            return Err(OTHER_GENERATION.into());
+        }
         let leader = self.cluster.status().leader;
         let leader = leader.ok_or("nobody leads the cluster now")?;
         if leader == self.node() {
@@ -90,6 +105,7 @@ impl Membership {
             node: node.0,
             address,
             forwarded: true,
+            generation,
         };
         let asked = self.fabric.call(
             leader,

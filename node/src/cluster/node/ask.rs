@@ -51,8 +51,15 @@ impl ClusterNode {
         join_all(asked).await.into_iter().collect()
     }
 
-    /// One that works is drained first; the log refuses one that still has rooms.
+    /// One that works is drained first, and the quorum keeper takes its vote; the log refuses one
+    /// that still has rooms.
     pub fn may_be_removed(&self, node: NodeId) -> Result<(), String> {
+        if self.cluster().status().voters.contains(&node) {
+            return Err(format!(
+                "{node} has a vote: drain it, or stop it, and wait until another votes instead; \
+                 where the cluster needs every vote, add a node first"
+            ));
+        }
         let state = self
             .cluster()
             .read(|state| state.node(node).map(|known| known.state));

@@ -8,10 +8,12 @@ use consensus::command::{Action, NodeInfo, NodeState, Roles, VoterWish};
 use consensus::disk::RealDisk;
 use consensus::ids::ValueKey;
 use consensus::store::Disks;
+use operator::drain::request;
 use quinn::TokioRuntime;
 use tempfile::TempDir;
 
 use super::*;
+use crate::cluster::drain::Terms;
 use crate::cluster::heartbeat::Beat;
 
 const TOKEN: &str = "an example of a secret that is long enough";
@@ -215,4 +217,71 @@ async fn a_removed_node_is_told_so() {
     first.cluster().propose(remove).await.unwrap();
     let told = timeout(PATIENCE, second.failed()).await.unwrap();
     assert!(told.contains("removed"), "{told}");
+}
+
+#[tokio::test]
+async fn a_process_whose_directory_was_copied_ends_when_the_copy_registers() {
+    let place = Place::new();
+    let node = start(&place, &[], BOTH).await.unwrap();
+    registered(&node).await;
+    let (id, info) = (node.id(), node.settings().info.clone());
+    let copy = Action::RegisterNode { node: id, info };
+    node.cluster().propose(copy).await.unwrap();
+    let told = timeout(PATIENCE, node.failed()).await.unwrap();
+    assert!(told.contains("copied"), "{told}");
+    assert_eq!(node.incarnation(), None, "it takes part no more");
+}
+
+#[tokio::test]
+async fn a_process_that_ends_begins_no_other_life() {
+    let place = Place::new();
+    let node = start(&place, &[], BOTH).await.unwrap();
+    let incarnation = registered(&node).await;
+    assert_eq!(node.registered(), Some(incarnation));
+    node.retire();
+    let id = node.id();
+    let dead = Action::DeclareDead {
+        node: id,
+        incarnation,
+    };
+    node.cluster().propose(dead).await.unwrap();
+    let mut phase = node.phase();
+    let stops = phase.wait_for(|phase| *phase == Phase::Registering("stops".into()));
+    timeout(PATIENCE, stops).await.unwrap().unwrap();
+    let state = node.cluster().read(|state| state.node(id).unwrap().state);
+    assert_eq!(state, NodeState::Dead);
+}
+
+#[tokio::test]
+async fn a_drain_outlives_its_process_and_a_stop_does_not() {
+    let place = Place::new();
+    let node = start(&place, &[], BOTH).await.unwrap();
+    registered(&node).await;
+    let id = node.id();
+    let state = |node: &ClusterNode| {
+        let cluster = node.cluster();
+        cluster.read(|state| state.node(id).unwrap().state)
+    };
+    let drain = Action::DrainNode { node: id };
+    node.cluster().propose(drain.clone()).await.unwrap();
+    stopped(node, &place).await;
+    let node = start(&place, &[], BOTH).await.unwrap();
+    registered(&node).await;
+    assert_eq!(state(&node), NodeState::Active, "nobody asked for it");
+
+    let record = Terms::default().record(1, 0);
+    for action in request(id, record, None) {
+        node.cluster().propose(action).await.unwrap();
+    }
+    let incarnation = node.registered().unwrap();
+    let dead = Action::DeclareDead {
+        node: id,
+        incarnation,
+    };
+    node.retire();
+    node.cluster().propose(dead).await.unwrap();
+    stopped(node, &place).await;
+    let node = start(&place, &[], BOTH).await.unwrap();
+    registered(&node).await;
+    assert_eq!(state(&node), NodeState::Draining, "an operator did");
 }

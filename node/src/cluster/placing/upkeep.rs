@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Placing;
-use crate::cluster::directory::lives;
+use crate::cluster::directory::serves;
 use crate::cluster::drain::Choose;
 use crate::cluster::limits::{ORPHAN_LASTS, STANDBY_PAUSE, SWEEP_INTERVAL, UPKEEP_ROOMS_MAX};
 
@@ -71,9 +71,10 @@ impl Placing {
     async fn find_standbys(&self) {
         let (alone, candidates) = self.cluster.read(|state| {
             let rooms = state.rooms();
-            let serves = |node| state.node(node).is_some_and(Node::takes_work);
-            let alone = rooms
-                .filter(|(_, room)| lives(state, room.home) && !room.standby.is_some_and(serves));
+            let stands = |node| state.node(node).is_some_and(Node::takes_work);
+            let alone = rooms.filter(|(_, room)| {
+                serves(state, room.home, room.epoch) && !room.standby.is_some_and(stands)
+            });
             let alone = alone.take(UPKEEP_ROOMS_MAX);
             let alone: Vec<_> = alone.map(|(n, r)| (n.clone(), r.clone())).collect();
             (alone, self.candidates(state))
@@ -105,7 +106,8 @@ impl Placing {
     async fn close_orphans(&self, seen: &mut BTreeMap<RoomName, (Epoch, Instant)>) {
         let now = Instant::now();
         let orphans: BTreeMap<RoomName, Epoch> = self.cluster.read(|state| {
-            let rooms = state.rooms().filter(|(_, room)| !lives(state, room.home));
+            let rooms = state.rooms();
+            let rooms = rooms.filter(|(_, room)| !serves(state, room.home, room.epoch));
             let rooms = rooms.take(UPKEEP_ROOMS_MAX);
             rooms.map(|(n, room)| (n.clone(), room.epoch)).collect()
         });

@@ -128,3 +128,62 @@ async fn errors_of_a_room_elsewhere_arrive_as_they_were_and_operators_see_everyt
         None
     );
 }
+
+#[actix_web::test]
+async fn a_room_whose_people_are_on_their_way_back_is_there_and_can_be_ended() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let (_alice, _) = stage.join(A, "daily", "alice").await;
+    stage.prefer(C);
+    let (_, epoch) = stage.home(A, "daily").unwrap();
+    let name = RoomName::from("daily");
+    let heir = Action::SetStandby {
+        name: name.clone(),
+        epoch,
+        standby: Some(C),
+    };
+    stage.leader().await.propose(heir).await.unwrap();
+    stage.kill(B);
+    stage.declare_dead(B).await;
+    assert_eq!(stage.list(A).await, [("daily".to_owned(), 0)]);
+    let metadata = proto::UpdateRoomMetadataRequest {
+        room: "daily".into(),
+        metadata: "m".into(),
+    };
+    let told: Result<proto::Room, _> = stage.call(A, "UpdateRoomMetadata", &metadata).await;
+    assert_eq!(told.unwrap_err().code, Code::Unavailable);
+    let _: proto::DeleteRoomResponse = stage.call(A, "DeleteRoom", &delete("daily")).await.unwrap();
+    assert_eq!(stage.home(C, "daily"), None);
+    assert!(stage.list(C).await.is_empty());
+
+    // The same where nobody stood by.
+    stage.prefer(C);
+    let (_bob, _) = stage.join(A, "daily", "bob").await;
+    let (_, epoch) = stage.home(A, "daily").unwrap();
+    let alone = Action::SetStandby {
+        name,
+        epoch,
+        standby: None,
+    };
+    let leader = stage.leader().await;
+    leader.propose(alone).await.unwrap();
+    // Its process lives on; only the log says otherwise.
+    stage.declare_dead(C).await;
+    assert_eq!(stage.list(A).await, [("daily".to_owned(), 0)]);
+    let _: proto::DeleteRoomResponse = stage.call(A, "DeleteRoom", &delete("daily")).await.unwrap();
+    assert_eq!(stage.home(A, "daily"), None);
+}
+
+#[actix_web::test]
+async fn nothing_is_placed_for_who_may_not_create_rooms() {
+    let stage = Stage::start().await;
+    let administers = caller(|video| {
+        video.room_admin = true;
+        video.room = "daily".into();
+    });
+    let denied: Result<proto::Room, _> = stage
+        .call_as(A, "CreateRoom", &create("daily"), &administers)
+        .await;
+    assert_eq!(denied.unwrap_err().code, Code::Unauthenticated);
+    assert_eq!(stage.home(A, "daily"), None);
+}

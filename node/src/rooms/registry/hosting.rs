@@ -19,9 +19,13 @@ impl Handler<HostWith> for Registry {
 impl Handler<Fence> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Fence { name, resume }: Fence, _: &mut Self::Context) {
-        if let Some(room) = self.room(&name) {
-            room.do_send(ToRoom::Input(RoomInput::Fence { resume }));
+    /// One that comes late is not meant for the room's next life.
+    fn handle(&mut self, fence: Fence, _: &mut Self::Context) {
+        let entry = self.by_name.get(&fence.name);
+        if let Some(entry) = entry.filter(|entry| entry.epoch == fence.epoch) {
+            let resume = fence.resume;
+            let input = RoomInput::Fence { resume };
+            entry.room.do_send(ToRoom::Input(input));
         }
     }
 }

@@ -69,6 +69,7 @@ pub(in crate::rooms) struct HostWith(pub(in crate::rooms) Arc<dyn Hosting>);
 #[rtype(result = "()")]
 pub(in crate::rooms) struct Fence {
     pub(in crate::rooms) name: String,
+    pub(in crate::rooms) epoch: u64,
     /// Its clients can go on there.
     pub(in crate::rooms) resume: bool,
 }

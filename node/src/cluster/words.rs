@@ -1,0 +1,125 @@
+//! What a client said on its way to its room's home: a queue of one session, bounded in messages
+//! and in bytes. `lobby` fills it, `gateway_session` empties it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use consensus::ids::Epoch;
+use protocol::proto::signal_request;
+use tokio::sync::mpsc;
+
+use super::limits::{WORDS_WAITING_BYTES_MAX, WORDS_WAITING_MAX};
+
+/// What the lobby passes on.
+#[derive(Debug)]
+pub(super) enum Word {
+    Signal(Box<signal_request::Message>),
+    /// The WebSocket is gone.
+    Closed,
+    /// The room is not where it was under this epoch.
+    Moved(Epoch),
+    /// This gateway stops: another carries the session on.
+    Resume,
+}
+
+impl Word {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Signal(message) => message.encoded_len(),
+            Self::Closed | Self::Moved(_) | Self::Resume => 0,
+        }
+    }
+}
+
+/// The lobby's end.
+pub(super) struct Mouth {
+    words: mpsc::Sender<Word>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The session's end.
+pub(super) struct Words {
+    words: mpsc::Receiver<Word>,
+    waiting: Arc<AtomicUsize>,
+}
+
+pub(super) fn queue() -> (Mouth, Words) {
+    // overflow: the session ends, and its client comes back
+    let (sender, receiver) = mpsc::channel(WORDS_WAITING_MAX);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let mouth = Mouth {
+        words: sender,
+        waiting: Arc::clone(&waiting),
+    };
+    let words = Words {
+        words: receiver,
+        waiting,
+    };
+    (mouth, words)
+}
+
+impl Mouth {
+    /// `false`: it is full, or nobody listens.
+    pub(super) fn say(&self, word: Word) -> bool {
+        let bytes = word.bytes();
+        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let fits = bytes == 0 || waiting.saturating_add(bytes) <= WORDS_WAITING_BYTES_MAX;
+        let said = fits && self.words.try_send(word).is_ok();
+        if !said {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        said
+    }
+}
+
+impl Words {
+    /// `None`: nothing more will be said.
+    pub(super) async fn recv(&mut self) -> Option<Word> {
+        let word = self.words.recv().await?;
+        self.waiting.fetch_sub(word.bytes(), Ordering::Relaxed);
+        Some(word)
+    }
+
+    /// What was said and not heard yet.
+    pub(super) fn next(&mut self) -> Option<Word> {
+        self.words.try_recv().ok()
+    }
+
+    /// Nobody will say anything.
+    pub(super) fn is_closed(&self) -> bool {
+        self.words.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use protocol::proto;
+
+    use super::*;
+
+    fn metadata(bytes: usize) -> Word {
+        let update = proto::UpdateParticipantMetadata {
+            metadata: "m".repeat(bytes),
+            ..Default::default()
+        };
+        Word::Signal(Box::new(signal_request::Message::UpdateMetadata(update)))
+    }
+
+    #[tokio::test]
+    async fn few_large_messages_fill_the_queue_as_many_small_ones_do() {
+        let (mouth, mut words) = queue();
+        let large = 2 << 20;
+        let mut fitted = 0;
+        while mouth.say(metadata(large)) {
+            fitted += 1;
+        }
+        assert_eq!(fitted, WORDS_WAITING_BYTES_MAX / large - 1);
+        assert!(mouth.say(Word::Moved(Epoch(1))), "the end is always heard");
+        assert!(matches!(words.recv().await, Some(Word::Signal(_))));
+        assert!(mouth.say(metadata(large)), "what was heard makes room");
+        drop(mouth);
+        while words.recv().await.is_some() {}
+        assert!(words.is_closed());
+    }
+}
