@@ -31,7 +31,9 @@ pub use book::AddressBook;
 pub use identity::{ClusterSecret, Identity, IdentityError};
 pub use peers::{RaftPeers, RaftService};
 
-use crate::cluster::limits::{HANDSHAKES_BURST, HANDSHAKES_PER_SECOND, OPEN_PATIENCE};
+use crate::cluster::limits::{
+    HANDSHAKES_BURST, HANDSHAKES_PER_SECOND, OPEN_PATIENCE, UNPROVEN_PER_SECOND,
+};
 use crate::cluster::links::{Duplex, LinkError, Links, Service, Services, TakeDatagrams, pipe};
 use crate::net::gate::{Gate, Terms};
 use dial::Slot;
@@ -125,8 +127,18 @@ struct Inner {
     refusal_said: Mutex<Option<Instant>>,
     /// Handshakes of others that are under way.
     shaking: AtomicUsize,
-    /// How often strangers may begin one.
+    /// How often strangers may begin one: those of one network,
     gate: Gate,
+    /// and all together that have not shown that their address is their own.
+    unproven: Gate,
+}
+
+fn gate(connects_per_second: u32, burst: u32) -> Gate {
+    Gate::new(Terms {
+        connects_per_second,
+        burst,
+        trusted: Vec::new(),
+    })
 }
 
 #[derive(Default)]
@@ -168,11 +180,8 @@ impl Fabric {
                 refused: AtomicU64::new(0),
                 refusal_said: Mutex::new(None),
                 shaking: AtomicUsize::new(0),
-                gate: Gate::new(Terms {
-                    connects_per_second: HANDSHAKES_PER_SECOND,
-                    burst: HANDSHAKES_BURST,
-                    trusted: Vec::new(),
-                }),
+                gate: gate(HANDSHAKES_PER_SECOND, HANDSHAKES_BURST),
+                unproven: gate(UNPROVEN_PER_SECOND, UNPROVEN_PER_SECOND),
             }),
         };
         tokio::spawn(fabric.clone().accept());

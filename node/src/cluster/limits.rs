@@ -27,6 +27,9 @@ pub const HANDSHAKES_MAX: usize = 2_048;
 /// While more are under way, a stranger first proves that its address is its own: a round trip
 /// more, which nodes that all start at once bear.
 pub const HANDSHAKES_UNPROVEN_MAX: usize = 64;
+/// Handshakes a second of addresses that prove nothing, all together: what they cost is some
+/// percent of a core. Beyond it too a stranger proves its address first.
+pub const UNPROVEN_PER_SECOND: u32 = 128;
 /// Handshakes a network may begin each second, beyond those that turn out to be of nodes,
 pub const HANDSHAKES_PER_SECOND: u32 = 20;
 /// and at once: all nodes of a site behind one address, each with its connections, start together.

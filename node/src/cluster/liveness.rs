@@ -18,7 +18,7 @@ use metrics::{counter, gauge};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::cluster::detector::wire::Message;
@@ -240,8 +240,10 @@ impl Serve for Liveness {
             match Message::decode(&request).map_err(|error| error.to_string())? {
                 Message::Ask => {
                     if self.is_wedged() {
-                        // The network's thread answers for a process that does nothing else.
-                        std::future::pending::<()>().await;
+                        // The network's thread answers for a process that does nothing else: too
+                        // late to count, but not never, as each question holds a stream.
+                        sleep(LIVENESS_PATIENCE * 2).await;
+                        return Err("the rooms of this node stand still".into());
                     }
                 }
                 Message::Tell(suspicion) => self.notice(Input::Told { from, suspicion }),

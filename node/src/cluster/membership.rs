@@ -282,6 +282,8 @@ impl Membership {
             }
         }
         if let Err(error) = self.resume_drain().await {
+            // Found dead meanwhile: another life begins, not the same one again.
+            *refused += u64::from(matches!(error, ProposeError::Refused(_)));
             return Registered::Again(error.to_string());
         }
         let activate = Action::ActivateNode { node, incarnation };

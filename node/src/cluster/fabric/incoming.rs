@@ -1,12 +1,13 @@
 //! Connections others make, and the streams they open: proves who it is, then lets the service
 //! answer. Whoever shows a certificate of another cluster is refused and counted.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use consensus::ids::NodeId;
-use quinn::{Connection, RecvStream, SendStream, VarInt};
+use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use tokio::time::{Instant, timeout};
 
 use super::framing::{self, Kind, Writer};
@@ -14,59 +15,89 @@ use super::identity::node_of;
 use super::{Fabric, Plane};
 use crate::cluster::limits::{DIAL_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX, REFUSAL_LOG};
 use crate::cluster::links::Service;
+use crate::net::gate::Visitor;
 
 /// Why a connection was closed by this side.
 const STRANGER: VarInt = VarInt::from_u32(1);
+
+/// What becomes of a stranger's first packet.
+enum Door {
+    /// Let in, and counted until its certificate is seen.
+    Open(Option<Visitor>),
+    /// It shows first that its address is its own: a packet, not a handshake.
+    Prove,
+    Shut,
+}
 
 impl Fabric {
     /// Takes connections until the endpoint is closed.
     pub(super) async fn accept(self) {
         while let Some(incoming) = self.inner.endpoint.accept().await {
-            let shaking = &self.inner.shaking;
-            let under_way = shaking.load(Ordering::Relaxed);
-            let proven = incoming.remote_address_validated();
-            if under_way >= HANDSHAKES_UNPROVEN_MAX && incoming.may_retry() && !proven {
-                // A flood from forged addresses costs a packet each, not a handshake.
-                let _ = incoming.retry();
-                continue;
-            }
-            let from = incoming.remote_address().ip();
-            let visitor = self.inner.gate.admit(Instant::now().into_std(), from);
-            let (Ok(visitor), true) = (visitor, under_way < HANDSHAKES_MAX) else {
-                // Not even told: whoever has business here tries again.
-                metrics::counter!("skein_cluster_ignored_handshakes_total").increment(1);
-                incoming.ignore();
-                continue;
-            };
-            shaking.fetch_add(1, Ordering::Relaxed);
-            let fabric = self.clone();
-            tokio::spawn(async move {
-                let from = incoming.remote_address();
-                let connected = async { incoming.accept()?.await };
-                let connected = timeout(DIAL_TIMEOUT, connected).await;
-                fabric.inner.shaking.fetch_sub(1, Ordering::Relaxed);
-                match connected {
-                    Ok(Ok(connection)) => {
-                        // Whoever has a certificate of this cluster may come as often as it likes.
-                        if let Some(visitor) = visitor {
-                            visitor.vouch();
-                        }
-                        fabric.welcome(connection).await;
-                    }
-                    Ok(Err(error)) => fabric.refuse(&from.to_string(), &error.to_string()),
-                    Err(_) => fabric.refuse(&from.to_string(), "no handshake in time"),
+            let visitor = match self.door(&incoming) {
+                Door::Open(visitor) => visitor,
+                Door::Prove => {
+                    let _ = incoming.retry();
+                    continue;
                 }
-            });
+                Door::Shut => {
+                    // Not even told: whoever has business here tries again.
+                    metrics::counter!("skein_cluster_ignored_handshakes_total").increment(1);
+                    incoming.ignore();
+                    continue;
+                }
+            };
+            self.inner.shaking.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(self.clone().shake(incoming, visitor));
         }
     }
 
-    async fn welcome(self, connection: Connection) {
+    /// A network has its bucket, but only what surely comes from it is taken out of that: whoever
+    /// forges a node's address would shut the node out.
+    fn door(&self, incoming: &Incoming) -> Door {
+        let under_way = self.inner.shaking.load(Ordering::Relaxed);
+        let now = Instant::now().into_std();
+        if under_way >= HANDSHAKES_MAX {
+            return Door::Shut;
+        }
+        if incoming.remote_address_validated() || !incoming.may_retry() {
+            let from = incoming.remote_address().ip();
+            return self
+                .inner
+                .gate
+                .admit(now, from)
+                .map_or(Door::Shut, Door::Open);
+        }
+        if under_way >= HANDSHAKES_UNPROVEN_MAX {
+            return Door::Prove;
+        }
+        let anybody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let unproven = self.inner.unproven.admit(now, anybody);
+        unproven.map_or(Door::Prove, Door::Open)
+    }
+
+    async fn shake(self, incoming: Incoming, visitor: Option<Visitor>) {
+        let from = incoming.remote_address();
+        let connected = async { incoming.accept()?.await };
+        let connected = timeout(DIAL_TIMEOUT, connected).await;
+        self.inner.shaking.fetch_sub(1, Ordering::Relaxed);
+        match connected {
+            Ok(Ok(connection)) => self.welcome(connection, visitor.as_ref()),
+            Ok(Err(error)) => self.refuse(&from.to_string(), &error.to_string()),
+            Err(_) => self.refuse(&from.to_string(), "no handshake in time"),
+        }
+    }
+
+    fn welcome(self, connection: Connection, visitor: Option<&Visitor>) {
         let node = peer_of(&connection, self.inner.cluster);
         let (Some(node), Some(plane)) = (node, Plane::of_connection(&connection)) else {
             connection.close(STRANGER, b"no certificate of a node");
             let from = connection.remote_address().to_string();
             return self.refuse(&from, "its certificate names no node");
         };
+        // Whoever has a certificate of this cluster may come as often as it likes.
+        if let Some(visitor) = visitor {
+            visitor.vouch();
+        }
         if plane == Plane::Relay {
             self.hear(node, &connection);
             return self.read_datagrams(node, connection);

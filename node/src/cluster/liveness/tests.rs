@@ -210,4 +210,9 @@ async fn a_process_that_does_nothing_any_more_is_not_answered_for() {
     assert!(ask().await.is_ok(), "its network answers");
     tokio::time::advance(WEDGED).await;
     assert!(ask().await.is_err());
+    // A question holds a stream, and there are only so many.
+    let question = Bytes::from(Message::Ask.encode());
+    let late = liveness.call(NodeId(2), question);
+    let late = timeout(LIVENESS_PATIENCE * 3, late).await;
+    assert!(late.expect("it ends").is_err());
 }
