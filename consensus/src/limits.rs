@@ -23,8 +23,8 @@ const _: () = assert!(WAL_BATCH_BYTES_MAX >= WAL_RECORD_BYTES_MAX);
 
 /// Machines of one cluster: far beyond what one raft group of masters was measured with.
 pub const NODES_MAX: usize = 1_024;
-/// Ids of removed nodes that are remembered: a machine that comes back with its old disk years after
-/// its removal is let in, which does less harm than ids that run out.
+/// Ids of removed nodes that are remembered: a machine that comes back with its old disk years
+/// after its removal is let in, which does less harm than ids that run out.
 pub const REMOVED_NODES_MAX: usize = 4_096;
 /// Rooms alive at once; about 200 bytes each in memory and in a snapshot.
 pub const ROOMS_MAX: usize = 100_000;

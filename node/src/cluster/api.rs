@@ -109,8 +109,8 @@ impl ClusterApi {
         else {
             return self.answer(caller, service, method, body).await;
         };
-        // Who may nothing here is told so without asking the cluster, above all to place a room; one
-        // without a name is refused as it always was.
+        // Who may nothing here is told so without asking the cluster, above all to place a room;
+        // one without a name is refused as it always was.
         let (administers, makes) = (
             caller.may_administer(&name).is_ok(),
             caller.may_create_rooms().is_ok(),

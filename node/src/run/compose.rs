@@ -1,6 +1,7 @@
 //! From the configuration to the settings of each part, and the parts tied together: what rooms
 //! know of the shards, who hears their webhooks, what is mounted on the HTTP server.
 
+mod http;
 mod spanning;
 
 use std::sync::{Arc, OnceLock};
@@ -9,7 +10,6 @@ use std::time::Duration;
 use consensus::placement::{self, Selector, SelectorError};
 use media::transport::DtlsIdentity;
 use media::turn::credentials::Authority;
-use media::turn::peers::Network;
 use media::types::{Fingerprint, PlayoutDelay};
 use media::{ShardConfig, shard};
 use protocol::ids::NodeId;
@@ -18,9 +18,10 @@ use protocol::token::Keys;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 
+pub use http::http_settings;
+
 use super::{RunError, ice_servers, operator};
 use crate::agent::{self, Agents};
-use crate::api::limits::BODY_BYTES_DEFAULT;
 use crate::api::{Api, whip};
 use crate::cluster::drain::Drainage;
 use crate::cluster::jobs::ClusterJobs;
@@ -32,8 +33,7 @@ use crate::cluster::room_plane::{Parts, RoomPlane};
 use crate::cluster::session_server::stage_of;
 use crate::config::Config;
 use crate::config::server::{NodeSelector, Region, Storage};
-use crate::net::gate::{Gate, Terms};
-use crate::net::http::{HttpSettings, Routes};
+use crate::net::http::Routes;
 use crate::room::contract::JobRequest;
 use crate::room::environment::{
     self, Endpoint, JobSink, RelayIds, RoomsConfig, Services, ShardSink, Sinks,
@@ -45,7 +45,6 @@ use crate::signal::{self, Gateway, GatewaySettings};
 use crate::status::operators::Operators;
 use crate::status::{self, Status};
 use crate::telemetry::census::Capacity;
-use crate::telemetry::node_stats::NodeStats;
 use crate::webhook::{self, Webhooks};
 use crate::{debug, page};
 
@@ -312,39 +311,6 @@ pub(crate) fn entropy<const BYTES: usize>() -> Result<[u8; BYTES], RunError> {
 pub fn keys(config: &Config) -> Keys {
     let pairs = config.keys.iter();
     Keys::new(pairs.map(|(key, secret)| (key.clone(), secret.expose().to_owned())))
-}
-
-fn gate(config: &Config) -> Result<Gate, RunError> {
-    let limit = &config.limit;
-    let parse =
-        |text: &String| Network::parse(text).ok_or_else(|| RunError::TrustedNetwork(text.clone()));
-    Ok(Gate::new(Terms {
-        connects_per_second: limit.stranger_connects_per_second,
-        burst: limit.stranger_connects_burst,
-        trusted: limit
-            .trusted_networks
-            .iter()
-            .map(parse)
-            .collect::<Result<_, _>>()?,
-    }))
-}
-
-pub fn http_settings(
-    config: &Config,
-    stats: NodeStats,
-    status: &Status,
-) -> Result<HttpSettings, RunError> {
-    let status = status.clone();
-    Ok(HttpSettings {
-        gate: gate(config)?,
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
-        keys: keys(config),
-        body_bytes_max: match config.limit.max_api_request_body_size {
-            0 => BODY_BYTES_DEFAULT,
-            bytes => bytes,
-        },
-        healthy: Arc::new(move || stats.healthy() && !status.is_leaving()),
-    })
 }
 
 /// Makes the configuration of one shard; each has a seed of its own from the operating system.

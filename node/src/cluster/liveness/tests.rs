@@ -126,13 +126,13 @@ impl World {
         let began = Instant::now();
         while self.dead(at).is_empty() {
             assert!(began.elapsed() < Duration::from_secs(30), "nobody noticed");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            sleep(Duration::from_millis(1)).await;
         }
         began.elapsed()
     }
 
     async fn settle(&self) {
-        tokio::time::sleep(Duration::from_secs(7)).await;
+        sleep(Duration::from_secs(7)).await;
         assert_eq!(self.dead(1), [0; 0], "nobody died");
     }
 }
@@ -144,7 +144,7 @@ async fn a_killed_process_is_dead_in_the_log_at_once() {
     world.kill(5);
     let took = world.until_dead(2).await;
     assert!(took <= Duration::from_millis(80), "{took:?}");
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(2)).await;
     assert_eq!(world.dead(2), [5]);
 }
 
@@ -155,7 +155,7 @@ async fn a_host_without_power_is_dead_in_the_log_soon() {
     world.unplug(3);
     let took = world.until_dead(1).await;
     assert!(took <= Duration::from_millis(450), "{took:?}");
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(2)).await;
     assert_eq!(world.dead(1), [3]);
 }
 
@@ -183,9 +183,9 @@ async fn who_restarts_and_said_so_is_not_declared_dead() {
     world.liveness[&2].say_farewell().await;
     world.group.hub.take(NodeId(2));
     world.processes[&2].abort();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(5)).await;
     world.start(2);
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    sleep(Duration::from_secs(30)).await;
     assert_eq!(world.dead(1), [0; 0]);
     // It lives on, and is watched as before.
     world.kill(2);

@@ -135,6 +135,8 @@ async fn a_room_whose_people_are_on_their_way_back_is_there_and_can_be_ended() {
     stage.prefer(B);
     let (_alice, _) = stage.join(A, "daily", "alice").await;
     stage.prefer(C);
+    // Its heir hears nothing of it.
+    stage.links.cut(B, C);
     let (_, epoch) = stage.home(A, "daily").unwrap();
     let name = RoomName::from("daily");
     let heir = Action::SetStandby {
