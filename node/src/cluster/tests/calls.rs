@@ -132,11 +132,11 @@ async fn errors_of_a_room_elsewhere_arrive_as_they_were_and_operators_see_everyt
 #[actix_web::test]
 async fn a_room_whose_people_are_on_their_way_back_is_there_and_can_be_ended() {
     let mut stage = Stage::start().await;
+    // Its heir hears nothing of it.
+    stage.links.cut(B, C);
     stage.prefer(B);
     let (_alice, _) = stage.join(A, "daily", "alice").await;
     stage.prefer(C);
-    // Its heir hears nothing of it.
-    stage.links.cut(B, C);
     let (_, epoch) = stage.home(A, "daily").unwrap();
     let name = RoomName::from("daily");
     let heir = Action::SetStandby {
