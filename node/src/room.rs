@@ -60,7 +60,6 @@ use protocol::proto::leave_request::Action;
 use protocol::proto::signal_response::Message;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
-pub(crate) use span::key_of_command;
 
 use crate::participant::{KeySpace, MediaInput, MediaOutput, WallClock};
 
@@ -235,7 +234,7 @@ impl Room {
 
     /// A fact of a shard: most concern one participant's connections.
     fn shard_event(&mut self, event: media::Event) {
-        let number = KeySpace::participant_of(crate::rooms::key_of(&event));
+        let number = KeySpace::participant_of(event.subject().key());
         match &event {
             media::Event::Speakers { room, levels } => {
                 let shard = KeySpace::shard_of(*room);

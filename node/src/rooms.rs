@@ -15,7 +15,7 @@ use protocol::proto;
 use tokio::sync::oneshot;
 
 pub(crate) use self::registry::{
-    AttachSession, Call, Create, Ended, Registry, StandInEvents, key_of,
+    AttachSession, Call, Create, Ended, Registry, StandInEvents,
 };
 use self::registry::{
     Drain, Fence, Find, Flush, Follow, Forward, HostWith, Release, Reserve, Revive, ShardEvent,

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use skein_media::Command;
-use skein_media::ids::{DownTrackKey, LinkKey, RoomKey, TrackKey, TransportKey};
+use skein_media::ids::{DownTrackKey, LinkKey, RoomKey, TrackKey};
 use skein_media::relay::frame::RelayId;
 use skein_media::types::{PayloadType, TrackConfig};
+use skein_media::{Command, Subject};
 
 /// Clients are dealt out in the order of their keys.
 #[allow(clippy::modulo_one)] // the bench that includes this has one shard
@@ -115,30 +115,11 @@ impl Spans {
     }
 
     fn shard_of_command(&self, command: &Command) -> usize {
-        let of_transport = |transport: &TransportKey| shard_of(transport.0);
-        let of_track = |track| self.tracks.get(track).map_or(0, |track| track.shard);
-        let of_down = |down| self.downs.get(down).map_or(0, |(_, shard)| *shard);
-        match command {
-            Command::AddTransport { transport, .. }
-            | Command::SetRemote { transport, .. }
-            | Command::AddRemoteCandidate { transport, .. }
-            | Command::RestartIce { transport, .. }
-            | Command::CloseTransport { transport }
-            | Command::OpenChannel { transport, .. }
-            | Command::SendData { transport, .. }
-            | Command::SetBandwidthPolicy { transport, .. }
-            | Command::SetPlayoutDelay { transport, .. }
-            | Command::Freeze { transport }
-            | Command::Thaw { transport, .. }
-            | Command::Replicate { transport, .. }
-            | Command::Replicated { transport, .. }
-            | Command::Nominate { transport, .. } => of_transport(transport),
-            Command::SetTrackMuted { track, .. } | Command::RequestKeyFrame { track } => {
-                of_track(track)
-            }
-            Command::UpdateDownTrack { down_track, .. }
-            | Command::SetPriority { down_track, .. } => of_down(down_track),
-            _ => 0,
+        match command.subject() {
+            Subject::Transport(transport) => shard_of(transport.0),
+            Subject::Track(track) => self.tracks.get(&track).map_or(0, |track| track.shard),
+            Subject::DownTrack(down) => self.downs.get(&down).map_or(0, |(_, shard)| *shard),
+            Subject::Room(_) => 0,
         }
     }
 

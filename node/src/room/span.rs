@@ -231,7 +231,7 @@ impl Span {
     }
 
     fn shard_of_command(&self, command: &Command) -> usize {
-        self.shard_of(key_of_command(command))
+        self.shard_of(command.subject().key())
     }
 
     fn set_payload_types(
@@ -384,45 +384,6 @@ impl Span {
         tell(shard, Command::RemoveTrack { track: key });
         let link = LinkKey(shard as u64);
         tell(track.shard, Command::StopRelay { track: key, link });
-    }
-}
-
-/// The key that says whom a command concerns.
-pub(crate) fn key_of_command(command: &Command) -> u64 {
-    match command {
-        Command::AddTransport { transport, .. }
-        | Command::SetRemote { transport, .. }
-        | Command::AddRemoteCandidate { transport, .. }
-        | Command::RestartIce { transport, .. }
-        | Command::CloseTransport { transport }
-        | Command::OpenChannel { transport, .. }
-        | Command::AdoptChannel { transport, .. }
-        | Command::SendData { transport, .. }
-        | Command::SetReceive { transport, .. }
-        | Command::AddTrack { transport, .. }
-        | Command::SetBandwidthPolicy { transport, .. }
-        | Command::SetPlayoutDelay { transport, .. }
-        | Command::Freeze { transport }
-        | Command::Thaw { transport, .. }
-        | Command::Replicate { transport, .. }
-        | Command::Replicated { transport, .. }
-        | Command::AddStandby { transport, .. }
-        | Command::UpdateStandby { transport, .. }
-        | Command::TakeOver { transport }
-        | Command::DropStandby { transport }
-        | Command::Nominate { transport, .. } => transport.0,
-        Command::SetTrackMuted { track, .. }
-        | Command::RemoveTrack { track }
-        | Command::RequestKeyFrame { track }
-        | Command::RelayTrack { track, .. }
-        | Command::StopRelay { track, .. }
-        | Command::AddRelayedTrack { track, .. }
-        | Command::SetRelayedPayloadTypes { track, .. } => track.0,
-        Command::AddDownTrack { down_track, .. }
-        | Command::UpdateDownTrack { down_track, .. }
-        | Command::SwitchDownTrack { down_track, .. }
-        | Command::SetPriority { down_track, .. }
-        | Command::RemoveDownTrack { down_track } => down_track.0,
     }
 }
 

@@ -362,39 +362,12 @@ impl Handler<ShardEvent> for Registry {
     type Result = ();
 
     fn handle(&mut self, ShardEvent(event): ShardEvent, _: &mut Self::Context) {
-        let number = KeySpace::room_of(key_of(&event));
+        let number = KeySpace::room_of(event.subject().key());
         if let Some(told) = self.standing_in.get(&number) {
             told(event);
         } else if let Some((_, room)) = self.by_number.get(&number) {
             room.do_send(ToRoom::Input(RoomInput::Shard(event)));
         }
-    }
-}
-
-/// The key of an event; its upper bits name room and participant.
-pub(crate) fn key_of(event: &media::Event) -> u64 {
-    use media::Event;
-    match event {
-        Event::Transport { transport, .. }
-        | Event::PathSelected { transport, .. }
-        | Event::ChannelOpen { transport, .. }
-        | Event::ChannelClosed { transport, .. }
-        | Event::Data { transport, .. }
-        | Event::Stats { transport, .. }
-        | Event::TransportImage { transport, .. }
-        | Event::TransportDelta { transport, .. }
-        | Event::StandbyHas { transport, .. }
-        | Event::StandbyStale { transport }
-        | Event::StandbyReady { transport, .. }
-        | Event::TakenOver { transport, .. }
-        | Event::Frozen { transport, .. } => transport.0,
-        Event::TrackStarted { track, .. }
-        | Event::StreamLearned { track, .. }
-        | Event::LayerActive { track, .. } => track.0,
-        Event::LayerSelected { down_track, .. } | Event::StreamPaused { down_track, .. } => {
-            down_track.0
-        }
-        Event::Speakers { room, .. } => room.0,
     }
 }
 

@@ -20,7 +20,6 @@ use crate::cluster::limits::{TOLD_BATCH, TOLD_WAITING_MAX};
 use crate::cluster::links::{Duplex, Links, Service};
 use crate::cluster::session_wire::frames;
 use crate::participant::KeySpace;
-use crate::room::key_of_command;
 use crate::rooms::Rooms;
 
 /// Clones are one.
@@ -78,7 +77,7 @@ impl Guests {
             Command::CloseTransport { transport } => (None, Some(*transport)),
             _ => (None, None),
         };
-        let key = (KeySpace::room_of(key_of_command(&command)), index);
+        let key = (KeySpace::room_of(command.subject().key()), index);
         if let Some(transport) = opens {
             let part = open.get_mut(&key);
             match part {

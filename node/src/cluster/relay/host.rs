@@ -27,7 +27,7 @@ use crate::cluster::links::{Duplex, Serve};
 use crate::cluster::session_wire::{WireError, frames};
 use crate::participant::KeySpace;
 use crate::room::environment::{IsFull, ShardSink, Shards};
-use crate::rooms::{ROOM_NUMBERS, key_of};
+use crate::rooms::ROOM_NUMBERS;
 use crate::worker::lanes::is_droppable;
 
 /// Clones are one.
@@ -77,7 +77,7 @@ impl Numbers {
 
 /// Whether a key is of a part of another node's room.
 pub fn is_guests(event: &Event) -> bool {
-    KeySpace::room_of(key_of(event)) >= ROOM_NUMBERS
+    KeySpace::room_of(event.subject().key()) >= ROOM_NUMBERS
 }
 
 impl Host {
@@ -95,7 +95,7 @@ impl Host {
 
     /// A fact of a shard about a part. Never blocks.
     pub fn event(&self, event: Event) {
-        let number = KeySpace::room_of(key_of(&event));
+        let number = KeySpace::room_of(event.subject().key());
         let mut open = self.open();
         let Some(facts) = open.facts.get(&number) else {
             return;
