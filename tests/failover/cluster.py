@@ -48,6 +48,11 @@ class Cluster:
     def home(self, room):
         return home_of(self.media, room, self.master())
 
+    def protection(self, room):
+        """How each of a room's participants is stood by for."""
+        told = json.loads(self.master().skein("room", "inspect", room, "--json"))
+        return [participant["protected"] for participant in told["participants"]]
+
     def stop(self):
         for node in self.nodes:
             if node.runs():

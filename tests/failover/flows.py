@@ -8,6 +8,8 @@ from livekit import api, rtc
 from nodes import KEY, SECRET
 
 RATE, AUDIBLE = 48_000, 300.0
+# Small: encoders and decoders of all clients share a machine with the cluster.
+WIDTH, HEIGHT = 320, 180
 
 
 def token(room, identity):
@@ -32,12 +34,18 @@ class Flow:
 
 
 class Wheel:
-    """A client on libwebrtc: sends a tone and a picture, decodes those of the others."""
+    """A client on libwebrtc: sends a tone and a picture, decodes those of the others.
+
+    It subscribes when its own tracks flow. The SDK changes its offer with its first picture, whereupon libwebrtc
+    (1.2 of the SDK) makes its receivers anew, and one that gets a packet meanwhile shows no picture ever again.
+    """
 
     def __init__(self, identity):
         self.identity, self.flows, self.tasks, self.events = identity, {}, [], []
+        self.publishes = False
         self.room = rtc.Room()
         self.room.on("track_subscribed", self.subscribed)
+        self.room.on("track_published", lambda publication, _participant: self.publishes and publication.set_subscribed(True))
         for name in ("disconnected", "reconnecting", "reconnected", "participant_disconnected", "participant_connected"):
             self.room.on(name, lambda *_, name=name: self.events.append((time.monotonic(), name)))
 
@@ -63,24 +71,38 @@ class Wheel:
             flow.at.append(time.monotonic())
 
     async def join(self, url, room, single_pc=False):
-        await self.room.connect(url, token(room, self.identity), rtc.RoomOptions(single_peer_connection=single_pc))
-        camera, microphone = rtc.VideoSource(640, 360), rtc.AudioSource(RATE, 1, queue_size_ms=100)
+        options = rtc.RoomOptions(single_peer_connection=single_pc, auto_subscribe=False)
+        await self.room.connect(url, token(room, self.identity), options)
+        camera, microphone = rtc.VideoSource(WIDTH, HEIGHT), rtc.AudioSource(RATE, 1, queue_size_ms=100)
         self.tasks += [asyncio.ensure_future(self.film(camera)), asyncio.ensure_future(self.sing(microphone))]
         me = self.room.local_participant
         await me.publish_track(
             rtc.LocalAudioTrack.create_audio_track("tone", microphone),
             rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False))
+        picture = rtc.LocalVideoTrack.create_video_track("picture", camera)
         await me.publish_track(
-            rtc.LocalVideoTrack.create_video_track("picture", camera),
-            rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False))
+            picture, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False))
+        await self.sends(picture)
+        self.publishes = True
+        for participant in self.room.remote_participants.values():
+            for publication in participant.track_publications.values():
+                publication.set_subscribed(True)
+
+    @staticmethod
+    async def sends(track, within=20):
+        deadline = time.monotonic() + within
+        while not any(row.outbound_rtp.sent.bytes_sent for row in await track.get_stats() if row.HasField("outbound_rtp")):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"expected to send a picture within {within} s")
+            await asyncio.sleep(0.05)
 
     async def film(self, camera):
         random, level = np.random.default_rng(1), 0
         while True:
             level = (level + 8) % 200
-            frame = np.full((360, 640, 4), level + 30, np.uint8)
-            frame[::4, ::4, :3] += random.integers(0, 16, (90, 160, 3), np.uint8)
-            camera.capture_frame(rtc.VideoFrame(640, 360, rtc.VideoBufferType.RGBA, frame.tobytes()))
+            frame = np.full((HEIGHT, WIDTH, 4), level + 30, np.uint8)
+            frame[::4, ::4, :3] += random.integers(0, 16, (HEIGHT // 4, WIDTH // 4, 3), np.uint8)
+            camera.capture_frame(rtc.VideoFrame(WIDTH, HEIGHT, rtc.VideoBufferType.RGBA, frame.tobytes()))
             await asyncio.sleep(1 / 30)
 
     async def sing(self, microphone):
@@ -98,69 +120,6 @@ class Wheel:
         for task in self.tasks:
             task.cancel()
         await self.room.disconnect()
-
-
-# Notes when anything of others was decoded, whatever connection brought it: sound that is not made up, pictures.
-# Looks 25 times a second, so a gap is known to 40 ms.
-LOOK = """(() => {
-  window.decoded = {audio: [], video: [], socket: []};
-  window.WebSocket = class extends window.WebSocket {
-    constructor(...given) { super(...given); window.decoded.socket.push(Date.now()); }
-  };
-  const connections = [], counts = new WeakMap();
-  const Native = window.RTCPeerConnection;
-  window.RTCPeerConnection = class extends Native {
-    constructor(...given) { super(...given); connections.push(this); counts.set(this, {}); }
-  };
-  setInterval(async () => {
-    for (const connection of connections.filter((c) => c.connectionState === 'connected')) {
-      const known = counts.get(connection);
-      for (const row of (await connection.getStats()).values()) {
-        if (row.type !== 'inbound-rtp') continue;
-        const count = row.kind === 'video' ? row.framesDecoded : row.totalSamplesReceived - (row.concealedSamples ?? 0);
-        if (count > (known[row.id] ?? 0)) window.decoded[row.kind].push(Date.now());
-        known[row.id] = count;
-      }
-    }
-  }, 40);
-})()"""
-
-
-class Browser:
-    """A person in the room page, in Chromium: sends its pretended camera, decodes whatever the others send."""
-
-    def __init__(self, identity, chromium, link):
-        self.identity, self.chromium, self.link, self.events = identity, chromium, link, []
-        self.decoded = {"audio": Flow(), "video": Flow()}
-        self.watching = None
-
-    async def join(self, _url, _room, single_pc=False):
-        self.page = await (await self.chromium.new_context()).new_page()
-        await self.page.add_init_script(LOOK)
-        await self.page.goto(self.link)
-        await self.page.fill("input[name=username]", self.identity)
-        await self.page.click("button.lk-join-button")
-        self.watching = asyncio.ensure_future(self.watch())
-
-    async def watch(self):
-        while True:
-            decoded = await self.page.evaluate(
-                "() => { const all = window.decoded; window.decoded = {audio: [], video: [], socket: []}; return all; }")
-            ahead = time.monotonic() - time.time()
-            for kind, flow in self.decoded.items():
-                flow.at += [at / 1_000 + ahead for at in decoded[kind]]
-            self.events += [(at / 1_000 + ahead, "socket") for at in decoded["socket"]]
-            await asyncio.sleep(0.1)
-
-    def flow(self, _other, kind):
-        return self.decoded[kind]
-
-    def hears_and_sees(self, *_others):
-        return all(flow.flows(within=0.6) for flow in self.decoded.values())
-
-    async def leave(self):
-        self.watching.cancel()
-        await self.page.context.close()
 
 
 class Asker:

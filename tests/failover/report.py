@@ -17,9 +17,22 @@ def share(of):
     return round((of["rejoined"] + of["resumed"]) / people, 3) if people else None
 
 
+# Of an unmodified client (issue "nobody notices"): milliseconds, by scenario.
+EXPECTED_OF_TAKEOVER = {
+    "media node, kill -9": {"audio_gap_ms": {"p50": 120, "p99": 300}, "video_gap_ms": {"p50": 300, "p99": 700}},
+    "media host, cable pulled": {"audio_gap_ms": {"p50": 500}, "video_gap_ms": {"p50": 500}},
+}
+# Planned: nobody may see anything. Measured as what comes on top of the gaps of a room where nothing happens.
+UNSEEN_MS, PLANNED, FLOOR = 40, "drain of a media node", "nothing (floor of this machine)"
+
+
 class Report:
     def __init__(self):
-        self.scenarios = {}
+        self.scenarios, self.notes = {}, {}
+
+    def note(self, name, value):
+        """A figure of the whole run."""
+        self.notes.setdefault(name, []).append(value)
 
     def add(self, scenario, **figures):
         of = self.scenarios.setdefault(scenario, {"kills": 0, "lost_participants": 0})
@@ -34,6 +47,24 @@ class Report:
         return {name: {key: summary(value) if isinstance(value, list) else value for key, value in of.items()}
                 | {"fallback_share": share(of)} for name, of in self.scenarios.items()}
 
+    def missed(self, expected):
+        """What is not as expected, in words."""
+        result, lines = self.result(), []
+        for name, figures in expected.items():
+            for kind, bounds in figures.items():
+                for quantile, bound in bounds.items():
+                    if name in result and (found := result[name][kind][quantile]) > bound:
+                        lines.append(f"{name}: {kind} {quantile} {found}, expected at most {bound}")
+        if PLANNED in result and FLOOR in result:
+            for kind in ("audio_gap_ms", "video_gap_ms"):
+                more = result[PLANNED][kind]["p50"] - result[FLOOR][kind]["p50"]
+                if more > UNSEEN_MS:
+                    lines.append(f"{PLANNED}: {kind} p50 is {more} above the floor, expected at most {UNSEEN_MS}")
+        for name, of in result.items():
+            if of["resumed"] or of["rejoined"]:
+                lines.append(f"{name}: {of['resumed']} resumed and {of['rejoined']} rejoined of {of['people']}, expected nobody")
+        return lines
+
     def table(self):
         lines = [f"{'scenario':<34}{'kills':>6}  {'audio p50/p99/worst ms':>24}  {'video p50/p99/worst ms':>24}"
                  f"  {'API p50/p99/worst ms':>24}{'unaware':>9}{'resumed':>9}{'rejoined':>10}{'lost':>6}"]
@@ -43,8 +74,12 @@ class Report:
             lines.append(f"{name:<34}{of['kills']:>6}  {gap('audio_gap_ms'):>24}  {gap('video_gap_ms'):>24}"
                          f"  {gap('api_gap_ms'):>24}{of['unaware']:>9}{of['resumed']:>9}{of['rejoined']:>10}"
                          f"{of['lost_participants']:>6}")
+        for name, values in self.notes.items():
+            of = summary(values)
+            lines.append(f"{name}: {of['p50']}/{of['p99']}/{of['worst']} p50/p99/worst")
         return "\n".join(lines)
 
     def write(self, path):
         with open(path, "w") as file:
-            json.dump(self.result(), file, indent=1)
+            notes = {name: summary(values) for name, values in self.notes.items()}
+            json.dump(self.result() | ({"notes": notes} if notes else {}), file, indent=1)
