@@ -14,9 +14,7 @@ use actix::{Actor, Addr, Recipient};
 use protocol::proto;
 use tokio::sync::oneshot;
 
-pub(crate) use self::registry::{
-    AttachSession, Call, Create, Ended, Registry, StandInEvents,
-};
+pub(crate) use self::registry::{AttachSession, Call, Create, Ended, Registry, StandInEvents};
 use self::registry::{
     Drain, Fence, Find, Flush, Follow, Forward, HostWith, Release, Reserve, Revive, ShardEvent,
     Stop,

@@ -54,10 +54,12 @@ pub trait Dial: Send + Sync + 'static {
     fn dial(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Line>>>;
 }
 
+/// Who connected, and from where as far as that is known.
+pub type Caller = (Box<dyn Line>, Option<IpAddr>);
+
 /// Takes connections.
 pub trait Listen: Send + 'static {
-    /// And where it comes from, as far as that is known.
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Line>, Option<IpAddr>)>>;
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Caller>>;
 }
 
 /// The system's sockets.
@@ -90,7 +92,7 @@ impl TcpListen {
 }
 
 impl Listen for TcpListen {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Line>, Option<IpAddr>)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Caller>> {
         Box::pin(async {
             let (stream, from) = self.0.accept().await?;
             Ok((Box::new(stream) as Box<dyn Line>, Some(from.ip())))

@@ -187,14 +187,15 @@ impl ClusterLobby {
         let step = left.len().div_ceil(SEND_AWAY_STEPS as usize).max(1);
         while !left.is_empty() {
             let now = left.split_off(left.len().saturating_sub(step));
-            let sessions = self.locked();
-            for session in now {
-                if let Some(entry) = sessions.get(&session) {
-                    entry.words.say(Word::Resume);
-                }
-            }
-            drop(sessions);
+            self.ask_to_resume(&now);
             tokio::time::sleep(SEND_AWAY_OVER / SEND_AWAY_STEPS).await;
+        }
+    }
+
+    fn ask_to_resume(&self, sessions: &[SessionId]) {
+        let known = self.locked();
+        for entry in sessions.iter().filter_map(|session| known.get(session)) {
+            entry.words.say(Word::Resume);
         }
     }
 

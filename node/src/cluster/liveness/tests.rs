@@ -3,14 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use consensus::cluster::Role;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::cluster::lifeline::Line;
+use crate::cluster::lifeline::{Caller, Line};
 use crate::cluster::links::registry::Registry;
 use crate::cluster::testing::{Group, name};
 
@@ -52,7 +51,7 @@ impl Dial for Lines {
 }
 
 impl Listen for Door {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Line>, Option<IpAddr>)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Caller>> {
         Box::pin(async {
             let line = self.0.recv().await;
             let line = line.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
