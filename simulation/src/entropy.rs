@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime as real_clock};
@@ -12,10 +12,13 @@ use rustix::time::{ClockId, clock_gettime as real_clock};
 /// 2027-01-15, when every simulation begins.
 const BEGIN_SECONDS: i64 = 1_800_000_000;
 const CLOCK_REALTIME: c_int = 0;
+const CLOCK_MONOTONIC: c_int = 1;
 const CLOCK_REALTIME_COARSE: c_int = 5;
 
 static RANDOM: AtomicU64 = AtomicU64::new(0);
 static NOW_US: AtomicU64 = AtomicU64::new(0);
+/// `CLOCK_MONOTONIC` is simulated too: rooms ask `std::time::Instant`.
+static MONOTONIC: AtomicBool = AtomicBool::new(false);
 
 /// Everything drawn from now on follows from this.
 pub(crate) fn seed(seed: u64) {
@@ -26,6 +29,11 @@ pub(crate) fn seed(seed: u64) {
 pub(crate) fn set_now(elapsed: Duration) {
     let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
     NOW_US.store(micros, Ordering::Relaxed);
+}
+
+/// From now on instants are of simulated time, too.
+pub(crate) fn begin_monotonic() {
+    MONOTONIC.store(true, Ordering::Relaxed);
 }
 
 fn fill(bytes: &mut [u8]) {
@@ -61,13 +69,14 @@ struct Time {
     nanoseconds: i64,
 }
 
-/// The wall clock is simulated; other clocks are the machine's own (nothing that is traced reads
-/// them: tokio's time is simulated by itself).
+/// The wall clock is simulated, and in the node ring instants are, in steps of the simulation;
+/// other clocks are the machine's own (tokio's time is simulated by itself).
 ///
 /// SAFETY contract of clock_gettime(2): `time` may be written.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Time) -> c_int {
-    let now = if clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE {
+    let monotonic = clock == CLOCK_MONOTONIC && MONOTONIC.load(Ordering::Relaxed);
+    let now = if monotonic || clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE {
         let micros = NOW_US.load(Ordering::Relaxed).cast_signed();
         Time {
             seconds: BEGIN_SECONDS + micros / 1_000_000,

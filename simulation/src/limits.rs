@@ -20,3 +20,21 @@ pub(crate) const CONVERGENCE_MS: u64 = 75_000;
 pub(crate) const STATE_COMPARED_EVERY: u64 = 64;
 /// Entries a new voter may lack when it gets its vote.
 pub(crate) const LAG_ENTRIES_MAX: u64 = 200;
+
+/// Whole nodes: what a door keeps for somebody who does not read.
+pub(crate) const SESSION_MESSAGES_MAX: usize = 4_096;
+/// Actors of far sessions that wait to start.
+pub(crate) const STARTS_MAX: usize = 4_096;
+/// A TCP connection of the simulated network, in segments: a session's messages within some steps.
+pub(crate) const TCP_SEGMENTS_MAX: usize = 4_096;
+/// All nodes are members, vote as they shall and say that nothing is wrong within this time: the
+/// quorum keeper waits 10 s for who is stable, and changes one thing at a time.
+pub(crate) const GATHERING_MS: u64 = 90_000;
+/// Everything healed, everybody is in a room within this time: nodes start, elect (3 s) and
+/// register, what is dead is found dead, a door looks 6 s for a home, people try again after 2 s.
+pub(crate) const BACK_IN_MS: u64 = 20_000;
+/// After that, nodes say within this time that nothing is wrong: as for gathering.
+pub(crate) const WELL_MS: u64 = 90_000;
+/// What happened to a node longer ago than this is no reason to declare it dead: a detector waits
+/// 3 s at most, a verdict for its quorum, a connection to end 2 s.
+pub(crate) const INNOCENT_AFTER_MS: u64 = 8_000;

@@ -1,5 +1,6 @@
-//! The simulator: a ring of Skein's nodes in one thread and in virtual time, with every trouble
-//! from one seed, and checkers that watch all the time. `README.md` says how it is made to repeat.
+//! The simulator: rings of Skein's voters, or of whole nodes, in one thread and in virtual time,
+//! with every trouble from one seed, and checkers that watch all the time. `README.md` says how it
+//! is made to repeat.
 
 mod air;
 mod client;
@@ -8,6 +9,7 @@ mod faults;
 mod host;
 mod limits;
 mod machine;
+mod nodes;
 mod oracle;
 mod panics;
 mod ring;
@@ -27,6 +29,30 @@ use consensus::testing::{Mutation, mutate};
 
 use faults::Fault;
 
+/// What a seed is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Which {
+    Voters,
+    Nodes,
+}
+
+impl Which {
+    /// As it is called on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Voters => "voters",
+            Self::Nodes => "nodes",
+        }
+    }
+
+    fn seed_of(self) -> &'static str {
+        match self {
+            Self::Voters => "seed",
+            Self::Nodes => "nodes",
+        }
+    }
+}
+
 /// Simulates a cluster from a seed, again and again the same.
 #[derive(Parser, Debug)]
 #[command(name = "skein-sim")]
@@ -34,6 +60,9 @@ struct Arguments {
     /// Runs this seed and prints what happens, a line per event.
     #[arg(long)]
     seed: Option<u64>,
+    /// What is simulated: the log alone, or whole nodes with people.
+    #[arg(long, value_enum, default_value_t = Which::Voters)]
+    ring: Which,
     /// Prints the verdict only (and, where something is wrong, what came before it).
     #[arg(long)]
     quiet: bool,
@@ -75,7 +104,7 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     }
     if let Some(count) = arguments.sweep {
         let mutation = arguments.mutation.as_deref();
-        return Ok(sweep::sweep(arguments.from, count, mutation)? == 0);
+        return Ok(sweep::sweep(arguments.ring, arguments.from, count, mutation)? == 0);
     }
     if let Some(name) = &arguments.mutation {
         let named = Mutation::ALL
@@ -86,23 +115,27 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     }
     let seed = arguments.seed.unwrap_or(arguments.from);
     panics::collect();
-    let verdict = world::run(seed, !arguments.quiet);
+    let verdict = match arguments.ring {
+        Which::Voters => world::run(seed, !arguments.quiet),
+        Which::Nodes => nodes::run(seed, !arguments.quiet),
+    };
     let mut out = io::stdout().lock();
     if arguments.quiet && !verdict.wrong.is_empty() {
         for line in &verdict.tail {
             writeln!(out, "{line}")?;
         }
     }
-    let (entries, acked, leaders) = verdict.figures;
     let found = match verdict.wrong.first() {
         None => "nothing wrong".to_string(),
         Some(what) => format!("WRONG: {what}"),
     };
     writeln!(
         out,
-        "seed {seed}: {found}; {entries} entries, {acked} acknowledged, {leaders} terms led, \
-         {} lines; trace {:016x}",
-        verdict.lines, verdict.hash
+        "{} {seed}: {found}; {}, {} lines; trace {:016x}",
+        arguments.ring.seed_of(),
+        verdict.figures,
+        verdict.lines,
+        verdict.hash
     )?;
     Ok(verdict.wrong.is_empty())
 }
@@ -114,6 +147,10 @@ fn list() -> io::Result<bool> {
         "faults (a seed chooses which of them its run may have):"
     )?;
     for fault in Fault::ALL {
+        writeln!(out, "  {:<20} {}", fault.name(), fault.tells())?;
+    }
+    writeln!(out, "faults of the node ring (--ring nodes):")?;
+    for fault in nodes::Fault::ALL {
         writeln!(out, "  {:<20} {}", fault.name(), fault.tells())?;
     }
     writeln!(out, "mistakes (--mutation):")?;

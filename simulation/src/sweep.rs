@@ -5,8 +5,11 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::Which;
+
 /// One run of this program as another process.
 struct Run {
+    ring: Which,
     seed: u64,
     mutation: Option<String>,
 }
@@ -15,6 +18,7 @@ impl Run {
     fn output(&self) -> io::Result<Output> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--quiet", "--seed", &self.seed.to_string()]);
+        command.args(["--ring", self.ring.name()]);
         if let Some(mutation) = &self.mutation {
             command.args(["--mutation", mutation]);
         }
@@ -24,7 +28,11 @@ impl Run {
     fn command(&self) -> String {
         let mutation = self.mutation.as_ref();
         let mutation = mutation.map_or_else(String::new, |name| format!(" --mutation {name}"));
-        format!("skein-sim --seed {}{mutation}", self.seed)
+        let ring = match self.ring {
+            Which::Voters => "",
+            Which::Nodes => " --ring nodes",
+        };
+        format!("skein-sim{ring} --seed {}{mutation}", self.seed)
     }
 }
 
@@ -35,11 +43,12 @@ fn verdict(output: &Output) -> String {
 }
 
 /// Runs `count` seeds from `from` on; returns how many failed.
-pub(crate) fn sweep(from: u64, count: u64, mutation: Option<&str>) -> io::Result<u64> {
+pub(crate) fn sweep(ring: Which, from: u64, count: u64, mutation: Option<&str>) -> io::Result<u64> {
     let mut failed = 0;
     let mut out = io::stdout().lock();
     for seed in from..from.saturating_add(count) {
         let run = Run {
+            ring,
             seed,
             mutation: mutation.map(str::to_string),
         };
@@ -54,6 +63,14 @@ pub(crate) fn sweep(from: u64, count: u64, mutation: Option<&str>) -> io::Result
     Ok(failed)
 }
 
+/// `12` is a seed of the voters, `nodes:12` one of whole nodes.
+fn parse(word: &str) -> Option<(Which, u64)> {
+    match word.strip_prefix("nodes:") {
+        Some(seed) => Some((Which::Nodes, seed.parse().ok()?)),
+        None => Some((Which::Voters, word.parse().ok()?)),
+    }
+}
+
 /// Runs the committed seeds twice each: no finding, and the same trace both times. Returns how many
 /// were not so.
 pub(crate) fn check(file: &Path) -> io::Result<u64> {
@@ -65,10 +82,11 @@ pub(crate) fn check(file: &Path) -> io::Result<u64> {
         .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     for line in lines {
         let mut words = line.split_whitespace();
-        let seed = words.next().and_then(|word| word.parse().ok());
-        let seed = seed.ok_or_else(|| io::Error::other(format!("no seed in: {line}")))?;
+        let (ring, seed) = parse(words.next().unwrap_or_default())
+            .ok_or_else(|| io::Error::other(format!("no seed in: {line}")))?;
         let name = words.next().unwrap_or("unnamed");
         let run = Run {
+            ring,
             seed,
             mutation: None,
         };

@@ -22,8 +22,8 @@ pub(crate) struct Verdict {
     pub(crate) wrong: Vec<String>,
     pub(crate) hash: u64,
     pub(crate) lines: u64,
-    /// Entries, acknowledged commands, leaders.
-    pub(crate) figures: (u64, u64, usize),
+    /// Of the log and of those who used it, in words.
+    pub(crate) figures: String,
     pub(crate) tail: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn run(seed: u64, printing: bool) -> Verdict {
     world.verdict()
 }
 
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     use std::io::Write as _;
     // A closed pipe ends nothing.
     let _ = writeln!(std::io::stdout().lock(), "{text}");
@@ -253,7 +253,12 @@ impl World {
     fn verdict(self) -> Verdict {
         let oracle = self.ring.oracle();
         let wrong = oracle.wrong().to_vec();
-        let figures = (oracle.end_of_log(), oracle.acked(), oracle.terms());
+        let figures = format!(
+            "{} entries, {} acknowledged, {} terms led",
+            oracle.end_of_log(),
+            oracle.acked(),
+            oracle.terms()
+        );
         drop(oracle);
         for what in &wrong {
             self.tell(format!("WRONG: {what}"));
