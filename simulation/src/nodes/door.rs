@@ -63,6 +63,10 @@ async fn attend(lobby: ClusterLobby, session: SessionId, line: TcpStream) -> Res
                         write.write_all(&ToGateway::Close.encode()).await?;
                         return Ok(());
                     }
+                    Some(Ok(SessionMessage::Restart)) => {
+                        write.write_all(&ToGateway::Restart.encode()).await?;
+                        return Ok(());
+                    }
                     Some(Err(error)) => {
                         write.write_all(&ToGateway::Refused(error).encode()).await?;
                         return Ok(());

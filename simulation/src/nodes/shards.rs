@@ -22,7 +22,7 @@ const CONNECTING: Duration = Duration::from_millis(60);
 struct NoMedia(OnceLock<Rooms>);
 
 impl ShardSink for NoMedia {
-    fn send(&self, _: usize, command: Command) {
+    fn send(&self, _: &str, _: usize, command: Command) {
         let (Command::AddTransport { transport, .. }, Some(rooms)) = (command, self.0.get()) else {
             return;
         };

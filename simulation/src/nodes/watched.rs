@@ -6,7 +6,7 @@ use std::sync::Arc;
 use consensus::cluster::Cluster;
 use consensus::ids::RoomName;
 use node::cluster::hosting::Homes;
-use node::room::environment::Hosting;
+use node::room::environment::{Hosting, Opening};
 
 use super::grid::Grid;
 use crate::scenario::Host;
@@ -19,24 +19,29 @@ pub(crate) struct Watched {
 }
 
 impl Hosting for Watched {
-    fn begin(&self, room: &str) -> Option<String> {
-        let sid = self.homes.begin(room);
+    fn begin(&self, room: &str) -> Option<Opening> {
+        let opening = self.homes.begin(room);
         let name = RoomName::from(room);
         let epoch = self
             .cluster
             .read(|state| state.room(&name).map(|known| known.epoch));
         let (who, grid) = (self.host.name(), &self.grid);
-        match (&sid, epoch) {
-            (Some(_), Some(epoch)) => {
+        match (&opening, epoch) {
+            (Some(opening), Some(epoch)) => {
+                let how = opening.image.as_ref().map_or("anew", |_| "as it was");
                 grid.trace
-                    .line(who, format!("room {room} opens under {epoch}"));
+                    .line(who, format!("room {room} opens {how} under {epoch}"));
                 grid.judge().opens(self.host, room, epoch);
             }
             _ => grid
                 .trace
                 .line(who, format!("room {room} may not open here")),
         }
-        sid
+        opening
+    }
+
+    fn remembers(&self, room: &str) -> bool {
+        self.homes.remembers(room)
     }
 
     fn ended(&self, room: &str) {
