@@ -38,3 +38,21 @@ pub(crate) const WELL_MS: u64 = 90_000;
 /// What happened to a node longer ago than this is no reason to declare it dead: a detector waits
 /// 3 s at most, a verdict for its quorum, a connection to end 2 s.
 pub(crate) const INNOCENT_AFTER_MS: u64 = 8_000;
+/// Nothing has happened for so long: rooms have standbys that know them again (a detector's 3 s, a
+/// room's new standby and its first image 1 s).
+pub(crate) const CALM_AFTER_MS: u64 = 5_000;
+/// Whoever is in a room for so long is known to its standby: once in 20 ms a room tells it, a
+/// stream to it may be under way for a second.
+pub(crate) const PROMISED_AFTER_MS: u64 = 3_000;
+/// Whoever lost its room's home is who it was within this time, or told to start over.
+pub(crate) const PROMISE_MS: u64 = 10_000;
+/// Whoever was in a room for less is perhaps not told of: its transports need 60 ms to connect.
+pub(crate) const SPOKE_AFTER_MS: u64 = 1_000;
+/// Numbers a standby is told to be used, beyond those that are: 2 s of packets.
+pub(crate) const LEASED_NUMBERS: u64 = 300;
+/// Packets a transport sends at a time, 50 times a second.
+pub(crate) const NUMBERS_A_TURN: u64 = 3;
+/// A transport that has sent nothing for so long is silent.
+pub(crate) const SILENT_AFTER_MS: u64 = 1_000;
+/// The mistake that loses webhooks loses one in so many: a run has some hundred.
+pub(crate) const WEBHOOKS_A_LOSS: u64 = 7;

@@ -106,7 +106,8 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
         let mutation = arguments.mutation.as_deref();
         return Ok(sweep::sweep(arguments.ring, arguments.from, count, mutation)? == 0);
     }
-    if let Some(name) = &arguments.mutation {
+    let lost_webhook = arguments.mutation.as_deref() == Some(nodes::LOST_WEBHOOK);
+    if let Some(name) = arguments.mutation.as_ref().filter(|_| !lost_webhook) {
         let named = Mutation::ALL
             .iter()
             .find(|mutation| mutation.name() == name);
@@ -117,7 +118,7 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     panics::collect();
     let verdict = match arguments.ring {
         Which::Voters => world::run(seed, !arguments.quiet),
-        Which::Nodes => nodes::run(seed, !arguments.quiet),
+        Which::Nodes => nodes::run(seed, !arguments.quiet, lost_webhook),
     };
     let mut out = io::stdout().lock();
     if arguments.quiet && !verdict.wrong.is_empty() {
@@ -157,5 +158,6 @@ fn list() -> io::Result<bool> {
     for mutation in Mutation::ALL {
         writeln!(out, "  {}", mutation.name())?;
     }
+    writeln!(out, "  {} (node ring)", nodes::LOST_WEBHOOK)?;
     Ok(true)
 }

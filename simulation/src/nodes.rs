@@ -1,7 +1,8 @@
 //! The node ring: whole nodes (the shipped fabric, membership, detector, rooms, drains) in one
 //! thread, people who come and go through any of them, every trouble from one seed. Media is not
-//! simulated: a shard says that transports are connected and takes what it is told.
+//! simulated: what stands for a shard keeps to its contract, standbys and leases included.
 
+mod carrier;
 mod client;
 mod door;
 mod faults;
@@ -10,9 +11,11 @@ mod host;
 mod judge;
 mod lines;
 mod machine;
+mod numbers;
 mod scenario;
 mod shards;
 mod socket;
+mod told;
 mod troubles;
 mod watched;
 mod wires;
@@ -20,3 +23,6 @@ mod world;
 
 pub(crate) use faults::Fault;
 pub(crate) use world::run;
+
+/// The mistake of this ring: an event does not reach the app.
+pub(crate) const LOST_WEBHOOK: &str = "lost-webhook";

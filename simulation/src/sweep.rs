@@ -4,8 +4,12 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use crate::Which;
+
+/// A sweep says how far it is after so many seeds.
+const PROGRESS_EVERY: usize = 20;
 
 /// One run of this program as another process.
 struct Run {
@@ -46,7 +50,16 @@ fn verdict(output: &Output) -> String {
 pub(crate) fn sweep(ring: Which, from: u64, count: u64, mutation: Option<&str>) -> io::Result<u64> {
     let mut failed = 0;
     let mut out = io::stdout().lock();
-    for seed in from..from.saturating_add(count) {
+    let begun = Instant::now();
+    for (done, seed) in (from..from.saturating_add(count)).enumerate() {
+        if done > 0 && done % PROGRESS_EVERY == 0 {
+            let so_far = begun.elapsed().as_secs();
+            writeln!(
+                out,
+                "{done} of {count} seeds in {so_far} s, {failed} failed"
+            )?;
+            out.flush()?;
+        }
         let run = Run {
             ring,
             seed,

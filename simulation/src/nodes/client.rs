@@ -102,24 +102,31 @@ impl Client {
             let gateway = Host(1 + self.dice.below(self.grid.scenario.hosts));
             let entries = self.grid.judge().entries;
             let end = self.session(gateway).await;
+            let now = self.grid.now();
             self.grid.judge().is_out(self.number);
             if self.grid.judge().entries != entries && self.participant.is_some() {
                 tries = 0;
             }
             match end {
-                End::Left => return self.tell("left"),
+                End::Left => {
+                    self.grid.judge().leaves(self.number, now);
+                    return self.tell("left");
+                }
                 End::Resume => self.tell("comes back"),
                 End::Reconnect => {
                     self.participant = None;
                     self.tell("starts over");
+                    let mut judge = self.grid.judge();
+                    judge.starts_over(self.number, "it was told to start over", now);
                 }
                 End::Failed(why) => {
                     self.tell(format!("cannot come in at {}: {why}", gateway.name()))
                 }
             }
             // An SDK resumes a few times, then starts over.
-            if tries >= 3 {
-                self.participant = None;
+            if tries >= 3 && self.participant.take().is_some() {
+                let mut judge = self.grid.judge();
+                judge.starts_over(self.number, "it could not resume", now);
             }
             let wait = RETRIES_MS[tries.min(RETRIES_MS.len() - 1)];
             tries += 1;
@@ -260,7 +267,8 @@ impl Client {
         let (room, at) = (&self.room, gateway.name());
         self.tell(format!("in {room} {how} through {at}"));
         let now = self.grid.now();
-        self.grid.judge().comes_in(self.number, room, now);
+        let sid = self.participant.as_deref().unwrap_or_default();
+        self.grid.judge().comes_in(self.number, room, sid, now);
     }
 
     fn told_to_leave(&self, leave: &proto::LeaveRequest) -> End {

@@ -63,7 +63,7 @@ async fn attend(lobby: ClusterLobby, session: SessionId, line: TcpStream) -> Res
                         write.write_all(&ToGateway::Close.encode()).await?;
                         return Ok(());
                     }
-                    Some(Ok(SessionMessage::Restart)) => {
+                    Some(Ok(SessionMessage::Restart | SessionMessage::Elsewhere)) => {
                         write.write_all(&ToGateway::Restart.encode()).await?;
                         return Ok(());
                     }

@@ -17,10 +17,11 @@ pub(crate) enum Fault {
     Latency,
     Drain,
     Restart,
+    InTakeover,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Kill,
         Self::PowerLoss,
         Self::KillHome,
@@ -35,6 +36,7 @@ impl Fault {
         Self::Latency,
         Self::Drain,
         Self::Restart,
+        Self::InTakeover,
     ];
 
     /// What a network may do without anybody being dead.
@@ -56,6 +58,7 @@ impl Fault {
             Self::Latency => "latency",
             Self::Drain => "drain",
             Self::Restart => "restart",
+            Self::InTakeover => "in-takeover",
         }
     }
 
@@ -77,6 +80,9 @@ impl Fault {
             Self::Latency => "everything takes up to 80 ms for a while",
             Self::Drain => "an operator drains a media node, and lets it serve again later",
             Self::Restart => "a process ends in an orderly way and begins again",
+            Self::InTakeover => {
+                "rooms lose their home, or move, and at some step of it somebody else dies or is cut off"
+            }
         }
     }
 }

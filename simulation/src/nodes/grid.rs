@@ -37,11 +37,29 @@ pub(crate) enum Order {
     Stop,
 }
 
+/// Where a takeover or a move of a room is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Somebody is found dead.
+    Found,
+    /// The log says that a room has another home.
+    Moved,
+    /// A node opens a room as it was.
+    Opens,
+    /// A transport goes on at a standby.
+    TakesOver,
+    /// A transport is silent from now on where it was.
+    Freezes,
+    /// A room gets another standby.
+    StandsBy,
+}
+
 /// What a node says of its cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     pub(crate) at: Duration,
     pub(crate) problems: Vec<String>,
+    pub(crate) is_led: bool,
     /// Who is in which room, as its API tells.
     pub(crate) rooms: BTreeMap<String, BTreeSet<String>>,
 }
@@ -62,6 +80,8 @@ pub(crate) struct Plan {
     pub(crate) views: BTreeMap<Host, View>,
     /// Who each machine is in the cluster.
     pub(crate) ids: BTreeMap<Host, NodeId>,
+    /// Of takeovers and moves, since the simulator looked last.
+    pub(crate) steps: Vec<(Step, Host)>,
 }
 
 pub(crate) struct Grid {
@@ -145,6 +165,11 @@ impl Grid {
         let now = self.now();
         self.host_of(node)
             .is_some_and(|host| self.wires().is_innocent(host, now, lately))
+    }
+
+    /// A takeover or a move got so far, at that host.
+    pub(crate) fn step_of_takeover(&self, step: Step, host: Host) {
+        self.plan().steps.push((step, host));
     }
 
     /// Dropped where the node is not there, or has not followed the last ones.

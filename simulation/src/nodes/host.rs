@@ -24,7 +24,6 @@ use node::cluster::membership::Settings;
 use node::cluster::node::{ClusterNode, NodeParts};
 use node::cluster::room_plane::{Parts, RoomPlane};
 use node::cluster::session_server::Stage;
-use node::rooms::Rooms;
 use prost::Message;
 use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
@@ -37,7 +36,7 @@ use super::door;
 use super::grid::{Grid, Order, PORT, View};
 use super::lines::{Dialler, Lifelines};
 use super::machine::WAL;
-use super::shards;
+use super::shards::{self, Carried};
 use super::socket::Socket;
 use super::watched::Watched;
 use crate::limits::STARTS_MAX;
@@ -66,10 +65,10 @@ async fn live(grid: &Arc<Grid>, host: Host) -> turmoil::Result {
     });
     grid.trace.line(host.name(), format!("boot: life {life}"));
     // What the checkers call a process: the id of its node is not known yet.
-    grid.judge().log.begins(NodeId(host.0));
+    grid.judge().begins(host);
     let (socket, _unbind) = Socket::bind(grid.clone(), host).await?;
     let lifelines = Lifelines::bind().await?;
-    let rooms = shards::rooms(host.name(), grid.seed());
+    let carried = shards::rooms(grid, host);
     let node = ClusterNode::start(NodeParts {
         settings: settings(grid, host),
         secret: ClusterSecret::new(TOKEN)?,
@@ -101,8 +100,8 @@ async fn live(grid: &Arc<Grid>, host: Host) -> turmoil::Result {
         host,
     };
     liveness::attach(&node, Arc::new(dialler), lifelines, grid.seed());
-    let plane = join(grid, host, &node, &rooms);
-    let drainage = drain::attach(&node, Arc::new(rooms), plane.placing.clone(), None);
+    let plane = join(grid, host, &node, &carried);
+    let drainage = drain::attach(&node, Arc::new(carried.rooms), plane.placing.clone(), None);
     grid.plan().ids.insert(host, node.id());
     grid.plan().clusters.insert(host, node.cluster().clone());
     grid.trace.line(host.name(), format!("is {}", node.id()));
@@ -202,7 +201,8 @@ fn pulse(grid: &Arc<Grid>, host: Host) -> Pulse {
 }
 
 /// As `run` does it.
-fn join(grid: &Arc<Grid>, host: Host, node: &ClusterNode, rooms: &Rooms) -> RoomPlane {
+fn join(grid: &Arc<Grid>, host: Host, node: &ClusterNode, carried: &Carried) -> RoomPlane {
+    let rooms = &carried.rooms;
     let agents = Agents::start(AgentSettings {
         keys: shards::keys(),
         server_info: proto::ServerInfo::default(),
@@ -222,6 +222,8 @@ fn join(grid: &Arc<Grid>, host: Host, node: &ClusterNode, rooms: &Rooms) -> Room
         api: Api::new(rooms.clone(), shards::keys(), 0),
         agents,
         auto_create: true,
+        endpoints: Arc::clone(&carried.shards),
+        shards: Arc::clone(&carried.sink),
         stage: stage(),
     };
     let plane = RoomPlane::start(parts, node.registry(), |task| node.keep(task));
@@ -285,9 +287,10 @@ async fn look(grid: Arc<Grid>, host: Host, node: ClusterNode, plane: RoomPlane) 
         let mut view = View {
             at,
             problems: problems.collect(),
+            is_led: report.leader.is_some(),
             rooms: BTreeMap::new(),
         };
-        if report.leader.is_none() {
+        if !view.is_led {
             view.problems.push("nobody leads".into());
         }
         for number in 1..=grid.scenario.rooms {

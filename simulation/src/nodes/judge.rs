@@ -3,6 +3,7 @@
 //! test.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use consensus::command::{Effect, NodeState, Room};
@@ -10,7 +11,13 @@ use consensus::ids::{Epoch, NodeId, RoomName};
 use consensus::state::State;
 use consensus::testing::Seen;
 
+use protocol::proto::WebhookEvent;
+
+use super::grid::Step;
+use super::numbers::Numbers;
 use super::scenario::Scenario;
+use super::told::Told;
+use crate::limits::{PROMISE_MS, PROMISED_AFTER_MS, SPOKE_AFTER_MS};
 use crate::oracle::Oracle;
 use crate::scenario::Host;
 
@@ -19,7 +26,12 @@ use crate::scenario::Host;
 pub(crate) struct Person {
     /// In this room, as it was told last.
     pub(crate) room: Option<String>,
+    /// Since when its line is as it is.
     pub(crate) since: Duration,
+    /// Who it is there, and since when.
+    participant: Option<(String, Duration)>,
+    /// Its home died, and nothing else went wrong: it stays who it is, until then.
+    promised: Option<Duration>,
 }
 
 pub(crate) struct Judge {
@@ -30,6 +42,14 @@ pub(crate) struct Judge {
     people: BTreeMap<u64, Person>,
     /// How often somebody came in.
     pub(crate) entries: u64,
+    pub(crate) numbers: Numbers,
+    pub(crate) told: Told,
+    /// How often a host was begun.
+    lives: BTreeMap<Host, u64>,
+    /// Promises made.
+    pub(crate) promises: u64,
+    /// What the log did of takeovers and moves, since the simulator looked last.
+    pub(crate) steps: Vec<(Step, NodeId)>,
 }
 
 impl Judge {
@@ -42,6 +62,11 @@ impl Judge {
                 .map(|number| (number, Person::default()))
                 .collect(),
             entries: 0,
+            numbers: Numbers::default(),
+            told: Told::default(),
+            lives: BTreeMap::new(),
+            promises: 0,
+            steps: Vec::new(),
         }
     }
 
@@ -68,13 +93,21 @@ impl Judge {
 
     fn effect(&mut self, effect: &Effect, state: &State, innocent: impl Fn(NodeId) -> bool) {
         match effect {
-            Effect::RoomPlaced { name, room } | Effect::RoomMoved { name, room, .. } => {
+            Effect::RoomPlaced { name, room } => self.put(name, room, state),
+            Effect::RoomMoved { name, room, .. } => {
+                self.steps.push((Step::Moved, room.home));
                 self.put(name, room, state);
+            }
+            Effect::StandbyChanged { room, .. } => {
+                let standby = room.standby;
+                self.steps
+                    .extend(standby.map(|node| (Step::StandsBy, node)));
             }
             Effect::NodeChanged {
                 node,
                 state: NodeState::Dead,
             } => {
+                self.steps.push((Step::Found, *node));
                 if self.peaceful {
                     self.accuse(format!("{node} was declared dead where nobody dies"));
                 } else if innocent(*node) {
@@ -157,14 +190,108 @@ impl Judge {
         Some(format!("{room} runs on {}", names.join(" and ")))
     }
 
-    pub(crate) fn comes_in(&mut self, number: u64, room: &str, since: Duration) {
-        let room = Some(room.to_owned());
-        self.people.insert(number, Person { room, since });
+    /// A host begins to run.
+    pub(crate) fn begins(&mut self, host: Host) {
+        *self.lives.entry(host).or_default() += 1;
+        self.log.begins(NodeId(host.0));
+    }
+
+    /// A new secret of a transport.
+    pub(crate) fn mint(&mut self) -> u64 {
+        self.numbers.mint()
+    }
+
+    pub(crate) fn used(&mut self, host: Host, secret: u64, numbers: Range<u64>, now: Duration) {
+        let life = self.lives.get(&host).copied().unwrap_or_default();
+        let wrong = self.numbers.used((host, life), secret, numbers, now);
+        if let Some(wrong) = wrong {
+            self.accuse(wrong);
+        }
+    }
+
+    /// An app is told.
+    pub(crate) fn hear(&mut self, host: Host, event: &WebhookEvent) {
+        if let Some(wrong) = self.told.hear(host, event, self.peaceful) {
+            self.accuse(wrong);
+        }
+    }
+
+    /// What is not as it has to be in the end.
+    pub(crate) fn lacks(&self, now: Duration) -> Option<String> {
+        let untold = self.peaceful.then(|| self.told.lacks()).flatten();
+        untold.or_else(|| self.numbers.doubled(now))
+    }
+
+    /// The home of people dies while everything else is well: they stay who they are.
+    pub(crate) fn promise(&mut self, home: Host, now: Duration) {
+        let settled = Duration::from_millis(PROMISED_AFTER_MS);
+        for person in self.people.values_mut() {
+            let Some(room) = &person.room else {
+                continue;
+            };
+            let homes = self.homes.get(room);
+            let there = homes.is_some_and(|homes| homes.len() == 1 && homes.contains_key(&home));
+            let long = |(_, since): &(String, Duration)| *since + settled < now;
+            if there && person.participant.as_ref().is_some_and(long) {
+                person.promised = Some(now + Duration::from_millis(PROMISE_MS));
+                self.promises += 1;
+            }
+        }
+    }
+
+    /// Something else happened: who is lost is lost.
+    pub(crate) fn promise_nothing(&mut self) {
+        for person in self.people.values_mut() {
+            person.promised = None;
+        }
+    }
+
+    /// Somebody is in a room, as the participant it was or as a new one.
+    pub(crate) fn comes_in(&mut self, number: u64, room: &str, sid: &str, now: Duration) {
         self.entries += 1;
+        self.told.came(sid);
+        let person = self.people.entry(number).or_default();
+        (person.room, person.since) = (Some(room.to_owned()), now);
+        let known = person.participant.as_ref();
+        if known.is_none_or(|(known, _)| known != sid) {
+            person.participant = Some((sid.to_owned(), now));
+        }
+        person.promised = None;
     }
 
     pub(crate) fn is_out(&mut self, number: u64) {
-        self.people.insert(number, Person::default());
+        let person = self.people.entry(number).or_default();
+        person.room = None;
+    }
+
+    /// It went of its own accord.
+    pub(crate) fn leaves(&mut self, number: u64, now: Duration) {
+        let person = self.people.entry(number).or_default();
+        person.promised = None;
+        if let Some((sid, since)) = person.participant.take() {
+            match since + Duration::from_millis(SPOKE_AFTER_MS) < now {
+                true => self.told.left(&sid),
+                false => self.told.forget(&sid),
+            }
+        }
+    }
+
+    /// It was told to begin anew, or gave up to be who it was.
+    pub(crate) fn starts_over(&mut self, number: u64, why: &str, now: Duration) {
+        let peaceful = self.peaceful;
+        let person = self.people.entry(number).or_default();
+        let promised = person.promised.take().is_some_and(|until| now < until);
+        let Some((sid, _)) = person.participant.take() else {
+            return;
+        };
+        self.told.forget(&sid);
+        if promised {
+            self.accuse(format!(
+                "c{number} is {sid} no more: {why}; only its home died"
+            ));
+        } else if peaceful {
+            self.accuse(format!("c{number} is {sid} no more: {why}; nobody died"));
+        }
     }
 
     pub(crate) fn people(&self) -> impl Iterator<Item = (u64, &Person)> {

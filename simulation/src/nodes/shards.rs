@@ -1,45 +1,38 @@
-//! Where media would be: takes what rooms tell their shards, and says of each transport that it is
-//! connected a moment later. Webhooks and agent jobs go nowhere.
+//! The rooms of a node of the ring: real, over what stands for their shards (`carrier`). Webhooks go
+//! to the judge, agents' jobs nowhere.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use media::event::TransportState;
-use media::types::Fingerprint;
-use media::{Command, Event};
+use media::types::{Fingerprint, LocalCandidate, Protocol};
 use node::room::contract::JobRequest;
 use node::room::environment::{
-    Endpoint, JobSink, RoomsConfig, Services, ShardSink, Sinks, WebhookSink,
+    Endpoint, JobSink, RoomsConfig, Services, ShardSink, Shards, Sinks, WebhookSink,
 };
 use node::rooms::Rooms;
 use protocol::proto;
 use protocol::token::Keys;
 
-/// ICE and DTLS over a short path.
-const CONNECTING: Duration = Duration::from_millis(60);
+use super::carrier::{Carrier, Sink};
+use super::grid::Grid;
+use crate::scenario::Host;
 
-#[derive(Default)]
-struct NoMedia(OnceLock<Rooms>);
+/// Told to clients, used by nobody.
+const MEDIA_PORT: u16 = 7_882;
 
-impl ShardSink for NoMedia {
-    fn send(&self, _: &str, _: usize, command: Command) {
-        let (Command::AddTransport { transport, .. }, Some(rooms)) = (command, self.0.get()) else {
-            return;
-        };
-        let rooms = rooms.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(CONNECTING).await;
-            let state = TransportState::Connected;
-            rooms.shard_event(Event::Transport { transport, state });
-        });
+/// Webhooks go to the judge; agent jobs go nowhere.
+struct Outside {
+    grid: Arc<Grid>,
+    host: Host,
+}
+
+impl WebhookSink for Outside {
+    fn publish(&self, event: proto::WebhookEvent) {
+        self.grid.judge().hear(self.host, &event);
     }
 }
 
-impl WebhookSink for NoMedia {
-    fn publish(&self, _: proto::WebhookEvent) {}
-}
-
-impl JobSink for NoMedia {
+impl JobSink for Outside {
     fn launch(&self, _: JobRequest) {}
     fn terminate(&self, _: &str) {}
 }
@@ -48,29 +41,54 @@ pub(crate) fn keys() -> Keys {
     Keys::new([("devkey".to_owned(), "s".repeat(32))])
 }
 
-/// Real rooms without media. Must be called where actors may start.
-pub(crate) fn rooms(name: String, seed: [u8; 32]) -> Rooms {
+/// Real rooms, and what stands for their shards.
+pub(crate) struct Carried {
+    pub(crate) rooms: Rooms,
+    pub(crate) sink: Arc<dyn ShardSink>,
+    pub(crate) shards: Arc<dyn Shards>,
+}
+
+/// Must be called where actors may start.
+pub(crate) fn rooms(grid: &Arc<Grid>, host: Host) -> Carried {
     let config = RoomsConfig {
-        node_id: name,
-        seed,
+        node_id: host.name(),
+        seed: grid.seed(),
         ..RoomsConfig::default()
     };
+    let last = u8::try_from(host.0).unwrap_or(u8::MAX);
+    let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+    let candidate = LocalCandidate {
+        protocol: Protocol::Udp,
+        address: SocketAddr::new(ip, MEDIA_PORT),
+        priority: 1,
+        foundation: "1".into(),
+    };
     let endpoint = Endpoint {
-        candidates: Arc::new([]),
+        candidates: Arc::new([candidate]),
         fingerprint: Fingerprint {
             algorithm: "sha-256".into(),
             digest: vec![0; 32],
         },
         ufrag_prefix: '0',
     };
-    let services = Services::new(config, Arc::new(endpoint), keys());
-    let nowhere = Arc::new(NoMedia::default());
+    let shards: Arc<dyn Shards> = Arc::new(endpoint);
+    let services = Services::new(config, Arc::clone(&shards), keys());
+    let carrier = Carrier::new(Arc::clone(grid), host);
+    let sink: Arc<dyn ShardSink> = Arc::new(Sink(Arc::clone(&carrier)));
+    let outside = Arc::new(Outside {
+        grid: Arc::clone(grid),
+        host,
+    });
     let sinks = Sinks {
-        shards: nowhere.clone(),
-        webhooks: nowhere.clone(),
-        jobs: nowhere.clone(),
+        shards: Arc::clone(&sink),
+        webhooks: outside.clone(),
+        jobs: outside,
     };
     let rooms = Rooms::start(Arc::new(services), sinks, Arc::new(|| false));
-    let _ = nowhere.0.set(rooms.clone());
-    rooms
+    carrier.start(rooms.clone());
+    Carried {
+        rooms,
+        sink,
+        shards,
+    }
 }

@@ -6,6 +6,7 @@ use super::faults::Fault;
 use super::grid::Order;
 use super::scenario::PEOPLE;
 use super::world::World;
+use crate::limits::CALM_AFTER_MS;
 use crate::scenario::Host;
 
 /// What ends by itself.
@@ -17,6 +18,8 @@ pub(crate) enum Undo {
     Loss,
     Latency,
     Drain(Host),
+    /// Not undone: a fault in the middle of a takeover or a move.
+    Meet(Host),
 }
 
 impl World {
@@ -106,6 +109,10 @@ impl World {
         if !self.grid.wires().is_up(host) {
             return;
         }
+        if self.calm {
+            let now = self.now();
+            self.grid.judge().promise(host, now);
+        }
         let how = if power { "loses power" } else { "is killed" };
         self.tell(format!("{} {how}", host.name()));
         self.stop(host, power);
@@ -156,6 +163,69 @@ impl World {
                 }
                 self.drained.remove(&host);
             }
+            Undo::Meet(host) => self.meet(host),
+        }
+    }
+
+    /// Nothing has happened to anybody for a while.
+    fn is_calm(&self) -> bool {
+        let (now, lately) = (self.now(), Duration::from_millis(CALM_AFTER_MS));
+        let wires = self.grid.wires();
+        let mut hosts = self.grid.scenario.hosts();
+        let whole = hosts.all(|host| wires.is_innocent(host, now, lately));
+        whole && self.drained.is_empty() && self.held.is_none() && self.undo.is_empty()
+    }
+
+    /// A takeover or a move goes on; sooner or later somebody in it has a trouble of its own.
+    pub(crate) fn watch_takeovers(&mut self) {
+        let mut steps = std::mem::take(&mut self.grid.plan().steps);
+        let logged = std::mem::take(&mut self.grid.judge().steps);
+        for (step, node) in logged {
+            steps.extend(self.grid.host_of(node).map(|host| (step, host)));
+        }
+        for (step, host) in steps {
+            let Some(left) = self.armed else {
+                return;
+            };
+            self.armed = left.checked_sub(1);
+            if left == 0 {
+                let leader = self.grid.judge().log.last_leader();
+                let leader = leader.and_then(|node| self.grid.host_of(node));
+                let host = match self.below(3) {
+                    0 => leader.unwrap_or(host),
+                    _ => host,
+                };
+                let wait = Duration::from_millis(self.below(40));
+                self.tell(format!("{} is to be met at {step:?}", host.name()));
+                self.later(wait, Undo::Meet(host));
+            }
+        }
+    }
+
+    fn meet(&mut self, host: Host) {
+        self.grid.judge().promise_nothing();
+        match self.below(4) {
+            0 => self.strike(host, false),
+            1 => self.strike(host, true),
+            2 => self.cut(Fault::Isolate, host),
+            _ => self.hold(host),
+        }
+    }
+
+    fn home(&self) -> Option<Host> {
+        let number = self.below(64);
+        self.grid.judge().home(number)
+    }
+
+    fn in_takeover(&mut self) {
+        self.armed = Some(self.below(12));
+        match (self.below(3), self.home()) {
+            (0, Some(home)) => {
+                let power = self.below(2) == 0;
+                self.strike(home, power);
+            }
+            (1, Some(home)) => self.cut(Fault::Isolate, home),
+            _ => self.drain(),
         }
     }
 
@@ -169,6 +239,8 @@ impl World {
     /// Nothing goes wrong any more, and who is down comes back.
     pub(crate) fn heal(&mut self) {
         self.undo.clear();
+        self.armed = None;
+        self.grid.judge().promise_nothing();
         if let Some(host) = self.held {
             self.undo(Undo::Hold(host));
         }
@@ -197,14 +269,14 @@ impl World {
         };
         let host = Host(1 + self.below(self.grid.scenario.hosts));
         let power = self.below(2) == 0;
+        self.calm = self.is_calm();
+        self.grid.judge().promise_nothing();
         self.tell(format!("fault {} {}", fault.name(), host.name()));
         match fault {
             Fault::Kill => self.strike(host, false),
             Fault::PowerLoss => self.strike(host, true),
             Fault::KillHome => {
-                let number = self.below(64);
-                let home = self.grid.judge().home(number);
-                if let Some(home) = home {
+                if let Some(home) = self.home() {
                     self.strike(home, power);
                 }
             }
@@ -239,6 +311,7 @@ impl World {
             }
             Fault::Drain => self.drain(),
             Fault::Restart => self.grid.order(host, Order::Stop),
+            Fault::InTakeover => self.in_takeover(),
         }
     }
 

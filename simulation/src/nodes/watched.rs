@@ -8,7 +8,7 @@ use consensus::ids::RoomName;
 use node::cluster::hosting::Homes;
 use node::room::environment::{Hosting, Opening};
 
-use super::grid::Grid;
+use super::grid::{Grid, Step};
 use crate::scenario::Host;
 
 pub(crate) struct Watched {
@@ -32,6 +32,9 @@ impl Hosting for Watched {
                 grid.trace
                     .line(who, format!("room {room} opens {how} under {epoch}"));
                 grid.judge().opens(self.host, room, epoch);
+                if opening.image.is_some() {
+                    grid.step_of_takeover(Step::Opens, self.host);
+                }
             }
             _ => grid
                 .trace

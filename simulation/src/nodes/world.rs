@@ -14,7 +14,8 @@ use super::scenario::{PEOPLE, Scenario};
 use super::troubles::Undo;
 use crate::entropy;
 use crate::limits::{
-    BACK_IN_MS, GATHERING_MS, SOCKET_MESSAGES_MAX, STEP_MS, TCP_SEGMENTS_MAX, WELL_MS,
+    BACK_IN_MS, GATHERING_MS, SOCKET_MESSAGES_MAX, STEP_MS, TCP_SEGMENTS_MAX, WEBHOOKS_A_LOSS,
+    WELL_MS,
 };
 use crate::panics;
 use crate::scenario::Host;
@@ -36,10 +37,14 @@ pub(crate) struct World {
     pub(crate) broken: BTreeSet<(Host, Host)>,
     pub(crate) held: Option<Host>,
     pub(crate) drained: BTreeSet<Host>,
+    /// After so many more steps of takeovers and moves something else happens.
+    pub(crate) armed: Option<u64>,
+    /// Everything was well when the fault of this step began.
+    pub(crate) calm: bool,
 }
 
 /// Runs a seed from beginning to end.
-pub(crate) fn run(seed: u64, printing: bool) -> Verdict {
+pub(crate) fn run(seed: u64, printing: bool, lose_webhooks: bool) -> Verdict {
     entropy::seed(seed);
     entropy::begin_monotonic();
     let trace = Trace::new(printing);
@@ -49,6 +54,9 @@ pub(crate) fn run(seed: u64, printing: bool) -> Verdict {
     let mut world = World::new(Scenario::new(seed), trace);
     let described = world.grid.scenario.describe();
     world.tell(described);
+    if lose_webhooks {
+        world.grid.judge().told.lose_one_in = Some(WEBHOOKS_A_LOSS);
+    }
     world.gather();
     world.chaos();
     world.recover();
@@ -89,6 +97,8 @@ impl World {
             broken: BTreeSet::new(),
             held: None,
             drained: BTreeSet::new(),
+            armed: None,
+            calm: false,
         }
     }
 
@@ -123,6 +133,7 @@ impl World {
         for host in exited {
             self.bury(host);
         }
+        self.watch_takeovers();
         self.undo_due();
     }
 
@@ -154,11 +165,7 @@ impl World {
 
     fn gather(&mut self) {
         self.grid.plan().looking = true;
-        self.demand(
-            "all nodes are in, and nothing is wrong",
-            GATHERING_MS,
-            Self::ill,
-        );
+        self.demand("all nodes are in", GATHERING_MS, Self::absent);
         let mut plan = self.grid.plan();
         (plan.looking, plan.open) = (false, true);
     }
@@ -188,7 +195,8 @@ impl World {
         self.grid.plan().views.clear();
         self.grid.plan().looking = true;
         self.demand("nothing is wrong, and all agree", WELL_MS, |world| {
-            world.ill().or_else(|| world.disagreement())
+            let lacks = || world.grid.judge().lacks(world.now());
+            world.ill().or_else(|| world.disagreement()).or_else(lacks)
         });
     }
 
@@ -198,6 +206,15 @@ impl World {
         let mut people = judge.people();
         let (number, _) = people.find(|(_, person)| person.room.is_none())?;
         Some(format!("c{number} is outside"))
+    }
+
+    /// Somebody who is no member yet, or knows no leader.
+    fn absent(&self) -> Option<String> {
+        let plan = self.grid.plan();
+        let mut hosts = self.grid.scenario.hosts();
+        let in_it = |host: &Host| plan.views.get(host).is_some_and(|view| view.is_led);
+        let absent = hosts.find(|host| !in_it(host))?;
+        Some(format!("{} is not in", absent.name()))
     }
 
     /// What a node says is wrong, or that one says nothing.
@@ -249,11 +266,16 @@ impl World {
     fn verdict(self) -> Verdict {
         let judge = self.grid.judge();
         let wrong = judge.log.wrong().to_vec();
-        let (log, entries) = (&judge.log, judge.entries);
+        let log = &judge.log;
         let figures = format!(
-            "{} entries, {entries} sessions, {} terms led",
+            "{} entries, {} terms led, {} sessions, {} takeovers of transports, {} promises, \
+             {} webhooks",
             log.end_of_log(),
-            log.terms()
+            log.terms(),
+            judge.entries,
+            judge.numbers.taken_over,
+            judge.promises,
+            judge.told.events
         );
         drop(judge);
         for what in &wrong {

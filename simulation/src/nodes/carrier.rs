@@ -1,0 +1,374 @@
+//! What stands for a shard: transports without packets. Each has a secret whose numbers are used up
+//! as those under a key of SRTP are; a standby is told of it as `media::shard` tells one (images,
+//! deltas, leases it acknowledges) and goes on behind the lease. The judge sees every number used.
+//! Owned by `shards`; rooms give it commands and hear its events.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use media::event::TransportState;
+use media::{Command, Event, TransportKey};
+use node::room::environment::ShardSink;
+use node::rooms::Rooms;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::grid::{Grid, Step};
+use crate::limits::{LEASED_NUMBERS, NUMBERS_A_TURN};
+use crate::scenario::Host;
+
+/// ICE and DTLS over a short path; as long until a client keeps its pair to a standby warm.
+const CONNECTING: Duration = Duration::from_millis(60);
+/// Between two turns of packets.
+const TURN: Duration = Duration::from_millis(20);
+/// An offer that was not acknowledged for so long is made again.
+const UNHEARD_TURNS: u32 = 25;
+/// Nobody follows: every number may be used.
+const FREE: u64 = u64::MAX;
+
+/// A transport that sends.
+#[derive(Debug)]
+struct Going {
+    secret: u64,
+    next: u64,
+    /// First number that may not be used yet.
+    limit: u64,
+    /// First number behind what the standby was told; usable once it has `offer`.
+    offered: u64,
+    offer: u32,
+    /// Turns since then.
+    unheard: u32,
+    version: u32,
+    followed: bool,
+    connected: bool,
+    frozen: bool,
+}
+
+impl Going {
+    fn new(secret: u64, next: u64, connected: bool) -> Self {
+        Self {
+            secret,
+            next,
+            limit: FREE,
+            offered: FREE,
+            offer: 0,
+            unheard: 0,
+            version: 0,
+            followed: false,
+            connected,
+            frozen: false,
+        }
+    }
+
+    /// Offers numbers up to `end` with the next version.
+    fn offer(&mut self, end: u64) {
+        self.version += 1;
+        (self.offered, self.offer, self.unheard) = (end, self.version, 0);
+    }
+
+    fn image(&mut self, transport: TransportKey) -> Event {
+        let end = self.next + LEASED_NUMBERS;
+        if self.followed {
+            self.offer(self.offered.max(end));
+        } else {
+            // Whoever takes over has this image, or a later one.
+            (self.followed, self.limit) = (true, end + LEASED_NUMBERS);
+            self.offer(self.limit);
+        }
+        self.event(transport)
+    }
+
+    fn event(&self, transport: TransportKey) -> Event {
+        let mut image = BytesMut::new();
+        image.put_u32(self.version);
+        image.put_u64(self.offered);
+        image.put_u64(self.secret);
+        Event::TransportImage {
+            transport,
+            version: self.version,
+            image: image.freeze(),
+        }
+    }
+
+    /// More numbers, in time.
+    fn delta(&mut self, transport: TransportKey) -> Option<Event> {
+        self.unheard = self.unheard.saturating_add(1);
+        let settled = self.offered == self.limit || self.unheard > UNHEARD_TURNS;
+        let left = self.limit.saturating_sub(self.next);
+        if !self.followed || !settled || left > LEASED_NUMBERS / 2 {
+            return None;
+        }
+        self.offer(self.offered.max(self.next + LEASED_NUMBERS));
+        let mut delta = BytesMut::new();
+        delta.put_u32(self.version);
+        delta.put_u64(self.offered);
+        Some(Event::TransportDelta {
+            transport,
+            version: self.version,
+            delta: delta.freeze(),
+        })
+    }
+}
+
+/// A transport of another node.
+#[derive(Debug)]
+struct Dormant {
+    secret: u64,
+    /// First number that is free here.
+    end: u64,
+    version: u32,
+    stale: bool,
+    ready: bool,
+}
+
+#[derive(Default)]
+struct Table {
+    going: BTreeMap<TransportKey, Going>,
+    dormant: BTreeMap<TransportKey, Dormant>,
+    /// What rooms are to be told.
+    said: VecDeque<Event>,
+}
+
+pub(crate) struct Carrier {
+    grid: Arc<Grid>,
+    host: Host,
+    rooms: OnceLock<Rooms>,
+    table: Mutex<Table>,
+    news: Notify,
+}
+
+impl Carrier {
+    pub(crate) fn new(grid: Arc<Grid>, host: Host) -> Arc<Self> {
+        Arc::new(Self {
+            grid,
+            host,
+            rooms: OnceLock::new(),
+            table: Mutex::default(),
+            news: Notify::new(),
+        })
+    }
+
+    /// From now on until the process ends.
+    pub(crate) fn start(self: &Arc<Self>, rooms: Rooms) {
+        // Composed once.
+        let _ = self.rooms.set(rooms);
+        tokio::spawn(Arc::clone(self).speak());
+        tokio::spawn(Arc::clone(self).send_packets());
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In order, as from a thread of its own.
+    async fn speak(self: Arc<Self>) {
+        loop {
+            let said = self.table().said.pop_front();
+            match (said, self.rooms.get()) {
+                (Some(event), Some(rooms)) => rooms.shard_event(event),
+                _ => self.news.notified().await,
+            }
+        }
+    }
+
+    async fn send_packets(self: Arc<Self>) {
+        loop {
+            sleep(TURN).await;
+            let mut table = self.table();
+            let Table { going, said, .. } = &mut *table;
+            for (key, one) in going {
+                if one.frozen || !one.connected {
+                    continue;
+                }
+                let end = (one.next + NUMBERS_A_TURN).min(one.limit);
+                if one.next < end {
+                    let (now, mut judge) = (self.grid.now(), self.grid.judge());
+                    judge.used(self.host, one.secret, one.next..end, now);
+                    one.next = end;
+                }
+                said.extend(one.delta(*key));
+            }
+            drop(table);
+            self.news.notify_one();
+        }
+    }
+
+    /// A moment later.
+    fn later(self: &Arc<Self>, then: impl FnOnce(&Self) + Send + 'static) {
+        let carrier = Arc::clone(self);
+        tokio::spawn(async move {
+            sleep(CONNECTING).await;
+            then(&carrier);
+            carrier.news.notify_one();
+        });
+    }
+
+    fn connect(&self, transport: TransportKey, secret: u64) {
+        let mut table = self.table();
+        let Table { going, said, .. } = &mut *table;
+        let one = going.get_mut(&transport);
+        if let Some(one) = one.filter(|one| one.secret == secret) {
+            one.connected = true;
+            let state = TransportState::Connected;
+            said.push_back(Event::Transport { transport, state });
+        }
+    }
+
+    fn warm(&self, transport: TransportKey, secret: u64) {
+        let mut table = self.table();
+        let Table { dormant, said, .. } = &mut *table;
+        let one = dormant.get_mut(&transport);
+        if let Some(one) = one.filter(|one| one.secret == secret && !one.ready) {
+            one.ready = true;
+            let ready = true;
+            said.push_back(Event::StandbyReady { transport, ready });
+        }
+    }
+
+    fn freeze(&self, transport: TransportKey) {
+        let mut table = self.table();
+        let Table { going, said, .. } = &mut *table;
+        let Some(one) = going.get_mut(&transport).filter(|one| !one.frozen) else {
+            return;
+        };
+        one.frozen = true;
+        if std::mem::take(&mut one.followed) {
+            // Its numbers are exact: nothing is used behind it.
+            one.offer(one.next);
+            said.push_back(one.event(transport));
+        }
+        let snapshot = Bytes::new();
+        said.push_back(Event::Frozen {
+            transport,
+            snapshot,
+        });
+    }
+
+    /// `None`: an image nobody can read.
+    fn stand_by(self: &Arc<Self>, transport: TransportKey, mut image: Bytes) -> Option<()> {
+        let version = image.try_get_u32().ok()?;
+        let (end, secret) = (image.try_get_u64().ok()?, image.try_get_u64().ok()?);
+        let mut table = self.table();
+        if table.going.contains_key(&transport) {
+            return None;
+        }
+        let before = table.dormant.get(&transport);
+        let ready = before.is_some_and(|one| one.ready && one.secret == secret);
+        let one = Dormant {
+            secret,
+            end,
+            version,
+            stale: false,
+            ready,
+        };
+        table.dormant.insert(transport, one);
+        table
+            .said
+            .push_back(Event::StandbyHas { transport, version });
+        drop(table);
+        if !ready {
+            self.later(move |carrier| carrier.warm(transport, secret));
+        }
+        Some(())
+    }
+
+    fn update(&self, transport: TransportKey, mut delta: Bytes) -> Option<()> {
+        let version = delta.try_get_u32().ok()?;
+        let end = delta.try_get_u64().ok()?;
+        let mut table = self.table();
+        let Table { dormant, said, .. } = &mut *table;
+        let one = dormant.get_mut(&transport)?;
+        if one.stale || version != one.version + 1 {
+            if !std::mem::replace(&mut one.stale, true) {
+                said.push_back(Event::StandbyStale { transport });
+            }
+            return None;
+        }
+        (one.version, one.end) = (version, end);
+        said.push_back(Event::StandbyHas { transport, version });
+        Some(())
+    }
+
+    fn take_over(&self, transport: TransportKey) {
+        let mut table = self.table();
+        if table.going.contains_key(&transport) {
+            return;
+        }
+        let one = table.dormant.remove(&transport);
+        let heard = one.is_some();
+        if let Some(one) = one {
+            let going = Going::new(one.secret, one.end, true);
+            table.going.insert(transport, going);
+        }
+        table.said.push_back(Event::TakenOver { transport, heard });
+        drop(table);
+        self.grid.step_of_takeover(Step::TakesOver, self.host);
+    }
+}
+
+/// The sink rooms and stand-ins write to.
+pub(crate) struct Sink(pub(crate) Arc<Carrier>);
+
+impl ShardSink for Sink {
+    fn send(&self, _: &str, _: usize, command: Command) {
+        let carrier = &self.0;
+        match command {
+            Command::AddTransport { transport, .. } => {
+                let secret = carrier.grid.judge().mint();
+                let going = Going::new(secret, 0, false);
+                carrier.table().going.insert(transport, going);
+                carrier.later(move |carrier| carrier.connect(transport, secret));
+            }
+            Command::CloseTransport { transport } => {
+                carrier.table().going.remove(&transport);
+            }
+            Command::OpenChannel {
+                transport, label, ..
+            } => {
+                let open = Event::ChannelOpen { transport, label };
+                carrier.later(move |carrier| carrier.table().said.push_back(open));
+            }
+            Command::Freeze { transport } => {
+                carrier.freeze(transport);
+                carrier.grid.step_of_takeover(Step::Freezes, carrier.host);
+            }
+            Command::Replicate { transport, on } => {
+                let mut table = carrier.table();
+                let Table { going, said, .. } = &mut *table;
+                let one = going.get_mut(&transport).filter(|one| !one.frozen);
+                match one {
+                    Some(one) if on => said.push_back(one.image(transport)),
+                    Some(one) => {
+                        (one.followed, one.limit, one.offered) = (false, FREE, FREE);
+                    }
+                    None => {}
+                }
+            }
+            Command::Replicated { transport, version } => {
+                let mut table = carrier.table();
+                let one = table.going.get_mut(&transport);
+                if let Some(one) = one.filter(|one| one.followed)
+                    && one.offer <= version.min(one.version)
+                {
+                    one.limit = one.offered;
+                }
+            }
+            Command::AddStandby {
+                transport, image, ..
+            } => {
+                carrier.stand_by(transport, image);
+            }
+            Command::UpdateStandby { transport, delta } => {
+                carrier.update(transport, delta);
+            }
+            Command::DropStandby { transport } => {
+                carrier.table().dormant.remove(&transport);
+            }
+            Command::TakeOver { transport } => carrier.take_over(transport),
+            _ => {}
+        }
+        carrier.news.notify_one();
+    }
+}
