@@ -13,6 +13,7 @@ mod lines;
 mod machine;
 mod numbers;
 mod scenario;
+mod sdp;
 mod shards;
 mod socket;
 mod told;

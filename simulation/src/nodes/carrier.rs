@@ -205,11 +205,11 @@ impl Carrier {
         });
     }
 
-    fn connect(&self, transport: TransportKey, secret: u64) {
+    fn connect(&self, transport: TransportKey) {
         let mut table = self.table();
         let Table { going, said, .. } = &mut *table;
         let one = going.get_mut(&transport);
-        if let Some(one) = one.filter(|one| one.secret == secret) {
+        if let Some(one) = one.filter(|one| !one.connected) {
             one.connected = true;
             let state = TransportState::Connected;
             said.push_back(Event::Transport { transport, state });
@@ -319,7 +319,9 @@ impl ShardSink for Sink {
                 let secret = carrier.grid.judge().mint();
                 let going = Going::new(secret, 0, false);
                 carrier.table().going.insert(transport, going);
-                carrier.later(move |carrier| carrier.connect(transport, secret));
+            }
+            Command::SetRemote { transport, .. } => {
+                carrier.later(move |carrier| carrier.connect(transport));
             }
             Command::CloseTransport { transport } => {
                 carrier.table().going.remove(&transport);

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::grid::{DOOR, Grid};
 use super::lines::connect;
 use super::scenario::PEOPLE;
+use super::sdp;
 use crate::scenario::Host;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
@@ -51,6 +52,14 @@ struct Client {
     participant: Option<String>,
     /// When it wants to go.
     until: Instant,
+    /// Its microphone is known to the room.
+    published: bool,
+    /// Of its ends of connections.
+    generation: u64,
+    /// To be said.
+    words: Vec<signal_request::Message>,
+    /// Who else is there, as it was told: identities by sid.
+    others: BTreeMap<String, String>,
 }
 
 pub(crate) fn room_name(number: u64) -> String {
@@ -66,6 +75,10 @@ pub(crate) async fn run(grid: Arc<Grid>, number: u64) {
         room: String::new(),
         participant: None,
         until: Instant::now(),
+        published: false,
+        generation: 0,
+        words: Vec::new(),
+        others: BTreeMap::new(),
     };
     while !client.grid.plan().open {
         sleep(Duration::from_millis(100)).await;
@@ -196,7 +209,11 @@ impl Client {
         };
         match message {
             Some(Message::Join(join)) => self.admitted(gateway, &join),
-            Some(Message::Reconnect(_)) => self.comes_in(gateway, "again"),
+            Some(Message::Reconnect(_)) => {
+                self.comes_in(gateway, "again");
+                self.generation += 1;
+                self.publish();
+            }
             Some(Message::Leave(leave)) => return self.told_to_leave(&leave),
             other => {
                 self.accuse(format!("the first word is {other:?}"));
@@ -215,6 +232,11 @@ impl Client {
         let mut next_ping = last + PING_EVERY;
         let mut going: Option<Instant> = None;
         loop {
+            for word in std::mem::take(&mut self.words) {
+                if write.write_all(&said(word)).await.is_err() {
+                    return End::Resume;
+                }
+            }
             let staying = self.grid.plan().quiet;
             if going.is_none() && !staying && Instant::now() >= self.until {
                 going = Some(Instant::now());
@@ -258,9 +280,35 @@ impl Client {
             let (room, identity) = (room.name, own.identity);
             self.accuse(format!("let into {room} as {identity}"));
         }
-        self.listen_about(&join.other_participants);
+        self.others.clear();
         self.participant = Some(own.sid);
+        self.listen_about(&join.other_participants);
         self.comes_in(gateway, "anew");
+        self.published = false;
+        self.generation += 1;
+        self.publish();
+    }
+
+    fn cid(&self) -> String {
+        format!("microphone{}", self.number)
+    }
+
+    /// Makes its microphone known, then offers it.
+    fn publish(&mut self) {
+        self.words.clear();
+        let cid = self.cid();
+        self.words.push(if self.published {
+            let offer = sdp::offer(&cid, self.generation);
+            signal_request::Message::Offer(described("offer", offer, self.generation))
+        } else {
+            signal_request::Message::AddTrack(proto::AddTrackRequest {
+                cid,
+                name: "microphone".into(),
+                r#type: proto::TrackType::Audio.into(),
+                source: proto::TrackSource::Microphone.into(),
+                ..proto::AddTrackRequest::default()
+            })
+        });
     }
 
     fn comes_in(&self, gateway: Host, how: &str) {
@@ -287,7 +335,7 @@ impl Client {
         }
     }
 
-    fn listen(&self, message: &Message) {
+    fn listen(&mut self, message: &Message) {
         match message {
             Message::Update(update) => self.listen_about(&update.participants),
             Message::RoomUpdate(update) => {
@@ -296,17 +344,49 @@ impl Client {
                     self.accuse(format!("told of the room {name:?}"));
                 }
             }
+            Message::TrackPublished(published) if published.cid == self.cid() => {
+                if !std::mem::replace(&mut self.published, true) {
+                    self.publish();
+                }
+            }
+            Message::Offer(offer) => {
+                let answer = sdp::answer(&offer.sdp, self.generation);
+                let mut answer = described("answer", answer, 0);
+                answer.id = offer.id;
+                let answer = signal_request::Message::Answer(answer);
+                self.words.push(answer);
+            }
             _ => {}
         }
     }
 
     /// Only of people of its own room.
-    fn listen_about(&self, people: &[proto::ParticipantInfo]) {
+    fn listen_about(&mut self, people: &[proto::ParticipantInfo]) {
         let of_here = format!(".{}", self.room);
         let stranger = people.iter().find(|one| !one.identity.ends_with(&of_here));
         if let Some(stranger) = stranger {
             self.accuse(format!("told of {}", stranger.identity));
         }
+        for one in people {
+            if Some(&one.sid) == self.participant.as_ref() {
+                continue;
+            }
+            match one.state() {
+                proto::participant_info::State::Disconnected => self.others.remove(&one.sid),
+                _ => self.others.insert(one.sid.clone(), one.identity.clone()),
+            };
+        }
+        let others = self.others.values().cloned().collect();
+        self.grid.judge().sees(self.number, others);
+    }
+}
+
+fn described(kind: &str, sdp: String, id: u64) -> proto::SessionDescription {
+    proto::SessionDescription {
+        r#type: kind.into(),
+        sdp,
+        id: u32::try_from(id).unwrap_or_default(),
+        ..proto::SessionDescription::default()
     }
 }
 

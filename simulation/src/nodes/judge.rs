@@ -2,7 +2,7 @@
 //! where rooms are put, who is declared dead, and what people are told. Never asks the code under
 //! test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) struct Person {
     pub(crate) room: Option<String>,
     /// Since when its line is as it is.
     pub(crate) since: Duration,
+    /// Identities of the others, as it was told.
+    pub(crate) sees: BTreeSet<String>,
     /// Who it is there, and since when.
     participant: Option<(String, Duration)>,
     /// Its home died, and nothing else went wrong: it stays who it is, until then.
@@ -257,6 +259,11 @@ impl Judge {
             person.participant = Some((sid.to_owned(), now));
         }
         person.promised = None;
+    }
+
+    /// It was told who else is there.
+    pub(crate) fn sees(&mut self, number: u64, others: BTreeSet<String>) {
+        self.people.entry(number).or_default().sees = others;
     }
 
     pub(crate) fn is_out(&mut self, number: u64) {

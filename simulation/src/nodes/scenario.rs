@@ -51,11 +51,11 @@ impl Scenario {
         Self {
             seed,
             masters,
-            hosts: masters + 2 + dice.below(3),
+            hosts: masters + pick(&mut dice, &[2, 3, 3, 4]),
             people: 4 + dice.below(5),
             rooms: 2 + dice.below(3),
             peaceful,
-            chaos: Duration::from_secs(15 + dice.below(16)),
+            chaos: Duration::from_secs(8 + dice.below(13)),
             fault_gap: Duration::from_millis(pick(&mut dice, &[1_500, 3_000, 8_000])),
             faults,
             sync_delay_max: Duration::from_millis(pick(&mut dice, &[0, 1, 8])),

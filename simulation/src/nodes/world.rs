@@ -250,6 +250,15 @@ impl World {
             expected.entry(room).or_default().insert(identity);
             newest = newest.max(person.since);
         }
+        for (number, person) in judge.people() {
+            let room = person.room.clone().unwrap_or_default();
+            let mut others = expected.get(&room).cloned().unwrap_or_default();
+            others.remove(&format!("c{number}.{room}"));
+            if person.sees != others {
+                let sees = &person.sees;
+                return Some(format!("c{number} sees {sees:?}, in {room} are {others:?}"));
+            }
+        }
         drop(judge);
         let plan = self.grid.plan();
         for (host, view) in &plan.views {
