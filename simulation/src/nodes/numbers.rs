@@ -41,16 +41,14 @@ impl Numbers {
         now: Duration,
     ) -> Option<String> {
         let runs = self.secrets.entry(secret).or_default();
-        let last = runs.last();
-        let goes_on = last.is_some_and(|run| {
-            (run.host, run.life) == (host, life) && run.used.end == numbers.start
-        });
         let meets = |run: &&Run| numbers.start < run.used.end && run.used.start < numbers.end;
         let wrong = runs.iter().find(meets).map(|other| {
             let (who, other, used) = (host.name(), other.host.name(), &other.used);
             format!("{who} uses {numbers:?} of secret {secret}, and {other} used {used:?}")
         });
-        match runs.last_mut().filter(|_| goes_on) {
+        let goes_on =
+            |run: &&mut Run| (run.host, run.life) == (host, life) && run.used.end == numbers.start;
+        match runs.iter_mut().find(goes_on) {
             Some(run) => (run.used.end, run.last) = (numbers.end, now),
             None => {
                 self.taken_over += u64::from(!runs.is_empty());

@@ -1,5 +1,5 @@
-//! Session descriptions of the people: an offer of one microphone and data channels, and answers that
-//! take whatever is offered. Nothing listens at what they name.
+//! Session descriptions of the people: an offer of one microphone and data channels, and answers
+//! that take whatever is offered. Nothing listens at what they name.
 
 use std::fmt::Write as _;
 

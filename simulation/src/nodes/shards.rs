@@ -1,5 +1,5 @@
-//! The rooms of a node of the ring: real, over what stands for their shards (`carrier`). Webhooks go
-//! to the judge, agents' jobs nowhere.
+//! The rooms of a node of the ring: real, over what stands for their shards (`carrier`). Webhooks
+//! go to the judge, agents' jobs nowhere.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
