@@ -78,6 +78,9 @@ struct Arguments {
     /// Runs the seeds of this file twice and compares.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "sweep"])]
     check: Option<PathBuf>,
+    /// What nodes log, on standard error, as in RUST_LOG (skein_node=debug); the trace is the same.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
     /// Lists the faults and the mistakes.
     #[arg(long)]
     list: bool,
@@ -106,8 +109,10 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
         let mutation = arguments.mutation.as_deref();
         return Ok(sweep::sweep(arguments.ring, arguments.from, count, mutation)? == 0);
     }
-    let lost_webhook = arguments.mutation.as_deref() == Some(nodes::LOST_WEBHOOK);
-    if let Some(name) = arguments.mutation.as_ref().filter(|_| !lost_webhook) {
+    let wanted = arguments.mutation.as_deref();
+    let mut mistakes = nodes::Mistake::ALL.into_iter();
+    let mistake = mistakes.find(|mistake| Some(mistake.name()) == wanted);
+    if let Some(name) = wanted.filter(|_| mistake.is_none()) {
         let named = Mutation::ALL
             .iter()
             .find(|mutation| mutation.name() == name);
@@ -115,10 +120,18 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
         mutate(*named);
     }
     let seed = arguments.seed.unwrap_or(arguments.from);
+    if let Some(filter) = &arguments.log {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            .without_time()
+            .with_ansi(false)
+            .init();
+    }
     panics::collect();
     let verdict = match arguments.ring {
         Which::Voters => world::run(seed, !arguments.quiet),
-        Which::Nodes => nodes::run(seed, !arguments.quiet, lost_webhook),
+        Which::Nodes => nodes::run(seed, !arguments.quiet, mistake),
     };
     let mut out = io::stdout().lock();
     if arguments.quiet && !verdict.wrong.is_empty() {
@@ -158,6 +171,8 @@ fn list() -> io::Result<bool> {
     for mutation in Mutation::ALL {
         writeln!(out, "  {}", mutation.name())?;
     }
-    writeln!(out, "  {} (node ring)", nodes::LOST_WEBHOOK)?;
+    for mistake in nodes::Mistake::ALL {
+        writeln!(out, "  {} (node ring)", mistake.name())?;
+    }
     Ok(true)
 }

@@ -25,5 +25,22 @@ mod world;
 pub(crate) use faults::Fault;
 pub(crate) use world::run;
 
-/// The mistake of this ring: an event does not reach the app.
-pub(crate) const LOST_WEBHOOK: &str = "lost-webhook";
+/// Mistakes of this ring, to see that its checkers find them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// Some events do not reach the app.
+    LostWebhook,
+    /// Transports use numbers their standby was not told of.
+    Unleased,
+}
+
+impl Mistake {
+    pub(crate) const ALL: [Self; 2] = [Self::LostWebhook, Self::Unleased];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::LostWebhook => "lost-webhook",
+            Self::Unleased => "unleased",
+        }
+    }
+}

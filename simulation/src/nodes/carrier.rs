@@ -15,6 +15,7 @@ use node::rooms::Rooms;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::Mistake;
 use super::grid::{Grid, Step};
 use crate::limits::{LEASED_NUMBERS, NUMBERS_A_TURN};
 use crate::scenario::Host;
@@ -176,13 +177,15 @@ impl Carrier {
     async fn send_packets(self: Arc<Self>) {
         loop {
             sleep(TURN).await;
+            let unleased = self.grid.mistake == Some(Mistake::Unleased);
             let mut table = self.table();
             let Table { going, said, .. } = &mut *table;
             for (key, one) in going {
                 if one.frozen || !one.connected {
                     continue;
                 }
-                let end = (one.next + NUMBERS_A_TURN).min(one.limit);
+                let limit = if unleased { FREE } else { one.limit };
+                let end = (one.next + NUMBERS_A_TURN).min(limit);
                 if one.next < end {
                     let (now, mut judge) = (self.grid.now(), self.grid.judge());
                     judge.used(self.host, one.secret, one.next..end, now);

@@ -81,7 +81,7 @@ impl Fault {
             Self::Drain => "an operator drains a media node, and lets it serve again later",
             Self::Restart => "a process ends in an orderly way and begins again",
             Self::InTakeover => {
-                "rooms lose their home or move, and at a step of it somebody else dies or is cut off"
+                "rooms lose their home or move; at a step of it somebody else dies or is cut off"
             }
         }
     }

@@ -11,6 +11,7 @@ use consensus::ids::NodeId;
 use consensus::splitmix::SplitMix;
 use tokio::sync::mpsc;
 
+use super::Mistake;
 use super::judge::Judge;
 use super::machine::Machine;
 use super::scenario::Scenario;
@@ -87,6 +88,7 @@ pub(crate) struct Plan {
 pub(crate) struct Grid {
     pub(crate) scenario: Scenario,
     pub(crate) trace: Trace,
+    pub(crate) mistake: Option<Mistake>,
     machines: Mutex<BTreeMap<Host, Machine>>,
     wires: Mutex<Wires>,
     judge: Mutex<Judge>,
@@ -99,7 +101,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Grid {
-    pub(crate) fn new(scenario: Scenario, trace: Trace) -> Self {
+    pub(crate) fn new(scenario: Scenario, trace: Trace, mistake: Option<Mistake>) -> Self {
         let machine = |host: Host| {
             let seed = scenario.seed.wrapping_mul(1_000).wrapping_add(host.0);
             (host, Machine::new(seed, scenario.sync_delay_max))
@@ -111,6 +113,7 @@ impl Grid {
             plan: Mutex::default(),
             dice: Mutex::new(SplitMix(scenario.seed)),
             trace,
+            mistake,
             scenario,
         }
     }

@@ -18,12 +18,15 @@ use node::auth::Caller;
 use node::cluster::drain::{self, Drainage, Terms};
 use node::cluster::fabric::ClusterSecret;
 use node::cluster::heartbeat::{Beat, Pulse};
+use node::cluster::leaving::Leaving;
 use node::cluster::links::registry::Registry;
 use node::cluster::liveness;
 use node::cluster::membership::Settings;
 use node::cluster::node::{ClusterNode, NodeParts};
 use node::cluster::room_plane::{Parts, RoomPlane};
 use node::cluster::session_server::Stage;
+use node::limits::STOP_GRACE;
+use node::rooms::Rooms;
 use prost::Message;
 use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
@@ -99,8 +102,15 @@ async fn live(grid: &Arc<Grid>, host: Host) -> turmoil::Result {
         grid: grid.clone(),
         host,
     };
-    liveness::attach(&node, Arc::new(dialler), lifelines, grid.seed());
+    let liveness = liveness::attach(&node, Arc::new(dialler), lifelines, grid.seed());
     let plane = join(grid, host, &node, &carried);
+    let leaving = Leaving {
+        node: node.clone(),
+        liveness,
+        lobby: plane.lobby.clone(),
+        homes: plane.homes.clone(),
+    };
+    let rooms = carried.rooms.clone();
     let drainage = drain::attach(&node, Arc::new(carried.rooms), plane.placing.clone(), None);
     grid.plan().ids.insert(host, node.id());
     grid.plan().clusters.insert(host, node.cluster().clone());
@@ -110,12 +120,12 @@ async fn live(grid: &Arc<Grid>, host: Host) -> turmoil::Result {
     tokio::spawn(look(grid.clone(), host, node.clone(), plane));
     let stopped = Arc::new(Notify::new());
     let orders = grid.take_orders(host);
-    tokio::spawn(follow_orders(
-        node.clone(),
-        drainage,
-        orders,
-        stopped.clone(),
-    ));
+    let ended = stopped.clone();
+    tokio::spawn(async move {
+        follow_orders(drainage, orders).await;
+        leave(&leaving, &rooms).await;
+        ended.notify_one();
+    });
     tokio::select! {
         why = node.failed() => Err(why.into()),
         () = stopped.notified() => Ok(()),
@@ -213,6 +223,7 @@ fn join(grid: &Arc<Grid>, host: Host, node: &ClusterNode, carried: &Carried) -> 
     agents.report_to(rooms.clone());
     let parts = Parts {
         cluster: node.cluster().clone(),
+        membership: node.phase(),
         links: node.links(),
         figures: Arc::new(node.heartbeats().clone()),
         selector: Selector::default(),
@@ -230,7 +241,6 @@ fn join(grid: &Arc<Grid>, host: Host, node: &ClusterNode, carried: &Carried) -> 
     rooms.host_with(Arc::new(Watched {
         grid: grid.clone(),
         host,
-        cluster: node.cluster().clone(),
         homes: plane.homes.clone(),
     }));
     plane
@@ -332,25 +342,32 @@ async fn people(plane: &RoomPlane, room: &str) -> Result<BTreeSet<String>, Strin
     }
 }
 
-/// What the simulator asks of a node.
-async fn follow_orders(
-    node: ClusterNode,
-    drainage: Drainage,
-    mut orders: mpsc::Receiver<Order>,
-    stopped: Arc<Notify>,
-) {
+/// What the simulator asks of a node, until it is to stop.
+async fn follow_orders(drainage: Drainage, mut orders: mpsc::Receiver<Order>) {
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Stop => {
-                node.stop().await;
-                stopped.notify_one();
-                return;
-            }
+            Order::Stop => return,
             Order::Drain(_) | Order::Undrain(_) => {
                 tokio::spawn(operate(drainage.clone(), order));
             }
         }
     }
+}
+
+/// As `shutdown` does it when it is forced to.
+async fn leave(leaving: &Leaving, rooms: &Rooms) {
+    leaving.begin().await;
+    rooms.drain();
+    tokio::join!(leaving.end(false), leaving.send_clients_away());
+    let none_left = async {
+        while !rooms.list(&[]).await.is_empty() {
+            tokio::time::sleep(STOP_GRACE / 10).await;
+        }
+    };
+    let _ = tokio::time::timeout(STOP_GRACE, none_left).await;
+    rooms.stop().await;
+    tokio::time::sleep(STOP_GRACE).await;
+    leaving.node.stop().await;
 }
 
 /// An operator tries until it is done, or gives up.

@@ -146,12 +146,12 @@ impl Judge {
         }
     }
 
-    pub(crate) fn ends(&mut self, host: Host, room: &str) {
+    pub(crate) fn ends(&mut self, host: Host, room: &str, epoch: Epoch) {
         let there = self.homes.get_mut(room).and_then(|h| h.remove(&host));
-        if there.is_none() {
+        if there != Some(epoch) {
+            let host = host.name();
             self.accuse(format!(
-                "{} ended {room}, which it did not run",
-                host.name()
+                "{host} ended {room} of {epoch}, which it did not run"
             ));
         }
     }

@@ -4,6 +4,7 @@
 
 use std::future::pending;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,10 +63,10 @@ impl Lifelines {
 }
 
 impl Listen for Lifelines {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Line>>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Line>, Option<IpAddr>)>> {
         Box::pin(async {
-            let (line, _) = self.0.accept().await?;
-            Ok(Box::new(line) as Box<dyn Line>)
+            let (line, from) = self.0.accept().await?;
+            Ok((Box::new(line) as Box<dyn Line>, Some(from.ip())))
         })
     }
 }

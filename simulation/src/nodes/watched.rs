@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use consensus::cluster::Cluster;
-use consensus::ids::RoomName;
+use consensus::ids::Epoch;
 use node::cluster::hosting::Homes;
 use node::room::environment::{Hosting, Opening};
 
@@ -14,45 +13,43 @@ use crate::scenario::Host;
 pub(crate) struct Watched {
     pub(crate) grid: Arc<Grid>,
     pub(crate) host: Host,
-    pub(crate) cluster: Cluster,
     pub(crate) homes: Homes,
 }
 
 impl Hosting for Watched {
     fn begin(&self, room: &str) -> Option<Opening> {
         let opening = self.homes.begin(room);
-        let name = RoomName::from(room);
-        let epoch = self
-            .cluster
-            .read(|state| state.room(&name).map(|known| known.epoch));
         let (who, grid) = (self.host.name(), &self.grid);
-        match (&opening, epoch) {
-            (Some(opening), Some(epoch)) => {
-                let how = opening.image.as_ref().map_or("anew", |_| "as it was");
-                grid.trace
-                    .line(who, format!("room {room} opens {how} under {epoch}"));
-                grid.judge().opens(self.host, room, epoch);
-                if opening.image.is_some() {
-                    grid.step_of_takeover(Step::Opens, self.host);
-                }
-            }
-            _ => grid
-                .trace
-                .line(who, format!("room {room} may not open here")),
+        let Some(opening) = opening else {
+            grid.trace
+                .line(who, format!("room {room} may not open here"));
+            return None;
+        };
+        let epoch = Epoch(opening.epoch);
+        let how = opening.image.as_ref().map_or("anew", |_| "as it was");
+        grid.trace
+            .line(who, format!("room {room} opens {how} under {epoch}"));
+        grid.judge().opens(self.host, room, epoch);
+        if opening.image.is_some() {
+            grid.step_of_takeover(Step::Opens, self.host);
         }
-        opening
+        Some(opening)
     }
 
     fn remembers(&self, room: &str) -> bool {
         self.homes.remembers(room)
     }
 
-    fn ended(&self, room: &str) {
+    fn ended(&self, room: &str, epoch: u64) {
         let who = self.host.name();
         self.grid
             .trace
             .line(who, format!("room {room} is over here"));
-        self.grid.judge().ends(self.host, room);
-        self.homes.ended(room);
+        self.grid.judge().ends(self.host, room, Epoch(epoch));
+        self.homes.ended(room, epoch);
+    }
+
+    fn decline(&self, room: &str) {
+        self.homes.decline(room);
     }
 }

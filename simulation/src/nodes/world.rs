@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use turmoil::{Builder, Sim};
 
+use super::Mistake;
 use super::client;
 use super::grid::Grid;
 use super::host;
@@ -44,17 +45,17 @@ pub(crate) struct World {
 }
 
 /// Runs a seed from beginning to end.
-pub(crate) fn run(seed: u64, printing: bool, lose_webhooks: bool) -> Verdict {
+pub(crate) fn run(seed: u64, printing: bool, mistake: Option<Mistake>) -> Verdict {
     entropy::seed(seed);
     entropy::begin_monotonic();
     let trace = Trace::new(printing);
     if printing {
         crate::world::say(&format!("seed {seed}\n{LEGEND}"));
     }
-    let mut world = World::new(Scenario::new(seed), trace);
+    let mut world = World::new(Scenario::new(seed), trace, mistake);
     let described = world.grid.scenario.describe();
     world.tell(described);
-    if lose_webhooks {
+    if mistake == Some(Mistake::LostWebhook) {
         world.grid.judge().told.lose_one_in = Some(WEBHOOKS_A_LOSS);
     }
     world.gather();
@@ -64,7 +65,7 @@ pub(crate) fn run(seed: u64, printing: bool, lose_webhooks: bool) -> Verdict {
 }
 
 impl World {
-    fn new(scenario: Scenario, trace: Trace) -> Self {
+    fn new(scenario: Scenario, trace: Trace, mistake: Option<Mistake>) -> Self {
         let mut sim = Builder::new()
             .rng_seed(scenario.seed)
             .epoch(std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
@@ -75,7 +76,7 @@ impl World {
             .udp_capacity(SOCKET_MESSAGES_MAX)
             .tcp_capacity(TCP_SEGMENTS_MAX)
             .build();
-        let grid = Arc::new(Grid::new(scenario, trace));
+        let grid = Arc::new(Grid::new(scenario, trace, mistake));
         for host in grid.scenario.hosts() {
             let grid = grid.clone();
             sim.host(host.name(), move || host::run(grid.clone(), host));
