@@ -49,18 +49,3 @@ fn the_checkers_find_deliberate_mistakes() {
         assert!(verdict.contains(what), "{mutation}: {verdict}");
     }
 }
-
-#[test]
-fn whole_nodes_repeat_byte_for_byte_and_a_lost_webhook_is_found() {
-    let peaceful = ["--ring", "nodes", "--seed", "4"];
-    let (first, second) = (sim(&peaceful), sim(&peaceful));
-    assert!(first.status.success(), "{}", text(&first));
-    assert!(text(&first).lines().count() > 60, "it did little");
-    assert!(first.stdout == second.stdout, "it differs");
-    let lossy = [&peaceful[..], &["--quiet", "--mutation", "lost-webhook"]].concat();
-    let output = sim(&lossy);
-    assert!(!output.status.success(), "nothing found");
-    let text = text(&output);
-    let verdict = text.lines().last().unwrap_or_default();
-    assert!(verdict.contains("nobody was told"), "{verdict}");
-}
