@@ -161,6 +161,13 @@ impl Cluster {
             .map_err(late)?
     }
 
+    /// Waits until this node has applied the entry at `index`.
+    pub async fn applied(&self, index: LogIndex) {
+        let mut applied = self.inner.replica.applied.subscribe();
+        // The state is never gone: this is a handle to it.
+        let _ = applied.wait_for(|next| *next > index.0).await;
+    }
+
     /// One behind the last committed index, confirmed by a quorum; `None`: nobody leads now.
     async fn read_index(&self) -> Result<Option<u64>, ClusterError> {
         let inner = &self.inner;

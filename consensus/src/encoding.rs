@@ -26,8 +26,10 @@ pub enum Content {
     Entry = 8,
 }
 
-/// The version this program writes, of everything.
-pub const VERSION: u16 = 1;
+/// The newest version this program understands, of anything: what a node says of itself.
+pub const VERSION: u16 = 2;
+/// The version everything but the state is written in; see `state::encoding`.
+pub(crate) const COMMON: u16 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingError {
@@ -47,29 +49,48 @@ pub fn encode<T>(content: Content, value: &T) -> Result<Vec<u8>, EncodingError>
 where
     T: for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, rancor::Error>>,
 {
+    encode_as(content, COMMON, value)
+}
+
+/// The same, in a version of its own.
+pub(crate) fn encode_as<T>(
+    content: Content,
+    version: u16,
+    value: &T,
+) -> Result<Vec<u8>, EncodingError>
+where
+    T: for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, rancor::Error>>,
+{
     let body = rkyv::to_bytes::<rancor::Error>(value).map_err(damaged)?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&(content as u16).to_le_bytes());
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&version.to_le_bytes());
     bytes.extend_from_slice(&body);
     Ok(bytes)
 }
 
-/// A value out of its envelope. All content has version 1 so far; where that changes, its type's
-/// own decoder asks [`version`] first.
+/// A value out of its envelope. All content but the state, whose decoder asks [`version`] first,
+/// has version 1 so far.
 pub fn decode<T>(content: Content, bytes: &[u8]) -> Result<T, EncodingError>
 where
     T: Archive,
     T::Archived: for<'a> CheckBytes<HighValidator<'a, rancor::Error>>
         + Deserialize<T, HighDeserializer<rancor::Error>>,
 {
+    decode_as(content, COMMON, bytes)
+}
+
+/// The same, of a version of its own.
+pub(crate) fn decode_as<T>(content: Content, known: u16, bytes: &[u8]) -> Result<T, EncodingError>
+where
+    T: Archive,
+    T::Archived: for<'a> CheckBytes<HighValidator<'a, rancor::Error>>
+        + Deserialize<T, HighDeserializer<rancor::Error>>,
+{
     let found = version(content, bytes)?;
-    if found != VERSION {
-        return Err(EncodingError::TooNew {
-            found,
-            known: VERSION,
-        });
+    if found != known {
+        return Err(EncodingError::TooNew { found, known });
     }
     let body = bytes.get(HEADER_BYTES..).unwrap_or_default();
     // rkyv reads aligned bytes only; what comes from a file or the network may not be.

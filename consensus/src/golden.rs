@@ -1,5 +1,5 @@
-//! Golden bytes: what version 1 of every encoding looks like, committed in `tests/golden/v1.txt`
-//! (name, hex). A test that fails here means that nodes of the released version could not read
+//! Golden bytes: what every version of every encoding looks like, committed in `tests/golden`, a
+//! file a version (name, hex). A test that fails here means that nodes of the released version could not read
 //! this one's log, or this one theirs: add a version, do not change the file. New kinds are
 //! appended with `SKEIN_GOLDEN=write`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use crate::command::{Action, Command, JobKind, JobState, NodeInfo, Outcome, Roles, VoterWish};
 use crate::encoding::{Content, EncodingError, decode, encode};
 use crate::ids::{Epoch, JobId, LogIndex, NodeId, RequestId};
-use crate::state::{State, apply};
+use crate::state::{State, apply, decode_state, encode_state};
 
-fn path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.txt")
+fn path(version: u16) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{version}.txt"))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -31,8 +31,8 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(digit).collect()
 }
 
-fn committed() -> BTreeMap<String, Vec<u8>> {
-    let text = std::fs::read_to_string(path()).unwrap_or_default();
+fn committed(version: u16) -> BTreeMap<String, Vec<u8>> {
+    let text = std::fs::read_to_string(path(version)).unwrap_or_default();
     text.lines()
         .filter_map(|line| line.split_once(' '))
         .map(|(name, bytes)| (name.to_string(), unhex(bytes)))
@@ -40,8 +40,8 @@ fn committed() -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Compares with what is committed and names what differs.
-fn compare(kind: &str, now: &[(String, Vec<u8>)]) -> BTreeMap<String, Vec<u8>> {
-    let golden = committed();
+fn compare(version: u16, kind: &str, now: &[(String, Vec<u8>)]) -> BTreeMap<String, Vec<u8>> {
+    let golden = committed(version);
     let mut wrong = Vec::new();
     for (name, bytes) in now {
         match golden.get(name) {
@@ -64,12 +64,13 @@ fn compare(kind: &str, now: &[(String, Vec<u8>)]) -> BTreeMap<String, Vec<u8>> {
             .iter()
             .map(|(n, b)| format!("{n} {}\n", hex(b)))
             .collect();
-        std::fs::write(path(), text).unwrap();
+        std::fs::write(path(version), text).unwrap();
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     golden
 }
 
+/// Of a node of the first version.
 fn info() -> NodeInfo {
     NodeInfo {
         roles: Roles {
@@ -246,7 +247,7 @@ fn commands() -> Vec<(String, Command)> {
 }
 
 /// Something of everything: nodes in every state, and nothing empty.
-fn state() -> State {
+fn state(version_max: u16) -> State {
     let mut state = State::default();
     let mut number = 0;
     let mut act = |action| {
@@ -256,7 +257,11 @@ fn state() -> State {
         apply(&mut state, LogIndex(number), command).answer.unwrap()
     };
     for node in [7, 8, 9, 10, 11].map(NodeId) {
-        let registered = act(Action::RegisterNode { node, info: info() });
+        let info = NodeInfo {
+            version_max,
+            ..info()
+        };
+        let registered = act(Action::RegisterNode { node, info });
         let Outcome::Epoch(incarnation) = registered else {
             panic!("{registered:?}");
         };
@@ -299,7 +304,7 @@ fn commands_are_written_and_read_as_in_version_1() {
         .iter()
         .map(|(name, command)| (name.clone(), encode(Content::Command, command).unwrap()))
         .collect();
-    let golden = compare("command.", &encoded);
+    let golden = compare(1, "command.", &encoded);
     for (name, command) in &commands {
         let read: Command = decode(Content::Command, &golden[name]).unwrap();
         assert_eq!(&read, command, "{name}");
@@ -307,24 +312,34 @@ fn commands_are_written_and_read_as_in_version_1() {
 }
 
 #[test]
-fn a_state_is_written_and_read_as_in_version_1() {
-    let state = state();
-    let encoded = encode(Content::State, &state).unwrap();
-    let golden = compare("state", &[("state".to_string(), encoded)]);
-    let read: State = decode(Content::State, &golden["state"]).unwrap();
+fn a_state_is_written_and_read_as_in_version_1_while_a_node_knows_no_other() {
+    let mut state = state(1);
+    let encoded = encode_state(&state).unwrap();
+    let golden = compare(1, "state", &[("state".to_string(), encoded)]);
+    let read = decode_state(&golden["state"]).unwrap();
+    assert!(state.mandate(&"daily".into()).is_some());
+    state.mandates.clear();
     assert_eq!(read, state);
 }
 
 #[test]
+fn a_state_is_written_and_read_as_in_version_2() {
+    let state = state(2);
+    let encoded = encode_state(&state).unwrap();
+    let golden = compare(2, "state", &[("state".to_string(), encoded)]);
+    assert_eq!(decode_state(&golden["state"]).unwrap(), state);
+}
+
+#[test]
 fn what_cannot_be_read_is_refused_by_name() {
-    let bytes = encode(Content::State, &State::default()).unwrap();
-    let read = |bytes: &[u8]| decode::<State>(Content::State, bytes);
+    let bytes = encode_state(&State::default()).unwrap();
+    let read = decode_state;
     assert!(read(&bytes).is_ok());
     let mut newer = bytes.clone();
-    newer[6] = 2;
+    newer[6] = 3;
     assert_eq!(
         read(&newer),
-        Err(EncodingError::TooNew { found: 2, known: 1 })
+        Err(EncodingError::TooNew { found: 3, known: 2 })
     );
     assert!(matches!(
         decode::<Command>(Content::Command, &bytes),

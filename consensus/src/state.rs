@@ -2,8 +2,10 @@
 //! order give the same bytes on every node; no clock, no randomness, no I/O, ordered maps only.
 //! Every map is bounded in `limits.rs`; a command that would break a bound is refused.
 
+mod encoding;
 mod jobs;
 mod leases;
+mod mandates;
 mod nodes;
 mod rooms;
 mod values;
@@ -12,8 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+pub use encoding::{decode_state, encode_state};
 pub use jobs::Job;
 pub use leases::Lease;
+pub use mandates::Mandate;
 pub use nodes::Node;
 pub use values::Value;
 
@@ -49,6 +53,8 @@ pub struct State {
     answers: BTreeMap<RequestId, Result<Outcome, Refusal>>,
     /// The requests in `answers`, oldest first.
     remembered: VecDeque<RequestId>,
+    /// Of rooms that have, or were taken over by, a standby.
+    pub(crate) mandates: BTreeMap<RoomName, mandates::Mandates>,
 }
 
 /// The next state and what it means for others.
@@ -66,6 +72,7 @@ pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
         answer.is_ok() || effects.is_empty(),
         "a refused command must change nothing"
     );
+    state.note_mandates(index, &effects);
     state.remember(command.request, answer.clone());
     Applied { answer, effects }
 }

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use consensus::command::{Action, Command, Outcome, Refusal};
-use consensus::encoding::{Content, decode, encode};
+use consensus::encoding::{Content, decode};
 use consensus::ids::{LogIndex, NodeId, RequestId, ValueKey};
-use consensus::state::State;
+use consensus::state::{State, encode_state};
 use consensus::testing::Seen;
 
 use crate::limits::STATE_COMPARED_EVERY;
@@ -195,7 +195,7 @@ impl Oracle {
         if !index.0.is_multiple_of(STATE_COMPARED_EVERY) {
             return;
         }
-        let Ok(bytes) = encode(Content::State, state) else {
+        let Ok(bytes) = encode_state(state) else {
             self.accuse(format!("the state of {node} cannot be encoded"));
             return;
         };

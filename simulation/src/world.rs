@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::encoding::{Content, encode};
+use consensus::state::encode_state;
 use turmoil::{Builder, Sim};
 
 use crate::entropy;
@@ -238,7 +238,7 @@ impl World {
         let mut first: Option<(Host, Digest)> = None;
         let clusters = self.ring.plan().clusters.clone();
         for (host, cluster) in clusters {
-            let Ok(bytes) = cluster.read(|state| encode(Content::State, state)) else {
+            let Ok(bytes) = cluster.read(|state| encode_state(state)) else {
                 continue;
             };
             let digest = Digest::new().bytes(&bytes);

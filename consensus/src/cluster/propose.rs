@@ -9,7 +9,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 
 use super::{Cluster, Inner};
 use crate::command::{Action, Command, Outcome, Refusal};
-use crate::encoding::{Content, VERSION, encode};
+use crate::encoding::{COMMON, Content, encode};
 use crate::ids::{LogIndex, NodeId, RequestId};
 use crate::limits::WAL_RECORD_BYTES_MAX;
 use crate::raft::network;
@@ -65,8 +65,8 @@ impl Cluster {
         action: Action,
     ) -> Result<Committed, ProposeError> {
         let common = self.read(crate::state::State::common_version);
-        if common < VERSION {
-            let needed = VERSION;
+        if common < COMMON {
+            let needed = COMMON;
             return Err(ProposeError::TooNew { common, needed });
         }
         let bytes = encode(Content::Command, &Command { request, action })

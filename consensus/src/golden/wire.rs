@@ -195,7 +195,7 @@ fn what_voters_write_and_send_is_as_in_version_1() {
         .into_iter()
         .map(|(n, b)| (n.to_string(), b.unwrap()))
         .collect();
-    let golden = compare("wire.", &now);
+    let golden = compare(1, "wire.", &now);
     for (name, entry) in entries() {
         let read: WireEntry = decode(Content::Entry, &golden[name]).unwrap();
         assert_eq!(read, entry, "{name}");

@@ -19,7 +19,7 @@ use crate::encoding::{Content, EncodingError, decode, encode};
 use crate::ids::LogIndex;
 use crate::limits::{CHANGES_MAX, SNAPSHOT_JOBS_MAX};
 use crate::snapshot::{SnapshotError, SnapshotStore, StoredSnapshot};
-use crate::state::{State, apply};
+use crate::state::{State, apply, decode_state, encode_state};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{Observer, Seen};
 
@@ -142,7 +142,7 @@ impl StateMachine {
         };
         if let Some(stored) = store.read()? {
             let meta: WireSnapshotMeta = decode(Content::SnapshotMeta, &stored.meta)?;
-            replica.install(&meta.try_into()?, decode(Content::State, &stored.data)?);
+            replica.install(&meta.try_into()?, decode_state(&stored.data)?);
         }
         let worker = SnapshotWorker {
             store,
@@ -258,7 +258,7 @@ impl RaftStateMachine<Types> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let state: State = decode(Content::State, &snapshot).map_err(invalid)?;
+        let state = decode_state(&snapshot).map_err(invalid)?;
         let meta_bytes = encode(Content::SnapshotMeta, &WireSnapshotMeta::from(meta));
         // Durable first: raft purges the log behind it.
         self.ask(Work::Write(StoredSnapshot {
@@ -342,7 +342,7 @@ impl SnapshotWorker {
             Work::Encode(state, meta) => {
                 let stored = StoredSnapshot {
                     meta: encode(Content::SnapshotMeta, &meta).map_err(invalid)?,
-                    data: encode(Content::State, state.as_ref()).map_err(invalid)?,
+                    data: encode_state(&state).map_err(invalid)?,
                 };
                 let written = self.store.write(&stored.meta, &stored.data);
                 written.map_err(io::Error::other)?;

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::command::{JobKind, JobState, NodeInfo, NodeState, Roles, VoterWish};
-use crate::encoding::{Content, decode, encode};
+use crate::encoding::VERSION;
 use crate::ids::RoomSid;
 use crate::splitmix::SplitMix;
 
@@ -96,7 +96,7 @@ fn info(node: u64) -> NodeInfo {
         host: format!("host{node}"),
         zone: format!("zone{}", node % 2),
         region: String::new(),
-        version_max: 1,
+        version_max: VERSION,
     }
 }
 
@@ -578,6 +578,9 @@ fn check_invariants(state: &State, seed: u64) {
         );
         assert_ne!(Some(room.home), room.standby, "seed {seed}: {name}");
         assert!(room.standby.is_none_or(|s| live(&s)), "seed {seed}: {name}");
+        let held = state.mandate(name).map(|m| (m.home, m.epoch, m.standby));
+        let known = room.standby.map(|standby| (room.home, room.epoch, standby));
+        assert_eq!(held, known, "seed {seed}: {name}");
     }
     for lease in state.leases.values() {
         assert!(
@@ -634,15 +637,75 @@ fn random_commands_keep_the_rules_and_give_the_same_bytes_everywhere() {
             assert!(again.effects.is_empty());
             assert_eq!(a.state, state);
         }
-        let bytes = encode(Content::State, &a.state).unwrap();
-        assert_eq!(
-            bytes,
-            encode(Content::State, &b.state).unwrap(),
-            "seed {seed}"
-        );
-        let decoded: State = decode(Content::State, &bytes).unwrap();
+        let bytes = encode_state(&a.state).unwrap();
+        assert_eq!(bytes, encode_state(&b.state).unwrap(), "seed {seed}");
+        let decoded = decode_state(&bytes).unwrap();
         assert_eq!(decoded, a.state, "seed {seed}");
     }
+}
+
+/// What the room's standby holds it under, and what its home came to it by.
+fn mandates(world: &World) -> (Option<Mandate>, Option<Mandate>) {
+    let name = "daily".into();
+    (world.state.mandate(&name), world.state.inherited(&name))
+}
+
+#[test]
+fn every_appointment_of_a_standby_is_told_from_every_other() {
+    let mut world = World::with_nodes(3);
+    let room = world.place("daily", 1, Some(2));
+    let set = |world: &mut World, standby: Option<u64>| {
+        let (name, standby) = ("daily".into(), standby.map(NodeId));
+        let epoch = world.state.room(&name).unwrap().epoch;
+        world.ok(Action::SetStandby {
+            name,
+            epoch,
+            standby,
+        });
+        mandates(world).0
+    };
+    let first = mandates(&world).0.unwrap();
+    assert_eq!((first.home, first.standby), (NodeId(1), NodeId(2)));
+    assert_eq!(first.epoch, room.epoch);
+    assert_eq!(set(&mut world, Some(2)), Some(first), "nothing changed");
+    assert_eq!(set(&mut world, None), None);
+    let second = set(&mut world, Some(2)).unwrap();
+    assert!(second.since > first.since);
+    assert_eq!(second.epoch, first.epoch);
+
+    let death = world.dead(1);
+    world.ok(death);
+    assert_eq!(mandates(&world), (None, Some(second)));
+    let third = set(&mut world, Some(3)).unwrap();
+    assert_eq!(third.home, NodeId(2));
+    assert_eq!(mandates(&world), (Some(third), Some(second)));
+    // Its standby is dead: whoever is appointed next knows nothing of before.
+    let death = world.dead(3);
+    world.ok(death);
+    assert_eq!(mandates(&world), (None, Some(second)));
+
+    // Past its standby.
+    let node = NodeId(3);
+    world.start(3);
+    world.activate(3);
+    let fourth = set(&mut world, Some(3)).unwrap();
+    world.start(1);
+    world.activate(1);
+    let epoch = world.state.room(&"daily".into()).unwrap().epoch;
+    world.ok(Action::MoveRoom {
+        name: "daily".into(),
+        epoch,
+        home: NodeId(1),
+        standby: Some(node),
+    });
+    let (fifth, inherited) = mandates(&world);
+    assert_eq!(inherited, None);
+    assert!(fifth.unwrap().since > fourth.since);
+    let epoch = world.state.room(&"daily".into()).unwrap().epoch;
+    let name = "daily".into();
+    world.ok(Action::CloseRoom { name, epoch });
+    assert_eq!(mandates(&world), (None, None));
+    assert!(world.state.mandates.is_empty());
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Group {
                 host: name(id),
                 zone: String::new(),
                 region: String::new(),
-                version_max: 1,
+                version_max: consensus::encoding::VERSION,
             };
             group.register(NodeId(id), info).await;
         }
