@@ -224,7 +224,10 @@ impl Nodes {
     fn on_event(&mut self, index: usize, event: Event) {
         match event {
             Event::TransportImage {
-                transport, image, ..
+                transport,
+                probe,
+                image,
+                ..
             } => {
                 println!("image of {} bytes", image.len());
                 let room = ROOM;
@@ -233,6 +236,7 @@ impl Nodes {
                     Command::AddStandby {
                         transport,
                         room,
+                        probe,
                         image,
                     },
                 );
@@ -240,7 +244,9 @@ impl Nodes {
             Event::TransportDelta {
                 transport, delta, ..
             } => self.command(1, Command::UpdateStandby { transport, delta }),
-            Event::StandbyHas { transport, version } => {
+            Event::StandbyHas {
+                transport, version, ..
+            } => {
                 self.command(0, Command::Replicated { transport, version });
             }
             Event::Data {

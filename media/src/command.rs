@@ -156,8 +156,9 @@ pub enum Command {
         room: RoomKey,
         snapshot: Bytes,
     },
-    /// A standby on another node follows the transport from now on: `Event::TransportImage`, then
-    /// `Event::TransportDelta`s. Again while on: a new image, for a standby that missed something.
+    /// A standby on another node follows the transport from now on: an `Event::TransportImage` that
+    /// asks whether it can, once it has answered one that counts, then `Event::TransportDelta`s.
+    /// Again while on: a new image, for a standby that missed something.
     /// Off: there is no standby (any more); only then may another one get an image.
     Replicate {
         transport: TransportKey,
@@ -172,6 +173,8 @@ pub enum Command {
     AddStandby {
         transport: TransportKey,
         room: RoomKey,
+        /// As in `Event::TransportImage`.
+        probe: bool,
         image: Bytes,
     },
     /// In the order of their versions; one that is missing is answered by `Event::StandbyStale`.
@@ -186,6 +189,10 @@ pub enum Command {
     },
     DropStandby {
         transport: TransportKey,
+    },
+    /// All that are dormant in this room.
+    DropStandbys {
+        room: RoomKey,
     },
     /// Checks and nominates the pair to the client's address `remote` from `local` (takeover).
     Nominate {

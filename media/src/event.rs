@@ -78,6 +78,8 @@ pub enum Event {
     TransportImage {
         transport: TransportKey,
         version: u32,
+        /// It only asks whether the standby can read it: nothing may be taken over with it.
+        probe: bool,
         image: Bytes,
     },
     /// What changed since the version before; for `Command::UpdateStandby`.
@@ -90,7 +92,14 @@ pub enum Event {
     StandbyHas {
         transport: TransportKey,
         version: u32,
+        /// As `StandbyReady`: whoever missed that hears it here.
+        ready: bool,
     },
+    /// The standby here cannot read what it was given and has dropped the transport.
+    StandbyCannot { transport: TransportKey },
+    /// The standby of a followed transport has acknowledged nothing for `STANDBY_SILENT`: soon it
+    /// has used up what it may. Said again after as long.
+    StandbySilent { transport: TransportKey },
     /// The standby here missed something: the primary is to send a new image.
     StandbyStale { transport: TransportKey },
     /// Whether the client could be taken over here without noticing. It could not where it does

@@ -50,6 +50,7 @@ impl Command {
             | Self::TakeOver { transport }
             | Self::DropStandby { transport }
             | Self::Nominate { transport, .. } => Subject::Transport(transport),
+            Self::DropStandbys { room } => Subject::Room(room),
             Self::SetTrackMuted { track, .. }
             | Self::RemoveTrack { track }
             | Self::RequestKeyFrame { track }
@@ -78,6 +79,8 @@ impl Event {
             | Self::TransportImage { transport, .. }
             | Self::TransportDelta { transport, .. }
             | Self::StandbyHas { transport, .. }
+            | Self::StandbyCannot { transport }
+            | Self::StandbySilent { transport }
             | Self::StandbyStale { transport }
             | Self::StandbyReady { transport, .. }
             | Self::TakenOver { transport, .. }

@@ -116,6 +116,7 @@ fn add(world: &mut World, image: &(skein_media::ids::TransportKey, bytes::Bytes)
     world.command_second(Command::AddStandby {
         transport,
         room,
+        probe: false,
         image,
     });
 }

@@ -14,7 +14,9 @@ use actix::{Actor, Addr, Recipient};
 use protocol::proto;
 use tokio::sync::oneshot;
 
-pub(crate) use self::registry::{AttachSession, Call, Create, Ended, Registry, StandInEvents};
+pub(crate) use self::registry::{
+    AttachSession, Call, Create, Ended, Registry, Reservation, StandInEvents,
+};
 use self::registry::{
     Drain, Fence, Find, Flush, Follow, Forward, HostWith, Release, Reserve, Revive, ShardEvent,
     Stop,
@@ -86,18 +88,19 @@ impl Rooms {
     }
 
     /// A number for the room that this node may open one day; until then `told` hears what shards
-    /// say under it. Again: the same number. `None`: there is none, or the room is open here.
-    pub(crate) async fn reserve(&self, room: &str, told: StandInEvents) -> Option<u32> {
+    /// say under it. Again: the same number, in another's name. `None`: there is none, or the room
+    /// is open here.
+    pub(crate) async fn reserve(&self, room: &str, told: StandInEvents) -> Option<Reservation> {
         let (reply, number) = oneshot::channel();
         let name = room.to_owned();
         self.registry.do_send(Reserve { name, told, reply });
         number.await.ok().flatten()
     }
 
-    /// It will not be opened here.
-    pub(crate) fn release(&self, room: &str) {
-        let name = room.to_owned();
-        self.registry.do_send(Release { name });
+    /// It will not be opened here, unless it was reserved again.
+    pub(crate) fn release(&self, room: &str, reservation: Reservation) {
+        let (name, turn) = (room.to_owned(), reservation.turn);
+        self.registry.do_send(Release { name, turn });
     }
 
     /// Resolves when the room has told its follower everything that was asked of it before.

@@ -99,17 +99,19 @@ impl Shard {
                 t.send_data(now, &label, &payload, binary);
             }),
             Command::Replicate { transport, on } => self.replicate(now, transport, on),
-            Command::Replicated { transport, version } => self.replicated(transport, version),
+            Command::Replicated { transport, version } => self.replicated(now, transport, version),
             Command::AddStandby {
                 transport,
-                room: _,
+                room,
+                probe,
                 image,
-            } => self.add_standby(now, transport, &image),
+            } => self.add_standby(now, transport, room, (probe, &image)),
             Command::UpdateStandby { transport, delta } => {
                 self.update_standby(now, transport, &delta)
             }
             Command::TakeOver { transport } => self.take_over(now, transport),
             Command::DropStandby { transport } => self.drop_standby(transport),
+            Command::DropStandbys { room } => self.drop_standbys(room),
             other => self.carry_out_subscription(now, other),
         }
     }

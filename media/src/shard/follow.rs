@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::downstream::continuation::Continuation;
 use crate::event::Event;
 use crate::ids::TransportKey;
-use crate::limits::{CONTINUATION_RENEWED, IMAGE_PAUSE};
+use crate::limits::{CONTINUATION_RENEWED, IMAGE_PAUSE, STANDBY_SILENT};
 use crate::shard::Shard;
 use crate::shard::image::{ShardPart, put_head};
 use crate::upstream::receiver::Received;
@@ -20,9 +20,38 @@ pub(crate) struct Follower {
     imaged: Option<Instant>,
     /// The control plane wants an image.
     wants_image: bool,
+    /// It was asked with this version whether it can read images. Before it has answered, nothing
+    /// is leased: one that cannot, or does not answer, holds nothing up.
+    asked: Option<u32>,
+    answered: bool,
+    /// The first version it was told since it last acknowledged something, and when.
+    unheard: Option<(u32, Instant)>,
     received: Vec<Received>,
     /// With the time of the telling.
     downs: Vec<(Instant, Continuation)>,
+}
+
+impl Follower {
+    fn told(&mut self, now: Instant, version: u32) {
+        self.unheard.get_or_insert((version, now));
+    }
+
+    fn heard(&mut self, now: Instant, version: u32, newest: u32) {
+        if self.unheard.is_some_and(|(first, _)| first <= version) {
+            self.unheard = (version < newest).then_some((version + 1, now));
+        }
+        self.answered |= self.asked.is_some_and(|asked| asked <= version);
+    }
+
+    /// Says so once per span.
+    fn is_silent(&mut self, now: Instant) -> bool {
+        let waited = |at| now.saturating_duration_since(at) >= STANDBY_SILENT;
+        let silent = self.unheard.is_some_and(|(_, at)| waited(at));
+        if let Some((_, at)) = self.unheard.as_mut().filter(|_| silent) {
+            *at = now;
+        }
+        silent
+    }
 }
 
 impl Shard {
@@ -40,11 +69,25 @@ impl Shard {
         Some(())
     }
 
-    pub(super) fn replicated(&mut self, key: TransportKey, version: u32) -> Option<()> {
+    pub(super) fn replicated(
+        &mut self,
+        now: Instant,
+        key: TransportKey,
+        version: u32,
+    ) -> Option<()> {
         let index = self.find(key)?;
         let slot = self.transports.get_mut(index)?;
-        slot.transport
-            .acknowledged(version.min(slot.followed_version));
+        let newest = slot.followed_version;
+        let version = version.min(newest);
+        slot.transport.acknowledged(version);
+        let follower = slot.follower.as_mut()?;
+        let answered = follower.answered;
+        follower.heard(now, version, newest);
+        if follower.answered && !answered {
+            // It was no image to go on with.
+            (follower.imaged, follower.wants_image) = (None, true);
+            self.tell_standby(now, index, true);
+        }
         Some(())
     }
 
@@ -62,9 +105,11 @@ impl Shard {
             downs,
         };
         let image = written(now, version, &part, body);
+        let probe = false;
         self.events.push_back(Event::TransportImage {
             transport,
             version,
+            probe,
             image,
         });
         Some(())
@@ -80,12 +125,17 @@ impl Shard {
             return;
         };
         let outgrown = slot.transport.outgrew_image();
+        let (followed, transport) = (slot.transport.is_followed(), slot.key);
+        if followed && follower.is_silent(now) {
+            self.events.push_back(Event::StandbySilent { transport });
+        }
         let rested = |at| now.saturating_duration_since(at) >= IMAGE_PAUSE;
         let event = if follower.wants_image || outgrown {
             let may = follower.imaged.is_none_or(rested);
             may.then(|| self.image(now, index, &mut follower)).flatten()
         } else {
-            self.delta(now, index, &mut follower, thorough)
+            let delta = followed.then(|| self.delta(now, index, &mut follower, thorough));
+            delta.flatten()
         };
         self.events.extend(event);
         if let Some(slot) = self.transports.get_mut(index) {
@@ -99,7 +149,11 @@ impl Shard {
         let (received, downs) = (self.received(index), self.continuations(index));
         let slot = self.transports.get_mut(index)?;
         let version = slot.followed_version + 1;
-        let body = slot.transport.follow(now, version)?;
+        let probe = !follower.answered;
+        let body = match probe {
+            true => slot.transport.probe()?,
+            false => slot.transport.follow(now, version)?,
+        };
         slot.followed_version = version;
         let part = ShardPart {
             wire: slot.sender.next_wire(),
@@ -107,15 +161,17 @@ impl Shard {
             downs: downs.clone(),
         };
         let image = written(now, version, &part, &body);
-        *follower = Follower {
-            imaged: Some(now),
-            wants_image: false,
-            received,
-            downs: downs.into_iter().map(|down| (now, down)).collect(),
-        };
+        follower.told(now, version);
+        if probe {
+            follower.asked = Some(version);
+        }
+        (follower.imaged, follower.wants_image) = (Some(now), false);
+        follower.received = received;
+        follower.downs = downs.into_iter().map(|down| (now, down)).collect();
         Some(Event::TransportImage {
             transport: slot.key,
             version,
+            probe,
             image,
         })
     }
@@ -141,6 +197,7 @@ impl Shard {
             return None;
         }
         slot.followed_version = version;
+        follower.told(now, version);
         let part = ShardPart {
             wire: slot.sender.next_wire(),
             received,

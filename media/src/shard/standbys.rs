@@ -10,7 +10,7 @@ use rand::RngExt;
 use crate::demux::stun_local_ufrag;
 use crate::event::{Event, TransportState};
 use crate::fast_hash::FastMap;
-use crate::ids::TransportKey;
+use crate::ids::{RoomKey, TransportKey};
 use crate::limits::{ICE_MAX_PAIRS_DORMANT, STANDBY_GRACE, TAKEOVER_PATIENCE, TIMER_REST};
 use crate::rtcp::write;
 use crate::shard::Shard;
@@ -23,6 +23,9 @@ use crate::types::Path;
 
 struct StandbySlot {
     key: TransportKey,
+    room: RoomKey,
+    /// Its primary uses no number beyond what is known here. Before, nothing is taken over.
+    bound: bool,
     standby: Standby,
     part: ShardPart,
     /// All images and deltas up to this are in.
@@ -73,34 +76,41 @@ impl Standbys {
         }
     }
 
+    /// Unless it is another's: who had the name first keeps it.
+    fn forget_ufrag(&mut self, index: u32, ufrag: &str) {
+        if self.ufrags.get(ufrag) == Some(&index) {
+            self.ufrags.remove(ufrag);
+        }
+    }
+
     fn remove(&mut self, key: TransportKey) -> Option<Box<StandbySlot>> {
         let index = self.index.remove(&key)?;
         self.timers.forget(index);
         let slot = self.slots.remove(index)?;
-        self.ufrags.remove(&slot.ufrag);
+        self.forget_ufrag(index, &slot.ufrag);
         self.paths.retain(|_, owner| *owner != index);
         Some(slot)
     }
 }
 
 impl Shard {
-    /// Begins to stand by for a transport, or takes a new image of one.
+    /// Begins to stand by for a transport, or takes a new image of one. One that only asks (`probe`)
+    /// is kept as any other, and never taken over with.
     pub(super) fn add_standby(
         &mut self,
         now: Instant,
         key: TransportKey,
-        image: &[u8],
+        room: RoomKey,
+        image: (bool, &[u8]),
     ) -> Option<()> {
         if self.find(key).is_some() {
             return None;
         }
-        if let Err(error) = self.take_image(now, key, image) {
+        if let Err(error) = self.take_image(now, key, room, image) {
             tracing::warn!(%error, "cannot stand by for a transport");
-            let ready = false;
-            let transport = key;
             self.standbys.remove(key);
-            self.events
-                .push_back(Event::StandbyReady { transport, ready });
+            let transport = key;
+            self.events.push_back(Event::StandbyCannot { transport });
         }
         Some(())
     }
@@ -109,7 +119,8 @@ impl Shard {
         &mut self,
         now: Instant,
         key: TransportKey,
-        image: &[u8],
+        room: RoomKey,
+        (probe, image): (bool, &[u8]),
     ) -> Result<(), SnapshotError> {
         let mut reader = Reader(image);
         let version = read_head(&mut reader)?;
@@ -119,14 +130,21 @@ impl Shard {
             Some(index) => {
                 let slot = self.standbys.slots.get_mut(index);
                 let slot = slot.ok_or(SnapshotError::Damaged)?;
+                if version <= slot.version {
+                    // What was acknowledged since is behind what it says.
+                    return Ok(());
+                }
                 slot.standby.replace(now, reader.0, seed)?;
                 (slot.part, slot.version, slot.stale) = (part, version, false);
+                slot.bound = !probe;
                 index
             }
             None => {
                 let standby = Standby::new(now, reader.0, seed)?;
                 let slot = StandbySlot {
                     key,
+                    room,
+                    bound: !probe,
                     standby,
                     part,
                     version,
@@ -143,13 +161,20 @@ impl Shard {
             }
         };
         self.rename_standby(index);
-        self.events.push_back(Event::StandbyHas {
-            transport: key,
-            version,
-        });
         self.ticker.watch(now);
         self.drain_standby(now, index);
+        self.say_standby_has(now, index);
         Ok(())
+    }
+
+    fn say_standby_has(&mut self, now: Instant, index: u32) {
+        if let Some(slot) = self.standbys.slots.get(index) {
+            self.events.push_back(Event::StandbyHas {
+                transport: slot.key,
+                version: slot.version,
+                ready: slot.is_ready(now),
+            });
+        }
     }
 
     /// Its checks carry the name of the image.
@@ -159,9 +184,9 @@ impl Shard {
         };
         let ufrag = slot.standby.local_ufrag().to_owned();
         if ufrag != slot.ufrag {
-            self.standbys.ufrags.remove(&slot.ufrag);
-            slot.ufrag.clone_from(&ufrag);
-            self.standbys.ufrags.insert(ufrag, index);
+            let before = std::mem::replace(&mut slot.ufrag, ufrag.clone());
+            self.standbys.forget_ufrag(index, &before);
+            self.standbys.ufrags.entry(ufrag).or_insert(index);
         }
     }
 
@@ -173,25 +198,33 @@ impl Shard {
     ) -> Option<()> {
         let index = *self.standbys.index.get(&key)?;
         let slot = self.standbys.slots.get_mut(index)?;
-        let event = match slot.update(now, delta) {
-            Ok(version) => Event::StandbyHas {
-                transport: key,
-                version,
-            },
+        match slot.update(now, delta) {
+            Ok(()) => self.say_standby_has(now, index),
             Err(error) => {
                 tracing::debug!(%error, "a delta of a followed transport is of no use");
-                if std::mem::replace(&mut slot.stale, true) {
-                    return Some(());
+                if !std::mem::replace(&mut slot.stale, true) {
+                    let transport = key;
+                    self.events.push_back(Event::StandbyStale { transport });
                 }
-                Event::StandbyStale { transport: key }
             }
-        };
-        self.events.push_back(event);
+        }
         Some(())
     }
 
     pub(super) fn drop_standby(&mut self, key: TransportKey) -> Option<()> {
         self.standbys.remove(key).map(|_| ())
+    }
+
+    pub(super) fn drop_standbys(&mut self, room: RoomKey) -> Option<()> {
+        let of_room = |index: &u32| {
+            let slot = self.standbys.slots.get(*index);
+            slot.filter(|slot| slot.room == room).map(|slot| slot.key)
+        };
+        let gone: Vec<_> = self.standbys.index.values().filter_map(of_room).collect();
+        for key in gone {
+            self.standbys.remove(key);
+        }
+        Some(())
     }
 
     /// Whether a datagram was for a dormant transport, which has it then.
@@ -249,7 +282,7 @@ impl Shard {
         let Some(slot) = self.standbys.slots.get_mut(index) else {
             return;
         };
-        let ready = slot.standby.warm_path(now).is_some();
+        let ready = slot.is_ready(now);
         let waits = slot.ready.is_none()
             && !ready
             && now.saturating_duration_since(slot.since) < STANDBY_GRACE;
@@ -272,7 +305,7 @@ impl Shard {
         if self.find(key).is_some() {
             return None;
         }
-        let Some(slot) = self.standbys.remove(key) else {
+        let Some(slot) = self.standbys.remove(key).filter(|slot| slot.bound) else {
             // It was dropped, or stands on another shard: its client has to resume.
             let (transport, heard) = (key, false);
             self.events.push_back(Event::TakenOver { transport, heard });
@@ -347,8 +380,12 @@ impl Shard {
 }
 
 impl StandbySlot {
-    /// Takes a delta in; returns its version.
-    fn update(&mut self, now: Instant, delta: &[u8]) -> Result<u32, SnapshotError> {
+    /// Its client could be taken over without noticing.
+    fn is_ready(&self, now: Instant) -> bool {
+        self.bound && self.standby.warm_path(now).is_some()
+    }
+
+    fn update(&mut self, now: Instant, delta: &[u8]) -> Result<(), SnapshotError> {
         let mut reader = Reader(delta);
         let version = read_head(&mut reader)?;
         if self.stale || Some(version) != self.version.checked_add(1) {
@@ -357,6 +394,6 @@ impl StandbySlot {
         self.standby.update(&mut reader)?;
         self.part.apply(ShardPart::read(now, &mut reader)?);
         self.version = version;
-        Ok(version)
+        Ok(())
     }
 }

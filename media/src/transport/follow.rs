@@ -19,6 +19,13 @@ pub(super) struct Following {
 }
 
 impl Transport {
+    /// What an image looks like now. Nothing is leased: nobody may go on with this one. `None`: not
+    /// connected.
+    pub fn probe(&self) -> Option<Vec<u8>> {
+        let lives = self.life != Life::Silent && self.is_connected() && self.media.is_some();
+        lives.then(|| self.snapshot().encode())
+    }
+
     /// A standby follows from now on: the image for it, and control of ICE, without which nothing
     /// can be handed over. Called again: an image that replaces all before, as `version`; its
     /// leases count when that is acknowledged. `None`: not connected.

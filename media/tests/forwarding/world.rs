@@ -424,12 +424,16 @@ impl World {
     fn carry(&mut self, index: usize, event: &Event) {
         let command = match event {
             Event::TransportImage {
-                transport, image, ..
+                transport,
+                probe,
+                image,
+                ..
             } if !self.dead => {
                 self.told.0 += image.len();
                 Command::AddStandby {
                     transport: *transport,
                     room: ROOM,
+                    probe: *probe,
                     image: image.clone(),
                 }
             }
@@ -442,7 +446,9 @@ impl World {
                     delta: delta.clone(),
                 }
             }
-            Event::StandbyHas { transport, version } => Command::Replicated {
+            Event::StandbyHas {
+                transport, version, ..
+            } => Command::Replicated {
                 transport: *transport,
                 version: *version,
             },

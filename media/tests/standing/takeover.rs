@@ -18,16 +18,16 @@ const SOUND: TrackKey = TrackKey(2);
 const RIDS: [&str; 2] = ["q", "h"];
 
 /// A publisher of video in two layers and of audio, and a subscriber of both.
-struct Call {
-    world: World,
-    publisher: usize,
-    subscriber: usize,
+pub(crate) struct Call {
+    pub(crate) world: World,
+    pub(crate) publisher: usize,
+    pub(crate) subscriber: usize,
     video: Video,
     audio: Audio,
 }
 
 impl Call {
-    fn new(seed: u64) -> Call {
+    pub(crate) fn new(seed: u64) -> Call {
         println!("seed {seed}");
         let mut world = World::with_standby(seed);
         let (publisher, subscriber) = (world.connect(), world.connect());
@@ -75,7 +75,7 @@ impl Call {
         commands
     }
 
-    fn follow(&mut self) {
+    pub(crate) fn follow(&mut self) {
         for client in [self.publisher, self.subscriber] {
             let transport = self.world.clients[client].key;
             self.world.command(Command::Replicate {
@@ -94,7 +94,7 @@ impl Call {
     }
 
     /// Frames of video with the sound that belongs to them.
-    fn frames(&mut self, count: usize) {
+    pub(crate) fn frames(&mut self, count: usize) {
         for _ in 0..count {
             // About three packets of 20 ms every two frames.
             self.audio.packets_at_once(&mut self.world, 2);
@@ -115,12 +115,12 @@ impl Call {
         }
     }
 
-    fn seen(&self, ssrc: u32) -> Vec<Seen> {
+    pub(crate) fn seen(&self, ssrc: u32) -> Vec<Seen> {
         let client = &self.world.clients[self.subscriber];
         client.of(ssrc).into_iter().cloned().collect()
     }
 
-    fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+    pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.world
             .events
             .iter()

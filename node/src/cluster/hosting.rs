@@ -354,7 +354,7 @@ impl Homes {
 
     /// Opens it at once if it is known here: its clients, and lists, find it as it was.
     fn revive(&self, room: &str) {
-        if self.0.images.holds(room) {
+        if self.0.images.inherits(room) {
             self.0.rooms.revive(room);
         }
     }
@@ -417,8 +417,7 @@ impl Hosting for Homes {
         if matches!(ending, Some(Phase::Closing | Phase::Fenced)) {
             return None;
         }
-        let image = self.0.images.take(room, current.epoch);
-        let warm = self.0.images.take_warm(room);
+        let (image, warm) = self.0.images.take(room, current.epoch);
         let running = Hosted {
             epoch: current.epoch,
             phase: Phase::Running,
@@ -439,7 +438,7 @@ impl Hosting for Homes {
     }
 
     fn remembers(&self, room: &str) -> bool {
-        self.0.images.holds(room) && self.current(room).is_some()
+        self.0.images.inherits(room) && self.current(room).is_some()
     }
 
     fn decline(&self, room: &str) {

@@ -12,25 +12,27 @@ pub mod standins;
 mod tests;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use consensus::cluster::{Change, Cluster};
-use consensus::command::Effect;
+use consensus::command::{Action, Effect};
 use consensus::ids::{Epoch, NodeId, RoomName};
+use consensus::state::{Mandate, State};
 use futures_util::future::BoxFuture;
+use metrics::counter;
 use prost::Message;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::images::Images;
-use self::link::Link;
+use self::link::{Complaint, Link};
 pub use self::server::JournalServer;
-use self::wire::{Flush, Holds, Question, Reply, question};
+use self::wire::{Flush, Holds, Question, Reply, Tenure, question};
 use super::hosting::{Heirs, Homes, Hosts};
-use super::limits::{JOURNAL_ASK_PATIENCE, JOURNAL_FLUSH_PATIENCE};
+use super::limits::{COMPLAINTS_MAX, JOURNAL_ASK_PATIENCE, JOURNAL_FLUSH_PATIENCE};
 use super::links::{LinkError, Links, Service};
 use crate::room::environment::Follower;
 use crate::room::journal::StandbyWord;
@@ -89,17 +91,14 @@ impl Heir {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Following {
-    standby: NodeId,
-    epoch: Epoch,
-}
-
 #[derive(Default)]
 struct Table {
-    rooms: HashMap<String, Following>,
+    /// Under which each is followed.
+    rooms: HashMap<String, Mandate>,
     links: BTreeMap<NodeId, Arc<Link>>,
     carriers: JoinSet<()>,
+    /// Rooms whose standbys are being dismissed.
+    dismissing: BTreeSet<String>,
 }
 
 struct Inner {
@@ -110,6 +109,7 @@ struct Inner {
     table: Mutex<Table>,
     /// Something in `table` changed.
     changed: watch::Sender<()>,
+    complaints: mpsc::Sender<Complaint>,
 }
 
 /// The home's side. Clones are one.
@@ -125,6 +125,8 @@ impl Journal {
         rooms: Arc<dyn Followed>,
     ) -> (Self, JoinHandle<()>) {
         let (changes, news) = (cluster.changes(), homes.news());
+        // overflow: dropped, rooms complain again
+        let (complaints, complained) = mpsc::channel(COMPLAINTS_MAX);
         let journal = Self(Arc::new(Inner {
             cluster,
             links,
@@ -132,8 +134,9 @@ impl Journal {
             rooms,
             table: Mutex::default(),
             changed: watch::channel(()).0,
+            complaints,
         }));
-        let task = tokio::spawn(journal.clone().run(changes, news));
+        let task = tokio::spawn(journal.clone().run(changes, news, complained));
         (journal, task)
     }
 
@@ -146,6 +149,7 @@ impl Journal {
         self,
         mut changes: broadcast::Receiver<Change>,
         mut news: broadcast::Receiver<String>,
+        mut complained: mpsc::Receiver<Complaint>,
     ) {
         loop {
             tokio::select! {
@@ -159,8 +163,43 @@ impl Journal {
                     Err(RecvError::Lagged(_)) => self.compare(),
                     Err(RecvError::Closed) => return,
                 },
+                Some((room, tenure)) = complained.recv() => self.dismiss(room, tenure),
             }
         }
+    }
+
+    /// A standby that acknowledges nothing is dismissed in the log, and only then is what it was
+    /// granted free: it may be alive, and what the log says by now is not known here. Whoever keeps
+    /// places appoints another. A home that is cut off from a quorum and from its standby therefore
+    /// falls silent when its leases end: it cannot tell that from having been taken over.
+    fn dismiss(&self, room: String, tenure: Tenure) {
+        let mut table = self.locked();
+        let known = table.rooms.get(&room).copied().map(Tenure::from);
+        if known != Some(tenure) || !table.dismissing.insert(room.clone()) {
+            return;
+        }
+        tracing::info!(
+            room,
+            "the room's standby acknowledges nothing and is dismissed"
+        );
+        counter!("skein_standbys_dismissed_total").increment(1);
+        let journal = self.clone();
+        table.carriers.spawn(async move {
+            let action = Action::SetStandby {
+                name: RoomName::from(room.as_str()),
+                epoch: tenure.epoch,
+                standby: None,
+            };
+            let appointed = |state: &State| state.mandate(&RoomName::from(room.as_str()));
+            // Another one may have been appointed meanwhile.
+            let current = journal.0.cluster.read(appointed).map(Tenure::from);
+            if current == Some(tenure)
+                && let Err(error) = journal.0.cluster.propose(action).await
+            {
+                tracing::debug!(room, %error, "a silent standby was not dismissed");
+            }
+            journal.locked().dismissing.remove(&room);
+        });
     }
 
     fn observe(&self, effect: &Effect) {
@@ -192,13 +231,15 @@ impl Journal {
             Hosts::Nothing => None,
             Hosts::Running(epoch) => {
                 let name = RoomName::from(room);
-                let known = self.0.cluster.read(|state| state.room(&name).cloned());
-                let Some(known) = known.filter(|known| known.epoch == epoch) else {
+                let known = self.0.cluster.read(|state| {
+                    let room = state.room(&name)?;
+                    Some((room.epoch, state.mandate(&name)))
+                });
+                let Some((_, mandate)) = known.filter(|(known, _)| *known == epoch) else {
                     // It will be fenced.
                     return;
                 };
-                let following = |standby| Following { standby, epoch };
-                known.standby.map(following)
+                mandate
             }
         };
         let mut table = self.locked();
@@ -206,20 +247,19 @@ impl Journal {
         if now == wanted {
             return;
         }
-        if let Some(Following { standby, .. }) = now
-            && let Some(link) = table.links.get(&standby)
-        {
-            link.forget(room);
+        // Also if the next one cannot be reached: nobody else acknowledges anything.
+        match now.map(|was| table.links.get(&was.standby)) {
+            Some(Some(link)) => link.forget(room, &*self.0.rooms),
+            _ => self.0.rooms.follow(room, None),
         }
         match wanted {
-            Some(following) => {
-                table.rooms.insert(room.to_owned(), following);
-                let link = self.link(&mut table, following.standby);
-                link.follow(room, following.epoch, &*self.0.rooms);
+            Some(mandate) => {
+                table.rooms.insert(room.to_owned(), mandate);
+                let link = self.link(&mut table, mandate.standby);
+                link.follow(room, mandate.into(), &*self.0.rooms);
             }
             None => {
                 table.rooms.remove(room);
-                self.0.rooms.follow(room, None);
             }
         }
         drop(table);
@@ -231,7 +271,7 @@ impl Journal {
             links, carriers, ..
         } = table;
         let start = || {
-            let link = Link::new(standby);
+            let link = Link::new(standby, self.0.complaints.clone());
             let (links, rooms) = (Arc::clone(&self.0.links), Arc::clone(&self.0.rooms));
             carriers.spawn(Arc::clone(&link).carry(links, rooms));
             link
@@ -244,12 +284,13 @@ impl Journal {
         if self.0.homes.hosts(room) != Hosts::Running(epoch) {
             return false;
         }
-        let wanted = Following { standby, epoch };
         let mut changed = self.0.changed.subscribe();
         let link = || {
             let table = self.locked();
-            let followed = table.rooms.get(room) == Some(&wanted);
+            let followed = table.rooms.get(room);
+            let wanted = |by: &Mandate| (by.standby, by.epoch) == (standby, epoch);
             followed
+                .is_some_and(wanted)
                 .then(|| table.links.get(&standby).cloned())
                 .flatten()
         };
@@ -272,7 +313,7 @@ impl Journal {
 impl Heirs for Journal {
     fn is_heir(&self, room: &str, node: NodeId) -> bool {
         let table = self.locked();
-        let followed = table.rooms.get(room).map(|following| following.standby);
+        let followed = table.rooms.get(room).map(|mandate| mandate.standby);
         let link = followed.filter(|standby| *standby == node);
         let link = link.and_then(|standby| table.links.get(&standby));
         link.is_some_and(|link| link.is_live(room))

@@ -292,6 +292,9 @@ pub const JOURNAL_RESYNC_AFTER: Duration = Duration::from_secs(2);
 pub const JOURNAL_RETRY: Duration = Duration::from_millis(100);
 /// Images one node keeps: 32,768 participants at 8 KiB, and headroom for what their rooms hold.
 pub const JOURNAL_IMAGES_BYTES_MAX: usize = 512 << 20;
+/// A standby that hears of its appointment before its own log tells it waits so long for that; then
+/// it refuses, and is told everything again later.
+pub const JOURNAL_LOG_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a room's journal may take to be complete at the node the room is about to go to. Then
 /// it goes all the same, and its clients come back from scratch.
 pub const JOURNAL_FLUSH_PATIENCE: Duration = Duration::from_secs(2);
@@ -307,6 +310,14 @@ pub const STANDBY_PAUSE: Duration = Duration::from_millis(50);
 /// Transports of one room that this node stands by for: two for each of the participants of the
 /// largest room.
 pub(super) const STAND_INS_ROOM_MAX: usize = 20_000;
+/// Transports of all rooms that this node stands by for, and what their images and deltas come to:
+/// 32,768 participants with two each, at 8 KiB. What goes beyond is refused, and resumes.
+pub(super) const STAND_INS_MAX: usize = 65_536;
+pub(super) const STAND_INS_BYTES_MAX: usize = 512 << 20;
+/// Addresses of one standby a client is told of: it sends checks to each.
+pub(super) const STANDBY_ADDRESSES_MAX: usize = 8;
+/// Complaints of rooms about silent standbys that wait to be acted upon; others are repeated.
+pub(super) const COMPLAINTS_MAX: usize = 1_024;
 /// How long it is known who went on here unnoticed: gateways ask within a second or two.
 pub(super) const STAND_INS_REMEMBERED: Duration = Duration::from_secs(60);
 /// What a standby has to say to one home, in messages: acknowledgements repeat themselves.

@@ -333,8 +333,10 @@ pub trait Follower: Send + Sync {
     fn changed(&self, entries: Vec<JournalEntry>);
     /// What the shards say of transports, in their order.
     fn media(&self, entries: Vec<MediaEntry>);
-    /// The node it speaks for: another one knows nothing yet.
-    fn standby(&self) -> u64;
+    /// The standby has acknowledged nothing for a while: soon the room may send nothing any more.
+    fn silent(&self);
+    /// Names the appointment of the standby it speaks for: under another one, nothing is known yet.
+    fn mandate(&self) -> u64;
 }
 
 /// What the shells write to.

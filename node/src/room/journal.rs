@@ -41,11 +41,26 @@ pub enum MediaChange {
         transports: u32,
         /// The shard at home.
         shard: u32,
+        /// It asks whether the standby can read it, and no more.
+        probe: bool,
         image: Bytes,
     },
     /// `media::Event::TransportDelta`.
     Delta(Bytes),
     Gone,
+    /// Those that are left, of the whole room: what was said of others may have been lost. Of no
+    /// transport.
+    Only(Vec<u64>),
+}
+
+/// Why a standby stands by for a transport no longer; it takes nothing more of it, whatever the home
+/// sends before it hears so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CannotReason {
+    /// It has as much as it may keep.
+    Full,
+    /// It does not understand images of this node.
+    Unreadable,
 }
 
 impl MediaEntry {
@@ -55,6 +70,7 @@ impl MediaEntry {
             MediaChange::Image { image, .. } => image.len(),
             MediaChange::Delta(delta) => delta.len(),
             MediaChange::Gone => 0,
+            MediaChange::Only(left) => size_of_val(&**left),
         };
         body + size_of::<Self>()
     }
@@ -67,9 +83,13 @@ pub enum StandbyWord {
     Has {
         version: u32,
         addresses: Vec<SocketAddr>,
+        /// As [`Self::Ready`], of which one may be lost.
+        ready: bool,
     },
     /// It missed something.
     Stale,
+    /// It has dropped it.
+    Cannot(CannotReason),
     /// Whether it could take the client over unnoticed.
     Ready(bool),
 }

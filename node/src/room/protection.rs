@@ -20,6 +20,8 @@ struct Guarded {
     /// Where the client was told that the standby is.
     told: Vec<SocketAddr>,
     ready: bool,
+    /// The standby has dropped it for good.
+    refused: bool,
     /// A channel opened or closed since the last image: without it its messages would be lost.
     outgrown: bool,
     /// The standby has everything from this version on.
@@ -31,6 +33,10 @@ pub(super) struct Protection {
     on: bool,
     transports: BTreeMap<TransportKey, Guarded>,
     entries: VecDeque<MediaEntry>,
+    /// Some of them were lost.
+    overflowed: bool,
+    /// The standby acknowledges nothing.
+    silent: bool,
 }
 
 /// How a participant would come through the loss of this node.
@@ -69,11 +75,20 @@ impl Protection {
 
     fn say(&mut self, transport: TransportKey, change: MediaChange) {
         if self.entries.len() >= MEDIA_ENTRIES_MAX {
-            // The standby misses a delta and asks for an image.
+            // The standby misses a delta and asks for an image, and is told who is left.
             counter!("skein_journal_media_dropped_total").increment(1);
+            self.overflowed = true;
             return;
         }
         let transport = KeySpace::within_room(transport.0);
+        self.entries.push_back(MediaEntry { transport, change });
+    }
+
+    /// Who is left; what the standby has of others is of no use any more.
+    fn say_who_is_left(&mut self) {
+        let left = self.transports.keys();
+        let left = left.map(|key| KeySpace::within_room(key.0)).collect();
+        let (transport, change) = (0, MediaChange::Only(left));
         self.entries.push_back(MediaEntry { transport, change });
     }
 }
@@ -83,6 +98,7 @@ impl Room {
     pub(super) fn protect(&mut self, on: bool) {
         self.protection.on = on;
         self.protection.entries.clear();
+        (self.protection.overflowed, self.protection.silent) = (false, false);
         let guarded = std::mem::take(&mut self.protection.transports);
         if !on {
             for transport in guarded.into_keys() {
@@ -100,6 +116,7 @@ impl Room {
                 }
             }
         }
+        self.protection.say_who_is_left();
     }
 
     fn guard(&mut self, number: u16, transport: TransportKey) {
@@ -115,7 +132,8 @@ impl Room {
 
     /// Its ICE credentials changed: the standby needs them, the client its address under them.
     pub(super) fn guard_again(&mut self, transport: TransportKey) {
-        if let Some(guarded) = self.protection.transports.get_mut(&transport) {
+        let guarded = self.protection.transports.get_mut(&transport);
+        if let Some(guarded) = guarded.filter(|guarded| !guarded.refused) {
             *guarded = Guarded::default();
             let on = true;
             self.tell_shard(Command::Replicate { transport, on });
@@ -124,8 +142,19 @@ impl Room {
 
     /// The transport is closed.
     pub(super) fn unguard(&mut self, transport: TransportKey) {
-        if self.protection.transports.remove(&transport).is_some() {
-            self.protection.say(transport, MediaChange::Gone);
+        if self.protection.transports.remove(&transport).is_none() {
+            return;
+        }
+        self.protection.say(transport, MediaChange::Gone);
+        let number = KeySpace::participant_of(transport.0);
+        let left = self.roster.get(number).map(|one| one.media.transports());
+        for (transport, _) in left.into_iter().flatten() {
+            // Their images say how many there are.
+            let guarded = self.protection.transports.get(&transport);
+            if guarded.is_some_and(|guarded| !guarded.refused) {
+                let on = true;
+                self.tell_shard(Command::Replicate { transport, on });
+            }
         }
     }
 
@@ -139,7 +168,8 @@ impl Room {
                 self.guard(number, *transport);
             }
             Event::ChannelOpen { transport, .. } | Event::ChannelClosed { transport, .. } => {
-                if let Some(guarded) = self.protection.transports.get_mut(transport) {
+                let guarded = self.protection.transports.get_mut(transport);
+                if let Some(guarded) = guarded.filter(|guarded| !guarded.refused) {
                     guarded.outgrown = true;
                     let (transport, on) = (*transport, true);
                     self.tell_shard(Command::Replicate { transport, on });
@@ -148,6 +178,7 @@ impl Room {
             Event::TransportImage {
                 transport,
                 version,
+                probe,
                 image,
             } => {
                 if let Some(guarded) = self.protection.transports.get_mut(transport)
@@ -155,13 +186,18 @@ impl Room {
                 {
                     guarded.needs = Some(*version);
                 }
-                self.say_image(number, *transport, image);
+                self.say_image(number, *transport, (*probe, image));
             }
             Event::TransportDelta {
                 transport, delta, ..
             } if self.protection.transports.contains_key(transport) => {
                 let delta = MediaChange::Delta(delta.clone());
                 self.protection.say(*transport, delta);
+            }
+            Event::StandbySilent { transport } => {
+                counter!("skein_standbys_silent_total").increment(1);
+                tracing::debug!(transport = transport.0, "a standby acknowledges nothing");
+                self.protection.silent = true;
             }
             Event::TakenOver { transport, heard } => self.note_takeover(number, *transport, *heard),
             _ => {}
@@ -182,7 +218,12 @@ impl Room {
         ready
     }
 
-    fn say_image(&mut self, number: u16, transport: TransportKey, image: &bytes::Bytes) {
+    fn say_image(
+        &mut self,
+        number: u16,
+        transport: TransportKey,
+        (probe, image): (bool, &bytes::Bytes),
+    ) {
         let Some(member) = self.roster.get(number) else {
             return;
         };
@@ -194,6 +235,7 @@ impl Room {
             participant_sid: member.sid.0.clone(),
             transports: u32::try_from(count).unwrap_or(u32::MAX),
             shard: u32::try_from(self.span.shard(number)).unwrap_or_default(),
+            probe,
             image: image.clone(),
         };
         self.protection.say(transport, change);
@@ -218,7 +260,12 @@ impl Room {
             return;
         };
         match word {
-            StandbyWord::Has { version, addresses } => {
+            StandbyWord::Has {
+                version,
+                addresses,
+                ready,
+            } => {
+                guarded.ready = ready && !guarded.refused;
                 if guarded.needs.is_some_and(|needs| needs <= version) {
                     guarded.needs = None;
                 }
@@ -237,17 +284,36 @@ impl Room {
                     self.feed(number, input);
                 }
             }
+            StandbyWord::Stale if guarded.refused => {}
             StandbyWord::Stale => {
                 let (transport, on) = (key, true);
                 self.tell_shard(Command::Replicate { transport, on });
             }
-            StandbyWord::Ready(ready) => guarded.ready = ready,
+            StandbyWord::Cannot(reason) => {
+                counter!("skein_standbys_refused_total").increment(1);
+                tracing::debug!(transport, ?reason, "a standby cannot stand by");
+                (guarded.refused, guarded.ready) = (true, false);
+                // It takes nothing over: every number is free.
+                let (transport, on) = (key, false);
+                self.tell_shard(Command::Replicate { transport, on });
+            }
+            StandbyWord::Ready(ready) => guarded.ready = ready && !guarded.refused,
         }
     }
 
     /// What the standby has to be told of transports since the last call.
     pub fn media_journal(&mut self) -> Vec<MediaEntry> {
-        self.protection.entries.drain(..).collect()
+        let mut entries: Vec<_> = self.protection.entries.drain(..).collect();
+        if std::mem::take(&mut self.protection.overflowed) {
+            self.protection.say_who_is_left();
+            entries.extend(self.protection.entries.drain(..));
+        }
+        entries
+    }
+
+    /// The standby was silent since the last call.
+    pub fn take_silence(&mut self) -> bool {
+        std::mem::take(&mut self.protection.silent)
     }
 
     fn tell_shard(&mut self, command: Command) {

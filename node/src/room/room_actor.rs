@@ -63,6 +63,8 @@ pub(crate) struct RoomActor {
     tell_from: Instant,
     /// It will be told then.
     will_tell: bool,
+    /// Shards that stood by for the room, and forget what it does not go on with.
+    stood_by: usize,
 }
 
 /// A follower is told at most this often: what follows one change belongs together.
@@ -90,7 +92,14 @@ impl RoomActor {
             follower: None,
             tell_from: Instant::now(),
             will_tell: false,
+            stood_by: 0,
         }
+    }
+
+    /// So many shards stood by for it: what it has not taken over by its first words is dropped.
+    pub(crate) fn stood_by_on(mut self, shards: usize) -> Self {
+        self.stood_by = shards;
+        self
     }
 
     fn step(&mut self, input: Option<RoomInput>, ctx: &mut Context<Self>) {
@@ -133,6 +142,9 @@ impl RoomActor {
         if !entries.is_empty() {
             follower.media(entries);
         }
+        if self.room.take_silence() {
+            follower.silent();
+        }
     }
 
     fn flush_journal(&mut self) {
@@ -147,8 +159,8 @@ impl RoomActor {
     }
 
     fn follow(&mut self, follower: Option<Arc<dyn Follower>>, ctx: &mut Context<Self>) {
-        let standby = |follower: &Option<Arc<dyn Follower>>| follower.as_ref().map(|f| f.standby());
-        if standby(&self.follower) != standby(&follower) {
+        let mandate = |follower: &Option<Arc<dyn Follower>>| follower.as_ref().map(|f| f.mandate());
+        if mandate(&self.follower) != mandate(&follower) {
             // What the last one had leased is free.
             self.room.follow(false);
         }
@@ -266,6 +278,11 @@ impl Actor for RoomActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.step(None, ctx);
+        for shard in 0..self.stood_by {
+            let room = crate::participant::KeySpace::room_on(self.key, shard);
+            let command = media::Command::DropStandbys { room };
+            self.sinks.shards.send(&self.name, shard, command);
+        }
     }
 }
 

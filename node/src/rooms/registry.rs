@@ -14,7 +14,7 @@ use metrics::counter;
 use protocol::proto;
 
 use self::absent::answer_of_absent_room;
-pub(crate) use self::messages::{AttachSession, Call, Create, Ended, StandInEvents};
+pub(crate) use self::messages::{AttachSession, Call, Create, Ended, Reservation, StandInEvents};
 pub(super) use self::messages::{
     Drain, Fence, Find, Flush, Follow, Forward, HostWith, Release, Reserve, Revive, ShardEvent,
     Stop,
@@ -38,7 +38,9 @@ pub(crate) struct Registry {
     by_name: HashMap<String, Entry>,
     by_number: HashMap<u32, (String, Addr<RoomActor>)>,
     /// Of rooms this node stands by for.
-    reserved: HashMap<String, u32>,
+    reserved: HashMap<String, Reservation>,
+    /// Of the newest of them.
+    turn: u64,
     standing_in: HashMap<u32, StandInEvents>,
     next_number: u32,
     /// No new rooms.
@@ -64,6 +66,7 @@ impl Registry {
             by_name: HashMap::new(),
             by_number: HashMap::new(),
             reserved: HashMap::new(),
+            turn: 0,
             standing_in: HashMap::new(),
             next_number: 0,
             draining: false,
@@ -98,8 +101,9 @@ impl Registry {
             options.sid = Some(opening.sid);
             (epoch, image, warm) = (opening.epoch, opening.image, opening.warm);
         }
-        let number = self.release(&options.name);
-        let number = number.unwrap_or_else(|| self.free_number());
+        let reserved = self.release(&options.name);
+        let stood_by = reserved.map_or(0, |_| self.services.shards.count());
+        let number = reserved.unwrap_or_else(|| self.free_number());
         let name = options.name.clone();
         let key = KeySpace::new(number, 0).room;
         let thawed = image.and_then(|image| self.thaw(number, &name, &image, &warm));
@@ -108,7 +112,7 @@ impl Registry {
             Room::new(now, wall, number, options, self.services.clone())
         });
         let actor = RoomActor::new(room, key, name.clone(), ctx.address(), self.sinks.clone());
-        let addr = actor.start();
+        let addr = actor.stood_by_on(stood_by).start();
         let room = addr.clone();
         self.by_name.insert(name.clone(), Entry { room, epoch });
         self.by_number.insert(number, (name, addr.clone()));
@@ -117,7 +121,7 @@ impl Registry {
 
     /// The number that was kept for the room; its shards' facts are its own from now on.
     fn release(&mut self, name: &str) -> Option<u32> {
-        let number = self.reserved.remove(name)?;
+        let number = self.reserved.remove(name)?.number;
         self.standing_in.remove(&number);
         Some(number)
     }

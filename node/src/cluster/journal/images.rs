@@ -1,30 +1,31 @@
-//! What this node knows of rooms it stands by for, by room and epoch, within a bound. Filled by
-//! `server` from the homes' journals, emptied by the log and by `hosting`, which opens a room from
-//! its image. Decides by the log as applied here who may write.
+//! What this node knows of rooms it stands by for, each under the mandate by which it does. Filled
+//! by `server` from the homes' journals, emptied by the log and by `hosting`, which opens a room
+//! from its image. The log as applied here decides who may write; nothing is taken on trust that it
+//! does not know. Transports (`standins`) come and go with their room.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use consensus::cluster::{Change, Cluster};
-use consensus::command::{Effect, Room};
+use consensus::command::Effect;
 use consensus::ids::{Epoch, NodeId, RoomName};
+use consensus::state::Mandate;
 use metrics::{counter, gauge};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::standins::StandIns;
-use super::wire::{Batch, Extent};
-use crate::cluster::limits::{JOURNAL_IMAGES_BYTES_MAX, SWEEP_INTERVAL};
+use super::wire::{Batch, Extent, Tenure};
+use crate::cluster::limits::{JOURNAL_IMAGES_BYTES_MAX, JOURNAL_LOG_PATIENCE, SWEEP_INTERVAL};
 use crate::room::WarmTransports;
-use crate::room::journal::RoomImage;
+use crate::room::journal::{MediaEntry, RoomImage};
 
 /// Why a batch is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// The sender is not the room's home, or this node does not stand by for it; a newer epoch says
-    /// so.
+    /// The log knows of no such mandate, or of a later one.
     NotOurs,
     /// Images take all the memory they may.
     Full,
@@ -43,9 +44,7 @@ impl Refused {
 }
 
 struct Held {
-    epoch: Epoch,
-    from: NodeId,
-    since: Instant,
+    mandate: Mandate,
     /// `None`: everything is on its way for the first time.
     image: Option<RoomImage>,
     /// Everything anew, as far as it came.
@@ -55,11 +54,9 @@ struct Held {
 }
 
 impl Held {
-    fn new(epoch: Epoch, from: NodeId) -> Self {
+    fn new(mandate: Mandate) -> Self {
         Self {
-            epoch,
-            from,
-            since: Instant::now(),
+            mandate,
             image: None,
             coming: None,
             bytes: 0,
@@ -121,28 +118,43 @@ impl Images {
         self.standins.get()
     }
 
-    /// Transports of a room that is opened here which are ready to go on.
-    pub fn take_warm(&self, room: &str) -> WarmTransports {
-        let standins = self.standins.get();
-        standins.map_or_else(WarmTransports::new, |standins| standins.take(room))
-    }
-
     /// A holder that panicked left whole tables: every change is a single step.
     fn locked(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn logged(&self, room: &str) -> Option<Room> {
-        let name = RoomName::from(room);
-        self.cluster.read(|state| state.room(&name).cloned())
+    /// As a home under `tenure` would have appointed this node.
+    pub(super) fn mandate(&self, from: NodeId, tenure: Tenure) -> Mandate {
+        Mandate {
+            home: from,
+            epoch: tenure.epoch,
+            standby: self.cluster.node(),
+            since: tenure.since,
+        }
     }
 
-    /// Whether `from` may write under this epoch. What this node has not applied yet is believed.
-    fn may_write(&self, from: NodeId, room: &str, epoch: Epoch) -> bool {
-        self.logged(room).is_none_or(|known| {
-            let stands_by = known.home == from && known.standby == Some(self.cluster.node());
-            known.epoch < epoch || (known.epoch == epoch && stands_by)
-        })
+    /// Whoever appoints this node may have applied that before this node has.
+    pub(super) async fn catch_up(&self, tenure: Tenure) {
+        let _ = timeout(JOURNAL_LOG_PATIENCE, self.cluster.applied(tenure.since)).await;
+    }
+
+    fn is_in_force(&self, room: &str, mandate: &Mandate) -> bool {
+        let name = RoomName::from(room);
+        self.cluster.read(|s| s.mandate(&name)) == Some(*mandate)
+    }
+
+    /// The room came, or comes, to this node by it.
+    fn is_inherited(&self, room: &str, mandate: &Mandate) -> bool {
+        let name = RoomName::from(room);
+        self.cluster.read(|s| s.inherited(&name)) == Some(*mandate)
+    }
+
+    /// Forgets a room and its transports in one step.
+    fn drop_room(&self, inner: &mut Inner, room: &str) {
+        inner.remove(room);
+        if let Some(standins) = self.standins() {
+            standins.forget(room);
+        }
     }
 
     /// `stream`: as `stream_began` named it.
@@ -155,28 +167,28 @@ impl Images {
     }
 
     fn try_apply(&self, from: NodeId, stream: u64, batch: Batch) -> Result<(), Refused> {
-        if !self.may_write(from, &batch.room, batch.epoch) {
-            return Err(Refused::NotOurs);
-        }
+        let mandate = self.mandate(from, batch.tenure);
         let mut inner = self.locked();
         let inner = &mut *inner;
         if inner.streams.get(&from) != Some(&stream) {
             return Err(Refused::NotOurs);
         }
-        if let Some(held) = inner.rooms.get(&batch.room)
-            && (held.epoch, held.from) != (batch.epoch, from)
-        {
-            if held.epoch > batch.epoch {
-                return Err(Refused::NotOurs);
-            }
-            inner.remove(&batch.room);
+        let known = inner.rooms.get(&batch.room).map(|held| held.mandate);
+        let in_force = self.is_in_force(&batch.room, &mandate);
+        // The last words of a home whose room comes here, unless it was opened already.
+        let goes_on = known == Some(mandate) && self.is_inherited(&batch.room, &mandate);
+        if !in_force && !goes_on {
+            return Err(Refused::NotOurs);
+        }
+        if known.is_some_and(|known| known != mandate) {
+            self.drop_room(inner, &batch.room);
         }
         let held = match batch.extent {
             Extent::Begins => inner.rooms.entry(batch.room.clone()),
             _ if inner.rooms.contains_key(&batch.room) => inner.rooms.entry(batch.room.clone()),
             _ => return Err(Refused::Unknown),
         };
-        let held = held.or_insert_with(|| Held::new(batch.epoch, from));
+        let held = held.or_insert_with(|| Held::new(mandate));
         let target = match batch.extent {
             Extent::Begins => Some(held.coming.insert(RoomImage::default())),
             Extent::Continues => held.coming.as_mut(),
@@ -196,18 +208,52 @@ impl Images {
         let before = held.bytes;
         inner.bytes = inner.bytes + held.weigh() - before;
         if inner.bytes > JOURNAL_IMAGES_BYTES_MAX {
-            inner.remove(&batch.room);
+            self.drop_room(inner, &batch.room);
             return Err(Refused::Full);
         }
         Ok(())
     }
 
+    /// What a home said of transports of a room that `apply` took something of.
+    pub(super) async fn apply_media(
+        &self,
+        from: NodeId,
+        stream: u64,
+        (room, tenure): (&str, Tenure),
+        entries: Vec<MediaEntry>,
+    ) {
+        let Some(standins) = self.standins() else {
+            return;
+        };
+        let mandate = self.mandate(from, tenure);
+        let reserved = match standins.knows(room, &mandate) {
+            true => None,
+            false => match standins.reserve(room).await {
+                Some(reserved) => Some(reserved),
+                // It is open here, or there are too many.
+                None => return,
+            },
+        };
+        let inner = self.locked();
+        // Much may have changed while the number was asked for.
+        let held = inner.rooms.get(room);
+        let wanted = inner.streams.get(&from) == Some(&stream)
+            && held.is_some_and(|held| held.mandate == mandate);
+        if let Some(reserved) = reserved {
+            standins.settle(room, &mandate, reserved, wanted);
+        }
+        if wanted {
+            standins.apply(room, &mandate, entries);
+        }
+    }
+
     /// The home says that it is not followed here any more.
-    pub(super) fn forget(&self, from: NodeId, room: &str, epoch: Epoch) {
+    pub(super) fn forget(&self, from: NodeId, room: &str, tenure: Tenure) {
+        let mandate = self.mandate(from, tenure);
         let mut inner = self.locked();
         let held = inner.rooms.get(room);
-        if held.is_some_and(|held| held.from == from && held.epoch <= epoch) {
-            inner.remove(room);
+        if held.is_some_and(|held| held.mandate == mandate) {
+            self.drop_room(&mut inner, room);
         }
     }
 
@@ -222,13 +268,18 @@ impl Images {
         } = &mut *inner;
         let stream = streams.entry(from).or_default();
         *stream += 1;
-        for held in rooms.values_mut().filter(|held| held.from == from) {
+        for held in rooms.values_mut().filter(|held| held.mandate.home == from) {
             let before = held.bytes;
             held.coming = None;
             *bytes = *bytes + held.weigh() - before;
         }
-        rooms.retain(|_, held| held.image.is_some());
-        *stream
+        let stream = *stream;
+        let began = rooms.iter().filter(|(_, held)| held.image.is_none());
+        let began: Vec<String> = began.map(|(room, _)| room.clone()).collect();
+        for room in began {
+            self.drop_room(&mut inner, &room);
+        }
+        stream
     }
 
     /// All of the room is known here.
@@ -238,8 +289,11 @@ impl Images {
         held.is_some_and(|held| held.image.is_some())
     }
 
-    fn has(&self, room: &str) -> bool {
-        self.locked().rooms.contains_key(room)
+    /// All of the room is known here, and the log has it go on here with that.
+    pub fn inherits(&self, room: &str) -> bool {
+        let inner = self.locked();
+        let held = inner.rooms.get(room).filter(|held| held.image.is_some());
+        held.is_some_and(|held| self.is_inherited(room, &held.mandate))
     }
 
     /// Participants of a room that is known here.
@@ -249,10 +303,28 @@ impl Images {
         Some(image.members())
     }
 
-    /// The room as its last home described it, for the node that the log made home under `epoch`.
-    pub fn take(&self, room: &str, epoch: Epoch) -> Option<RoomImage> {
-        let held = self.locked().remove(room)?;
-        held.image.filter(|_| held.epoch < epoch)
+    /// The room as its last home described it, for the node that the log made home under `epoch`,
+    /// and those of its transports that are ready to go on with that: what was known under the very
+    /// mandate by which the room came here, or nothing.
+    pub fn take(&self, room: &str, epoch: Epoch) -> (Option<RoomImage>, WarmTransports) {
+        let mut inner = self.locked();
+        let name = RoomName::from(room);
+        let by = self.cluster.read(|state| {
+            let current = state.room(&name).is_some_and(|known| known.epoch == epoch);
+            state.inherited(&name).filter(|_| current)
+        });
+        let held = inner.remove(room);
+        let held = held.filter(|held| by == Some(held.mandate));
+        let taken = held.and_then(|held| Some((held.image?, held.mandate)));
+        let standins = self.standins();
+        let Some((image, mandate)) = taken else {
+            if let Some(standins) = standins {
+                standins.forget(room);
+            }
+            return (None, WarmTransports::new());
+        };
+        let warm = standins.map(|standins| standins.take(room, &mandate));
+        (Some(image), warm.unwrap_or_default())
     }
 
     async fn follow(self, mut changes: broadcast::Receiver<Change>) {
@@ -269,7 +341,7 @@ impl Images {
                     self.compare();
                     self.measure();
                     if let Some(standins) = self.standins() {
-                        standins.sweep(|room| self.has(room));
+                        standins.measure();
                     }
                 }
             }
@@ -280,38 +352,31 @@ impl Images {
         match effect {
             Effect::RoomMoved { name, .. }
             | Effect::RoomOrphaned { name, .. }
-            | Effect::StandbyChanged { name, .. } => self.review(name.as_str(), false),
-            Effect::RoomClosed { name, .. } => self.review(name.as_str(), true),
+            | Effect::StandbyChanged { name, .. }
+            | Effect::RoomClosed { name, .. } => self.review(name.as_str()),
             _ => {}
         }
     }
 
     fn compare(&self) {
+        if let Some(standins) = self.standins() {
+            standins.forgive(|room, mandate| self.is_in_force(room, mandate));
+        }
         let names: Vec<String> = self.locked().rooms.keys().cloned().collect();
         for name in names {
-            self.review(&name, false);
+            self.review(&name);
         }
     }
 
-    /// Forgets what the log says is not this node's. A room that is absent may have been placed by
-    /// an entry that is not applied here yet, unless it was `closed` or that is long ago.
-    fn review(&self, room: &str, closed: bool) {
-        let known = self.logged(room);
-        let node = self.cluster.node();
+    /// Forgets what is held under a mandate that is over, unless the room comes here by it.
+    fn review(&self, room: &str) {
         let mut inner = self.locked();
         let Some(held) = inner.rooms.get(room) else {
             return;
         };
-        let old = held.since.elapsed() >= SWEEP_INTERVAL;
-        let keep = match known {
-            None => !closed && !old,
-            // It is about to be opened from it.
-            Some(known) if known.home == node => known.epoch > held.epoch,
-            Some(known) if known.epoch == held.epoch => known.standby == Some(node),
-            Some(known) => known.epoch < held.epoch,
-        };
-        if !keep {
-            inner.remove(room);
+        let mandate = held.mandate;
+        if !self.is_in_force(room, &mandate) && !self.is_inherited(room, &mandate) {
+            self.drop_room(&mut inner, room);
         }
     }
 

@@ -4,16 +4,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use consensus::ids::{Epoch, NodeId};
+use consensus::ids::NodeId;
 use futures_util::StreamExt;
 use metrics::{counter, gauge};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::Followed;
 use super::outbox::{Outbox, Ticket};
-use super::wire::{FromStandby, ToStandby};
+use super::wire::{FromStandby, Tenure, ToStandby};
 use crate::cluster::limits::JOURNAL_RETRY;
 use crate::cluster::links::{Duplex, Links, Service};
 use crate::cluster::session_wire::{WireError, frames};
@@ -23,11 +23,18 @@ use crate::room::journal::{JournalEntry, MediaEntry};
 pub(super) struct Link {
     standby: NodeId,
     state: Mutex<State>,
+    /// Held while a room is told to follow, or no longer: it does what was decided last.
+    telling: Mutex<()>,
     /// There is something to send, or somebody to follow.
     stir: Notify,
     /// Something was acknowledged.
     acked: watch::Sender<()>,
+    /// Of rooms whose transports the standby does not acknowledge.
+    complaints: mpsc::Sender<Complaint>,
 }
+
+/// A room, and under what it was followed.
+pub(super) type Complaint = (String, Tenure);
 
 #[derive(Default)]
 struct State {
@@ -41,6 +48,7 @@ struct Feed {
     link: Arc<Link>,
     room: String,
     ticket: Ticket,
+    tenure: Tenure,
 }
 
 impl Follower for Feed {
@@ -56,18 +64,28 @@ impl Follower for Feed {
         });
     }
 
-    fn standby(&self) -> u64 {
-        self.link.standby.0
+    fn silent(&self) {
+        // overflow: it says so again
+        let _ = self
+            .link
+            .complaints
+            .try_send((self.room.clone(), self.tenure));
+    }
+
+    fn mandate(&self) -> u64 {
+        self.tenure.since.0
     }
 }
 
 impl Link {
-    pub(super) fn new(standby: NodeId) -> Arc<Self> {
+    pub(super) fn new(standby: NodeId, complaints: mpsc::Sender<Complaint>) -> Arc<Self> {
         Arc::new(Self {
             standby,
             state: Mutex::default(),
+            telling: Mutex::default(),
             stir: Notify::new(),
             acked: watch::channel(()).0,
+            complaints,
         })
     }
 
@@ -93,9 +111,9 @@ impl Link {
         self.stir.notify_one();
     }
 
-    pub(super) fn follow(self: &Arc<Self>, room: &str, epoch: Epoch, rooms: &dyn Followed) {
+    pub(super) fn follow(self: &Arc<Self>, room: &str, tenure: Tenure, rooms: &dyn Followed) {
         let mut state = self.locked();
-        let ticket = state.outbox.follow(room, epoch);
+        let ticket = state.outbox.follow(room, tenure);
         let connected = state.connected;
         drop(state);
         if connected {
@@ -104,15 +122,28 @@ impl Link {
         self.stir.notify_one();
     }
 
-    pub(super) fn forget(&self, room: &str) {
+    /// Nothing follows the room any more: what its standby had leased is free.
+    pub(super) fn forget(&self, room: &str, rooms: &dyn Followed) {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         self.with_outbox(|outbox| outbox.forget(room));
+        rooms.follow(room, None);
     }
 
     fn ask(self: &Arc<Self>, room: String, ticket: Ticket, rooms: &dyn Followed) {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenure = {
+            let state = self.locked();
+            let wanted = state.outbox.wants(&room, ticket);
+            state.outbox.tenure(&room).filter(|_| wanted)
+        };
+        let Some(tenure) = tenure else {
+            return;
+        };
         let feed = Feed {
             link: Arc::clone(self),
             room: room.clone(),
             ticket,
+            tenure,
         };
         rooms.follow(&room, Some(Arc::new(feed)));
     }
@@ -218,18 +249,18 @@ impl Link {
                 }
                 FromStandby::Media {
                     room,
-                    epoch,
+                    tenure,
                     transport,
                     word,
                 } => {
-                    if self.locked().outbox.epoch(&room) == Some(epoch) {
+                    if self.locked().outbox.tenure(&room) == Some(tenure) {
                         rooms.standby_said(&room, transport, word);
                     }
                 }
-                FromStandby::Refused { room, epoch } => {
+                FromStandby::Refused { room, tenure } => {
                     tracing::debug!(room, standby = %self.standby, "a standby refused a journal");
                     let now = Instant::now();
-                    self.with_outbox(|outbox| outbox.refused(now, &room, epoch));
+                    self.with_outbox(|outbox| outbox.refused(now, &room, tenure));
                 }
             }
         }

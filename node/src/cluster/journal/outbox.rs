@@ -5,10 +5,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use consensus::ids::Epoch;
 use tokio::time::Instant;
 
-use super::wire::{Batch, Extent, ToStandby};
+use super::wire::{Batch, Extent, Tenure, ToStandby};
 use crate::cluster::limits::{
     JOURNAL_BATCH_BYTES, JOURNAL_RESYNC_AFTER, JOURNAL_UNACKED_BYTES_MAX, JOURNAL_WAITING_BYTES_MAX,
 };
@@ -31,7 +30,7 @@ enum Phase {
 }
 
 struct Feed {
-    epoch: Epoch,
+    tenure: Tenure,
     ticket: Ticket,
     phase: Phase,
     waiting: BTreeMap<RecordKey, Option<Bytes>>,
@@ -51,7 +50,7 @@ pub(super) struct Outbox {
     /// Rooms that have something to say, each once.
     ready: VecDeque<String>,
     /// Rooms the standby shall forget.
-    farewells: VecDeque<(String, Epoch)>,
+    farewells: VecDeque<(String, Tenure)>,
     waiting_bytes: usize,
     /// Sequence number and size of what was sent.
     unacked: VecDeque<(u64, usize)>,
@@ -86,11 +85,11 @@ impl Outbox {
     }
 
     /// The room is to say everything, with this ticket.
-    pub(super) fn follow(&mut self, room: &str, epoch: Epoch) -> Ticket {
+    pub(super) fn follow(&mut self, room: &str, tenure: Tenure) -> Ticket {
         self.discard(room);
         let ticket = self.ticket();
         let feed = Feed {
-            epoch,
+            tenure,
             ticket,
             phase: Phase::Asked,
             waiting: BTreeMap::new(),
@@ -104,8 +103,14 @@ impl Outbox {
     }
 
     /// Under which it is followed.
-    pub(super) fn epoch(&self, room: &str) -> Option<Epoch> {
-        self.rooms.get(room).map(|feed| feed.epoch)
+    pub(super) fn tenure(&self, room: &str) -> Option<Tenure> {
+        self.rooms.get(room).map(|feed| feed.tenure)
+    }
+
+    /// What the room says with this ticket is still wanted.
+    pub(super) fn wants(&self, room: &str, ticket: Ticket) -> bool {
+        let feed = self.rooms.get(room);
+        feed.is_some_and(|feed| feed.ticket == ticket)
     }
 
     /// The standby stands by for it no more.
@@ -114,7 +119,7 @@ impl Outbox {
         if let Some(feed) = self.rooms.remove(room)
             && feed.sent > 0
         {
-            self.farewells.push_back((room.to_owned(), feed.epoch));
+            self.farewells.push_back((room.to_owned(), feed.tenure));
         }
     }
 
@@ -197,9 +202,8 @@ impl Outbox {
     }
 
     /// The standby does not take it; it may later.
-    pub(super) fn refused(&mut self, now: Instant, room: &str, epoch: Epoch) {
-        let current = self.rooms.get(room).map(|feed| feed.epoch);
-        if current == Some(epoch) {
+    pub(super) fn refused(&mut self, now: Instant, room: &str, tenure: Tenure) {
+        if self.tenure(room) == Some(tenure) {
             self.drop_room(now, room);
         }
     }
@@ -211,9 +215,11 @@ impl Outbox {
         }
         let due = |phase| matches!(phase, Phase::Dropped { until } if until <= now);
         let due = self.rooms.iter().filter(|(_, feed)| due(feed.phase));
-        let due: Vec<_> = due.map(|(name, feed)| (name.clone(), feed.epoch)).collect();
-        let again = |(room, epoch): (String, Epoch)| {
-            let ticket = self.follow(&room, epoch);
+        let due: Vec<_> = due
+            .map(|(name, feed)| (name.clone(), feed.tenure))
+            .collect();
+        let again = |(room, tenure): (String, Tenure)| {
+            let ticket = self.follow(&room, tenure);
             (room, ticket)
         };
         due.into_iter().map(again).collect()
@@ -238,10 +244,10 @@ impl Outbox {
         self.acked = 0;
         let rooms = self.rooms.iter();
         let rooms: Vec<_> = rooms
-            .map(|(name, feed)| (name.clone(), feed.epoch))
+            .map(|(name, feed)| (name.clone(), feed.tenure))
             .collect();
-        let again = |(room, epoch): (String, Epoch)| {
-            let ticket = self.follow(&room, epoch);
+        let again = |(room, tenure): (String, Tenure)| {
+            let ticket = self.follow(&room, tenure);
             (room, ticket)
         };
         rooms.into_iter().map(again).collect()
@@ -249,8 +255,8 @@ impl Outbox {
 
     /// The next frame, unless the standby owes too many acknowledgements.
     pub(super) fn next_frame(&mut self) -> Option<Bytes> {
-        if let Some((room, epoch)) = self.farewells.pop_front() {
-            return Some(ToStandby::Forget { room, epoch }.encode());
+        if let Some((room, tenure)) = self.farewells.pop_front() {
+            return Some(ToStandby::Forget { room, tenure }.encode());
         }
         if self.unacked_bytes >= JOURNAL_UNACKED_BYTES_MAX {
             return None;
@@ -311,7 +317,7 @@ impl Outbox {
         Some(Batch {
             seq: self.sent,
             room: room.to_owned(),
-            epoch: feed.epoch,
+            tenure: feed.tenure,
             extent,
             last,
             entries,

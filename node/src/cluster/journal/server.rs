@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::images::{Images, Refused};
 use super::standins::StandIns;
-use super::wire::{Batch, FromStandby, Question, Reply, ToStandby, question};
+use super::wire::{Batch, Extent, FromStandby, Question, Reply, ToStandby, question};
 use super::{Heir, Journal};
 use crate::cluster::hosting::Homes;
 use crate::cluster::limits::{HELLO_TIMEOUT, STANDBY_WORDS_MAX};
@@ -69,30 +69,31 @@ impl JournalServer {
             match ToStandby::decode(kind, body)? {
                 ToStandby::Batch(mut batch) => {
                     let media = std::mem::take(&mut batch.media);
-                    let (room, epoch) = (batch.room.clone(), batch.epoch);
+                    let (room, tenure) = (batch.room.clone(), batch.tenure);
+                    if batch.extent == Extent::Begins {
+                        self.images.catch_up(tenure).await;
+                    }
                     let (seq, refused) = (batch.seq, self.apply(from, stream, batch));
-                    if let Some(standins) = self.images.standins()
-                        && refused.is_none()
-                        && !media.is_empty()
-                    {
-                        standins.apply(from, &room, epoch, media).await;
+                    if refused.is_none() && !media.is_empty() {
+                        let of = (&*room, tenure);
+                        self.images.apply_media(from, stream, of, media).await;
                     }
                     if let Some(refused) = refused {
                         send.write_all(&refused.encode()).await?;
                     }
                     send.write_all(&FromStandby::Ack(seq).encode()).await?;
                 }
-                ToStandby::Forget { room, epoch } => self.images.forget(from, &room, epoch),
+                ToStandby::Forget { room, tenure } => self.images.forget(from, &room, tenure),
                 ToStandby::Hello => return Err(WireError::Malformed),
             }
         }
     }
 
     fn apply(&self, from: NodeId, stream: u64, batch: Batch) -> Option<FromStandby> {
-        let (room, epoch) = (batch.room.clone(), batch.epoch);
+        let (room, tenure) = (batch.room.clone(), batch.tenure);
         let refused: Refused = self.images.apply(from, stream, batch).err()?;
-        tracing::debug!(room, %from, %epoch, ?refused, "a batch of a journal was refused");
-        Some(FromStandby::Refused { room, epoch })
+        tracing::debug!(room, %from, ?tenure, ?refused, "a batch of a journal was refused");
+        Some(FromStandby::Refused { room, tenure })
     }
 
     async fn answer(&self, question: question::Of) -> Reply {

@@ -1,71 +1,82 @@
 //! Transports of other nodes that this node would take over: hands what their homes say to its
 //! shards, what shards say back to the homes, and says which of them are ready when a room is
-//! opened here. Owned by `images`, fed by `server`. Reads no image.
+//! opened here. Owned by `images`, which alone decides what may be said, and calls with its own
+//! lock held. Reads no image.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use consensus::ids::{Epoch, NodeId};
+use consensus::ids::NodeId;
+use consensus::state::Mandate;
 use media::types::Protocol;
-use media::{Command, Event, TransportKey};
-use metrics::gauge;
+use media::{Command, Event};
+use metrics::{counter, gauge};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::standing::{Standing, Told, Weight};
 use super::wire::FromStandby;
-use crate::cluster::limits::{STAND_INS_REMEMBERED, STAND_INS_ROOM_MAX};
+use crate::cluster::limits::{STAND_INS_REMEMBERED, STAND_INS_ROOM_MAX, STANDBY_ADDRESSES_MAX};
 use crate::participant::KeySpace;
 use crate::room::WarmTransports;
 use crate::room::environment::{ShardSink, Shards};
-use crate::room::journal::{MediaChange, MediaEntry, StandbyWord};
-use crate::rooms::Rooms;
+use crate::room::journal::{CannotReason, MediaChange, MediaEntry, StandbyWord};
+use crate::rooms::{Reservation, Rooms};
 
-struct StandIn {
-    participant_sid: String,
-    /// How many transports the participant has.
-    of: u32,
-    shard: usize,
-    ready: bool,
-    /// The home was told where its client would reach this node.
-    told: bool,
+/// A number kept for a room; given back when this is dropped, unless another has taken its place or
+/// the room is open.
+pub(super) struct Reserved {
+    rooms: Rooms,
+    room: String,
+    reservation: Reservation,
 }
 
-struct Standing {
-    epoch: Epoch,
-    from: NodeId,
-    /// The room's part of every key.
-    number: u32,
-    transports: BTreeMap<u64, StandIn>,
-}
-
-impl Standing {
-    /// Participants all of whose transports are ready.
-    fn ready(&self) -> HashSet<String> {
-        let mut counts: HashMap<&str, (u32, u32)> = HashMap::new();
-        for one in self.transports.values() {
-            let count = counts.entry(&one.participant_sid).or_default();
-            *count = (count.0 + u32::from(one.ready), one.of);
-        }
-        let all = counts
-            .into_iter()
-            .filter(|(_, (ready, of))| ready == of && *of > 0);
-        all.map(|(sid, _)| sid.to_owned()).collect()
-    }
-
-    fn key(&self, transport: u64) -> TransportKey {
-        TransportKey(KeySpace::new(self.number, 0).room.0 | transport)
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.rooms.release(&self.room, self.reservation);
     }
 }
+
+/// Transports of a room that are not stood by for any more, as their home was told: nothing of them
+/// is taken under that mandate again, for the home uses every number since.
+struct Refused {
+    mandate: Mandate,
+    transports: BTreeSet<u64>,
+}
+
+impl Refused {
+    /// A home that wants more to be refused than a room has is refused altogether.
+    fn contains(&self, transport: u64) -> bool {
+        self.transports.len() >= STAND_INS_ROOM_MAX || self.transports.contains(&transport)
+    }
+}
+
+type Streams = HashMap<NodeId, mpsc::Sender<Bytes>>;
 
 #[derive(Default)]
 struct Table {
     rooms: HashMap<String, Standing>,
+    refused: HashMap<String, Refused>,
+    /// Of all rooms.
+    weight: Weight,
     /// To the homes.
-    streams: HashMap<NodeId, mpsc::Sender<Bytes>>,
+    streams: Streams,
     /// Who went on here, of rooms opened lately: gateways ask.
     taken: HashMap<String, (Instant, HashSet<String>)>,
+}
+
+impl Table {
+    fn remove(&mut self, room: &str) -> Option<Standing> {
+        let standing = self.rooms.remove(room)?;
+        self.weight = self.weight - standing.weight();
+        Some(standing)
+    }
 }
 
 struct Inner {
@@ -99,152 +110,196 @@ impl StandIns {
         self.locked().streams.insert(from, words);
     }
 
-    /// What a home said of a room that this node stands by for.
-    pub(super) async fn apply(
-        &self,
-        from: NodeId,
-        room: &str,
-        epoch: Epoch,
-        entries: Vec<MediaEntry>,
-    ) {
-        let known = {
-            let table = self.locked();
-            let standing = table.rooms.get(room);
-            standing.is_some_and(|standing| standing.epoch == epoch && standing.from == from)
-        };
-        if !known {
-            self.forget(room);
-            let (inner, name) = (Arc::downgrade(&self.0), room.to_owned());
-            let told = Arc::new(move |event: Event| {
-                if let Some(inner) = inner.upgrade() {
-                    Self(inner).hear(&name, &event);
-                }
-            });
-            let Some(number) = self.0.rooms.reserve(room, told).await else {
+    /// Stands by for transports of the room under this mandate.
+    pub(super) fn knows(&self, room: &str, mandate: &Mandate) -> bool {
+        let table = self.locked();
+        let standing = table.rooms.get(room);
+        standing.is_some_and(|standing| standing.mandate == *mandate)
+    }
+
+    /// A number for the room; `settle` says what becomes of it. `None`: there is none.
+    pub(super) async fn reserve(&self, room: &str) -> Option<Reserved> {
+        let (inner, name) = (Arc::downgrade(&self.0), room.to_owned());
+        let told = Arc::new(move |event: Event| {
+            if let Some(inner) = inner.upgrade() {
+                Self(inner).hear(&name, &event);
+            }
+        });
+        let reservation = self.0.rooms.reserve(room, told).await?;
+        Some(Reserved {
+            rooms: self.0.rooms.clone(),
+            room: room.to_owned(),
+            reservation,
+        })
+    }
+
+    /// Stands by under this mandate with the number from now on, if that is still `wanted`.
+    pub(super) fn settle(&self, room: &str, mandate: &Mandate, reserved: Reserved, wanted: bool) {
+        let mut table = self.locked();
+        match table.rooms.get_mut(room) {
+            // Somebody else was faster, with the same number.
+            Some(standing) if !wanted || standing.mandate == *mandate => {
+                standing.reserved = reserved;
                 return;
-            };
-            let standing = Standing {
-                epoch,
-                from,
-                number,
-                transports: BTreeMap::new(),
-            };
-            self.locked().rooms.insert(room.to_owned(), standing);
+            }
+            None if !wanted => return,
+            _ => {}
+        }
+        if let Some(before) = table.remove(room) {
+            self.drop_all(room, &before, |_| true);
+        }
+        let known = table.refused.get(room);
+        if known.is_some_and(|refused| refused.mandate != *mandate) {
+            table.refused.remove(room);
+        }
+        let standing = Standing::new(*mandate, reserved);
+        table.rooms.insert(room.to_owned(), standing);
+    }
+
+    /// What a home said of transports of a room.
+    pub(super) fn apply(&self, room: &str, mandate: &Mandate, entries: Vec<MediaEntry>) {
+        let mut table = self.locked();
+        let standing = table.rooms.get(room);
+        if standing.is_none_or(|standing| standing.mandate != *mandate) {
+            return;
         }
         for entry in entries {
-            self.apply_one(room, entry);
+            // Under the lock: whoever forgets the room says so to its shards after this.
+            match entry.change {
+                MediaChange::Only(left) => self.keep_only(&mut table, room, &left),
+                change => self.apply_one(&mut table, room, entry.transport, change),
+            }
         }
     }
 
-    fn apply_one(&self, room: &str, entry: MediaEntry) {
-        let count = self.0.endpoints.count().max(1);
-        let mut table = self.locked();
+    fn apply_one(&self, table: &mut Table, room: &str, number: u64, change: MediaChange) {
+        let refused = table.refused.get(room);
+        if refused.is_some_and(|refused| refused.contains(number)) {
+            return;
+        }
         let Some(standing) = table.rooms.get_mut(room) else {
             return;
         };
-        let transport = standing.key(entry.transport);
-        let known = standing.transports.get(&entry.transport);
-        let known = known.map(|one| one.shard);
-        let (shard, command) = match entry.change {
-            MediaChange::Image {
-                participant_sid,
-                transports,
-                shard,
-                image,
-            } => {
-                if known.is_none() && standing.transports.len() >= STAND_INS_ROOM_MAX {
-                    return;
-                }
-                let shard = known.unwrap_or(shard as usize % count);
-                let one = StandIn {
-                    participant_sid,
-                    of: transports,
-                    shard,
-                    ready: false,
-                    told: false,
-                };
-                let before = standing.transports.insert(entry.transport, one);
-                if let (Some(before), Some(now)) =
-                    (before, standing.transports.get_mut(&entry.transport))
-                {
-                    // A shard says it once, however many images follow.
-                    now.ready = before.ready;
-                }
-                let room = KeySpace::room_on(KeySpace::new(standing.number, 0).room, shard);
-                let command = Command::AddStandby {
-                    transport,
-                    room,
-                    image,
-                };
-                (shard, command)
+        let before = standing.weight();
+        let count = self.0.endpoints.count().max(1);
+        let told = standing.apply(number, change, count);
+        table.weight = table.weight - before + standing.weight();
+        let full = table.weight.is_too_much() || standing.weight().count > STAND_INS_ROOM_MAX;
+        match told {
+            Told::Nothing => {}
+            Told::Unknown => {
+                let said = standing.word(room, number, StandbyWord::Stale);
+                say(&table.streams, standing, &said);
             }
-            MediaChange::Delta(delta) => match known {
-                Some(shard) => (shard, Command::UpdateStandby { transport, delta }),
-                None => return,
+            Told::Shard(shard, command) => match command {
+                Command::DropStandby { .. } => self.0.shards.send(room, shard, command),
+                _ if full => self.refuse(table, room, number, CannotReason::Full),
+                _ => self.0.shards.send(room, shard, command),
             },
-            MediaChange::Gone => {
-                standing.transports.remove(&entry.transport);
-                match known {
-                    Some(shard) => (shard, Command::DropStandby { transport }),
-                    None => return,
-                }
-            }
+        }
+    }
+
+    /// Others were lost on the way.
+    fn keep_only(&self, table: &mut Table, room: &str, left: &[u64]) {
+        let left: HashSet<u64> = left.iter().copied().collect();
+        let known = table.rooms.get(room);
+        let known = known.map(|standing| standing.transports.keys().copied().collect::<Vec<_>>());
+        for number in known.into_iter().flatten().filter(|n| !left.contains(n)) {
+            self.apply_one(table, room, number, MediaChange::Gone);
+        }
+    }
+
+    /// Drops a transport for as long as this mandate lasts, and then says so.
+    fn refuse(&self, table: &mut Table, room: &str, number: u64, reason: CannotReason) {
+        let Some(standing) = table.rooms.get_mut(room) else {
+            return;
         };
-        drop(table);
-        self.0.shards.send(room, shard, command);
+        let before = standing.weight();
+        if let Some((shard, command)) = standing.remove(number) {
+            self.0.shards.send(room, shard, command);
+        }
+        table.weight = table.weight - before + standing.weight();
+        let mandate = standing.mandate;
+        let fresh = || Refused {
+            mandate,
+            transports: BTreeSet::new(),
+        };
+        let refused = table.refused.entry(room.to_owned()).or_insert_with(fresh);
+        if refused.mandate != mandate {
+            *refused = fresh();
+        }
+        if refused.transports.len() < STAND_INS_ROOM_MAX {
+            refused.transports.insert(number);
+        }
+        counter!("skein_stand_ins_refused_total").increment(1);
+        let said = standing.word(room, number, StandbyWord::Cannot(reason));
+        say(&table.streams, standing, &said);
     }
 
     /// What a shard says of a transport it stands by for.
     fn hear(&self, room: &str, event: &Event) {
         let mut table = self.locked();
-        let Table { rooms, streams, .. } = &mut *table;
-        let Some(standing) = rooms.get_mut(room) else {
-            return;
-        };
-        let (key, of) = match event {
-            Event::StandbyHas { transport, version } => (transport, Some(*version)),
-            Event::StandbyStale { transport } | Event::StandbyReady { transport, .. } => {
-                (transport, None)
-            }
+        let table = &mut *table;
+        let key = match event {
+            Event::StandbyHas { transport, .. }
+            | Event::StandbyStale { transport }
+            | Event::StandbyCannot { transport }
+            | Event::StandbyReady { transport, .. } => *transport,
             _ => return,
         };
-        let transport = KeySpace::within_room(key.0);
-        let Some(one) = standing.transports.get_mut(&transport) else {
+        let number = KeySpace::within_room(key.0);
+        let Some(standing) = table.rooms.get_mut(room) else {
             return;
         };
-        let word = match (event, of) {
-            (Event::StandbyReady { ready, .. }, _) => {
-                one.ready = *ready;
-                StandbyWord::Ready(*ready)
+        if standing.key(number) != key {
+            return;
+        }
+        let Some(one) = standing.transports.get_mut(&number) else {
+            return;
+        };
+        let (word, news) = match event {
+            Event::StandbyCannot { .. } => {
+                return self.refuse(table, room, number, CannotReason::Unreadable);
             }
-            (_, Some(version)) => {
+            Event::StandbyReady { ready, .. } => {
+                one.ready = *ready;
+                (StandbyWord::Ready(*ready), false)
+            }
+            Event::StandbyHas { version, ready, .. } => {
+                one.ready = *ready;
                 let addresses = match one.told {
                     true => Vec::new(),
                     false => udp_addresses(&*self.0.endpoints, one.shard),
                 };
-                one.told = true;
-                StandbyWord::Has { version, addresses }
+                let (version, ready) = (*version, *ready);
+                let has = StandbyWord::Has {
+                    version,
+                    addresses,
+                    ready,
+                };
+                (has, true)
             }
-            _ => StandbyWord::Stale,
+            _ => (StandbyWord::Stale, false),
         };
-        let said = FromStandby::Media {
-            room: room.to_owned(),
-            epoch: standing.epoch,
-            transport,
-            word,
-        };
-        if let Some(stream) = streams.get(&standing.from) {
-            // Full, or gone: the home asks again with its next image.
-            let _ = stream.try_send(said.encode());
+        let said = standing.word(room, number, word);
+        // Full, or gone: the next word of the same transport says as much.
+        let told = say(&table.streams, standing, &said);
+        if let Some(one) = standing.transports.get_mut(&number).filter(|_| news) {
+            one.told |= told;
         }
     }
 
-    /// The room is opened here: what is ready goes on, the rest ends.
-    pub(super) fn take(&self, room: &str) -> WarmTransports {
+    /// The room is opened here with what is known of it under `mandate`: of what was under the same,
+    /// what is ready goes on; the rest ends.
+    pub(super) fn take(&self, room: &str, mandate: &Mandate) -> WarmTransports {
         let mut table = self.locked();
-        let Some(standing) = table.rooms.remove(room) else {
+        let Some(standing) = table.remove(room) else {
             return WarmTransports::new();
         };
+        if standing.mandate != *mandate {
+            self.drop_all(room, &standing, |_| true);
+            return WarmTransports::new();
+        }
         let sids = standing.ready();
         table
             .taken
@@ -255,7 +310,6 @@ impl StandIns {
             .map(|(transport, _)| *transport)
             .collect();
         table.taken.insert(room.to_owned(), (Instant::now(), sids));
-        drop(table);
         self.drop_all(room, &standing, |transport| !warm.contains(&transport));
         warm
     }
@@ -273,11 +327,16 @@ impl StandIns {
 
     /// This node does not stand by for the room any more.
     pub(super) fn forget(&self, room: &str) {
-        let Some(standing) = self.locked().rooms.remove(room) else {
-            return;
-        };
-        self.drop_all(room, &standing, |_| true);
-        self.0.rooms.release(room);
+        let mut table = self.locked();
+        if let Some(standing) = table.remove(room) {
+            self.drop_all(room, &standing, |_| true);
+        }
+    }
+
+    /// What was refused under mandates that are over counts no longer.
+    pub(super) fn forgive(&self, lasts: impl Fn(&str, &Mandate) -> bool) {
+        let refused = &mut self.locked().refused;
+        refused.retain(|room, refused| lasts(room, &refused.mandate));
     }
 
     fn drop_all(&self, room: &str, standing: &Standing, which: impl Fn(u64) -> bool) {
@@ -289,23 +348,23 @@ impl StandIns {
         }
     }
 
-    /// Forgets rooms that are not `kept`, and says how many transports are stood by for.
-    pub(super) fn sweep(&self, kept: impl Fn(&str) -> bool) {
-        let gone: Vec<String> = {
-            let table = self.locked();
-            let all: usize = table.rooms.values().map(|one| one.transports.len()).sum();
-            let ready = table.rooms.values().flat_map(|one| one.transports.values());
-            let ready = ready.filter(|one| one.ready).count();
-            // Far below 2^53.
-            gauge!("skein_standby_transports", "ready" => "true").set(ready as f64);
-            gauge!("skein_standby_transports", "ready" => "false").set((all - ready) as f64);
-            let gone = table.rooms.keys().filter(|room| !kept(room));
-            gone.cloned().collect()
-        };
-        for room in gone {
-            self.forget(&room);
-        }
+    /// How many transports are stood by for.
+    pub(super) fn measure(&self) {
+        let table = self.locked();
+        let all = table.weight.count;
+        let ready = table.rooms.values().flat_map(|one| one.transports.values());
+        let ready = ready.filter(|one| one.ready).count();
+        // Far below 2^53.
+        gauge!("skein_standby_transports", "ready" => "true").set(ready as f64);
+        gauge!("skein_standby_transports", "ready" => "false").set((all - ready) as f64);
+        gauge!("skein_standby_transports_bytes").set(table.weight.bytes as f64);
     }
+}
+
+/// To the home; false: it does not hear it.
+fn say(streams: &Streams, standing: &Standing, word: &FromStandby) -> bool {
+    let stream = streams.get(&standing.mandate.home);
+    stream.is_some_and(|stream| stream.try_send(word.encode()).is_ok())
 }
 
 fn udp_addresses(endpoints: &dyn Shards, shard: usize) -> Vec<SocketAddr> {
@@ -313,5 +372,6 @@ fn udp_addresses(endpoints: &dyn Shards, shard: usize) -> Vec<SocketAddr> {
     let udp = endpoint.candidates.iter();
     udp.filter(|one| one.protocol == Protocol::Udp)
         .map(|one| one.address)
+        .take(STANDBY_ADDRESSES_MAX)
         .collect()
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use consensus::command::Action;
-use consensus::ids::RoomSid;
+use consensus::ids::{LogIndex, RoomSid};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -165,6 +165,13 @@ impl World {
         self.group.clusters[&at.0].read(|state| Some(state.room(&name)?.epoch))
     }
 
+    /// Under which the standby holds what it knows.
+    fn tenure(&self) -> Option<Tenure> {
+        let name = RoomName::from(DAILY);
+        let cluster = &self.group.clusters[&OTHER.0];
+        cluster.read(|state| state.mandate(&name)).map(Tenure::from)
+    }
+
     async fn set_standby(&self, standby: Option<NodeId>) {
         let epoch = self.epoch(OTHER).unwrap();
         let name = DAILY.into();
@@ -253,8 +260,8 @@ async fn after_a_break_everything_is_said_again() {
     let epoch = world.epoch(OTHER).unwrap();
     let flushed = ask_flush(&*world.nodes[&OTHER].links, HOME, DAILY, epoch, STANDBY).await;
     assert!(flushed);
-    let newer = Epoch(epoch.0 + 1);
-    let image = standby.images.take(DAILY, newer).unwrap();
+    world.move_to(STANDBY, None).await;
+    let image = world.opens(STANDBY).await.image.unwrap();
     assert_eq!(records(&image), [&b"alice"[..], b"bob"]);
 }
 
@@ -325,45 +332,137 @@ async fn images_are_forgotten_with_the_room_and_kept_for_its_next_home_only() {
     world.until("of the epoch before", forgot).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_is_not_the_home_under_the_newest_epoch_writes_nothing() {
-    let world = World::with_room().await;
-    let images = &world.nodes[&STANDBY].images;
-    let epoch = world.epoch(STANDBY).unwrap();
-    let batch = |epoch| Batch {
+fn batch(tenure: Tenure, record: &'static [u8]) -> Batch {
+    Batch {
         seq: 1,
         room: DAILY.into(),
-        epoch,
+        tenure,
         extent: Extent::Begins,
         last: true,
         entries: vec![JournalEntry {
             key: RecordKey::Member(9),
-            record: Some(Bytes::from_static(b"mallory")),
+            record: Some(Bytes::from_static(record)),
         }],
         media: Vec::new(),
-    };
-    let refused = Err(images::Refused::NotOurs);
+    }
+}
+
+const REFUSED: Result<(), images::Refused> = Err(images::Refused::NotOurs);
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_the_home_under_the_newest_epoch_writes_nothing() {
+    let world = World::with_room().await;
+    let images = &world.nodes[&STANDBY].images;
+    let tenure = world.tenure().unwrap();
     let stream = images.stream_began(OTHER);
-    assert_eq!(images.apply(OTHER, stream, batch(epoch)), refused);
-    let older = Epoch(epoch.0 - 1);
-    assert_eq!(images.apply(OTHER, stream, batch(older)), refused);
+    assert_eq!(images.apply(OTHER, stream, batch(tenure, b"x")), REFUSED);
+    let older = Tenure {
+        epoch: Epoch(tenure.epoch.0 - 1),
+        ..tenure
+    };
+    assert_eq!(images.apply(OTHER, stream, batch(older, b"x")), REFUSED);
     let stream = images.stream_began(HOME);
-    assert_eq!(images.apply(HOME, stream - 1, batch(epoch)), refused);
+    assert_eq!(images.apply(HOME, stream - 1, batch(tenure, b"x")), REFUSED);
     let change = Batch {
         extent: Extent::Change,
         room: "other".into(),
-        ..batch(Epoch(epoch.0 + 9))
+        ..batch(tenure, b"x")
     };
-    let unknown = Err(images::Refused::Unknown);
-    assert_eq!(images.apply(HOME, stream, change), unknown);
-    // What the log says was not applied here yet.
-    let newer = Epoch(epoch.0 + 1);
-    assert_eq!(
-        images.apply(OTHER, images.stream_began(OTHER), batch(newer)),
-        Ok(())
-    );
+    assert_eq!(images.apply(HOME, stream, change), REFUSED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_the_log_does_not_know_takes_nobodys_place() {
+    let world = World::with_room().await;
+    let images = &world.nodes[&STANDBY].images;
+    let tenure = world.tenure().unwrap();
+    for (epoch, since) in [
+        (tenure.epoch.0 + 1, tenure.since.0),
+        (tenure.epoch.0 + 1, tenure.since.0 + 1_000),
+        (u64::MAX, u64::MAX),
+    ] {
+        let stream = images.stream_began(OTHER);
+        let bogus = Tenure {
+            epoch: Epoch(epoch),
+            since: LogIndex(since),
+        };
+        let began = Instant::now();
+        images.catch_up(bogus).await;
+        assert!(began.elapsed() <= Duration::from_millis(110));
+        let said = images.apply(OTHER, stream, batch(bogus, b"mallory"));
+        assert_eq!(said, REFUSED, "{bogus:?}");
+    }
+    world.kill(HOME).await;
+    let image = world.opens(STANDBY).await.image.unwrap();
+    assert_eq!(records(&image), [b"alice"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_held_under_an_earlier_appointment_opens_nothing() {
+    let world = World::with_room().await;
+    let images = &world.nodes[&STANDBY].images;
+    let first = world.tenure().unwrap();
+    // The home cannot say anything under the second one.
+    world.group.hub.take(STANDBY);
+    world.set_standby(None).await;
+    world.set_standby(Some(STANDBY)).await;
+    let applied = || {
+        let name = RoomName::from(DAILY);
+        let cluster = &world.group.clusters[&STANDBY.0];
+        cluster.read(|s| s.mandate(&name)).map(Tenure::from) != Some(first)
+    };
+    world.until("appointed again", applied).await;
+    let second = world.tenure().unwrap();
+    assert_eq!(second.epoch, first.epoch);
+    world.until("forgotten", || !images.holds(DAILY)).await;
+    // What was on its way.
     let stream = images.stream_began(HOME);
-    assert_eq!(images.apply(HOME, stream, batch(epoch)), refused);
-    let image = images.take(DAILY, Epoch(newer.0 + 1)).unwrap();
-    assert_eq!(records(&image), [b"mallory"]);
+    assert_eq!(images.apply(HOME, stream, batch(first, b"old")), REFUSED);
+    assert_eq!(images.apply(HOME, stream, batch(second, b"new")), Ok(()));
+    world.set_standby(None).await;
+    world.set_standby(Some(STANDBY)).await;
+    let third = world.tenure().unwrap();
+    world.kill(HOME).await;
+    let here = || world.nodes[&STANDBY].homes.is_open(DAILY, third.epoch);
+    world.until("it is the home", here).await;
+    assert!(!images.inherits(DAILY));
+    assert!(
+        world.nodes[&STANDBY]
+            .homes
+            .begin(DAILY)
+            .unwrap()
+            .image
+            .is_none()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_standby_is_dismissed_and_its_room_follows_nobody_until_then() {
+    let world = World::with_room().await;
+    let follower = |node: NodeId| world.nodes[&node].rooms.follower.lock().unwrap().clone();
+    let first = world.tenure().unwrap();
+    world.group.hub.take(STANDBY);
+    let complaining = follower(HOME).unwrap();
+    (0..9).for_each(|_| complaining.silent());
+    let dismissed = || world.tenure().is_none() && follower(HOME).is_none();
+    world.until("dismissed", dismissed).await;
+    // Whoever complains of a time that is over means nobody.
+    world.set_standby(Some(OTHER)).await;
+    complaining.silent();
+    world
+        .until("another knows it", || {
+            world.nodes[&OTHER].images.holds(DAILY)
+        })
+        .await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(world.tenure().unwrap().since > first.since);
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_are_free_as_soon_as_the_log_has_another_standby_that_nobody_reaches() {
+    let world = World::with_room().await;
+    world.group.hub.take(OTHER);
+    world.set_standby(Some(OTHER)).await;
+    let follower = || world.nodes[&HOME].rooms.follower.lock().unwrap().is_none();
+    world.until("nobody follows", follower).await;
 }

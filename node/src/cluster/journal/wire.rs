@@ -2,17 +2,22 @@
 //! them, so that nodes of neighbouring versions understand each other. And the two questions nodes
 //! ask about journals. Golden bytes hold the format.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use consensus::ids::Epoch;
+use consensus::ids::{Epoch, LogIndex};
+use consensus::state::Mandate;
 use prost::Message;
 
+use crate::cluster::limits::STANDBY_ADDRESSES_MAX;
 use crate::cluster::session_wire::{WireError, frame};
-use crate::room::journal::{JournalEntry, MediaChange, MediaEntry, RecordKey, StandbyWord};
+use crate::participant::KeySpace;
+use crate::room::journal::{
+    CannotReason, JournalEntry, MediaChange, MediaEntry, RecordKey, StandbyWord,
+};
 
-/// Of the first frame. A standby refuses a newer one.
-const VERSION: u8 = 1;
+/// Of the first frame. A standby refuses others.
+const VERSION: u8 = 2;
 
 /// Kinds of frames; on the wire: never reuse one.
 mod kind {
@@ -22,6 +27,22 @@ mod kind {
     pub(super) const ACK: u8 = 4;
     pub(super) const REFUSED: u8 = 5;
     pub(super) const MEDIA: u8 = 6;
+}
+
+/// A `Mandate` between two nodes that know each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tenure {
+    /// Under which the sender is the room's home.
+    pub epoch: Epoch,
+    /// The entry that appointed the standby.
+    pub since: LogIndex,
+}
+
+impl From<Mandate> for Tenure {
+    fn from(mandate: Mandate) -> Self {
+        let Mandate { epoch, since, .. } = mandate;
+        Self { epoch, since }
+    }
 }
 
 /// How a batch relates to what the standby has of the room.
@@ -41,8 +62,7 @@ pub(super) struct Batch {
     /// Counts the batches of a stream, from 1.
     pub seq: u64,
     pub room: String,
-    /// Under which the sender is its home.
-    pub epoch: Epoch,
+    pub tenure: Tenure,
     pub extent: Extent,
     /// Nothing of everything is missing any more.
     pub last: bool,
@@ -59,7 +79,7 @@ pub(super) enum ToStandby {
     /// The room is followed elsewhere, or nowhere.
     Forget {
         room: String,
-        epoch: Epoch,
+        tenure: Tenure,
     },
 }
 
@@ -68,12 +88,12 @@ pub(super) enum ToStandby {
 pub(super) enum FromStandby {
     /// Everything up to this batch is remembered, or was refused.
     Ack(u64),
-    /// It keeps nothing of this room under this epoch.
-    Refused { room: String, epoch: Epoch },
+    /// It keeps nothing of this room.
+    Refused { room: String, tenure: Tenure },
     /// Of one of the room's transports.
     Media {
         room: String,
-        epoch: Epoch,
+        tenure: Tenure,
         transport: u64,
         word: StandbyWord,
     },
@@ -111,6 +131,13 @@ struct WireMedia {
     transports: u32,
     #[prost(uint32, tag = "6")]
     shard: u32,
+    #[prost(bool, tag = "7")]
+    probe: bool,
+    /// It is of no transport, and says which are left.
+    #[prost(bool, tag = "8")]
+    only: bool,
+    #[prost(uint64, repeated, tag = "9")]
+    left: Vec<u64>,
 }
 
 impl WireMedia {
@@ -124,33 +151,45 @@ impl WireMedia {
                 participant_sid,
                 transports,
                 shard,
+                probe,
                 image,
             } => {
                 wire.participant_sid.clone_from(participant_sid);
                 (wire.transports, wire.shard) = (*transports, *shard);
+                wire.probe = *probe;
                 wire.image = Some(image.clone());
             }
             MediaChange::Delta(delta) => wire.delta = Some(delta.clone()),
             MediaChange::Gone => {}
+            MediaChange::Only(left) => {
+                wire.only = true;
+                wire.left.clone_from(left);
+            }
         }
         wire
     }
 
-    fn entry(self) -> MediaEntry {
+    /// A transport of this room: a key with a part that names another is refused.
+    fn entry(self) -> Result<MediaEntry, WireError> {
+        if KeySpace::within_room(self.transport) != self.transport {
+            return Err(WireError::Malformed);
+        }
         let change = match (self.image, self.delta) {
             (Some(image), _) => MediaChange::Image {
                 participant_sid: self.participant_sid,
                 transports: self.transports,
                 shard: self.shard,
+                probe: self.probe,
                 image,
             },
             (None, Some(delta)) => MediaChange::Delta(delta),
+            (None, None) if self.only => MediaChange::Only(self.left),
             (None, None) => MediaChange::Gone,
         };
-        MediaEntry {
+        Ok(MediaEntry {
             transport: self.transport,
             change,
-        }
+        })
     }
 }
 
@@ -167,6 +206,9 @@ struct WireWord {
     addresses: Vec<String>,
     #[prost(bool, optional, tag = "5")]
     ready: Option<bool>,
+    /// 1 full, 2 unreadable; others only a newer node knows.
+    #[prost(uint32, optional, tag = "6")]
+    cannot: Option<u32>,
 }
 
 impl WireWord {
@@ -177,31 +219,67 @@ impl WireWord {
             ..Self::default()
         };
         match word {
-            StandbyWord::Has { version, addresses } => {
-                wire.has = Some(*version);
+            StandbyWord::Has {
+                version,
+                addresses,
+                ready,
+            } => {
+                (wire.has, wire.ready) = (Some(*version), Some(*ready));
                 wire.addresses = addresses.iter().map(ToString::to_string).collect();
             }
             StandbyWord::Stale => {}
+            StandbyWord::Cannot(reason) => {
+                wire.cannot = Some(match reason {
+                    CannotReason::Full => 1,
+                    CannotReason::Unreadable => 2,
+                });
+            }
             StandbyWord::Ready(ready) => wire.ready = Some(*ready),
         }
         wire
     }
 
     fn word(self) -> Result<FromStandby, WireError> {
-        let addresses = self.addresses.iter().map(|address| address.parse());
+        let addresses = self.addresses.iter().take(STANDBY_ADDRESSES_MAX);
+        let addresses = addresses.map(|address| address.parse());
         let addresses: Result<Vec<SocketAddr>, _> = addresses.collect();
-        let addresses = addresses.map_err(|_| WireError::Malformed)?;
+        let mut addresses = addresses.map_err(|_| WireError::Malformed)?;
+        // Clients send checks there.
+        addresses.retain(is_unicast);
+        if let Some(reason) = self.cannot {
+            let reason = match reason {
+                1 => CannotReason::Full,
+                _ => CannotReason::Unreadable,
+            };
+            return Ok(FromStandby::Media {
+                tenure: self.of.tenure(),
+                room: self.of.room,
+                transport: self.transport,
+                word: StandbyWord::Cannot(reason),
+            });
+        }
+        let ready = self.ready.unwrap_or_default();
         Ok(FromStandby::Media {
+            tenure: self.of.tenure(),
             room: self.of.room,
-            epoch: Epoch(self.of.epoch),
             transport: self.transport,
             word: match (self.has, self.ready) {
-                (Some(version), _) => StandbyWord::Has { version, addresses },
+                (Some(version), _) => StandbyWord::Has {
+                    version,
+                    addresses,
+                    ready,
+                },
                 (None, Some(ready)) => StandbyWord::Ready(ready),
                 (None, None) => StandbyWord::Stale,
             },
         })
     }
+}
+
+fn is_unicast(address: &SocketAddr) -> bool {
+    let ip = address.ip();
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -210,6 +288,17 @@ struct WireRoom {
     room: String,
     #[prost(uint64, tag = "2")]
     epoch: u64,
+    #[prost(uint64, tag = "3")]
+    since: u64,
+}
+
+impl WireRoom {
+    fn tenure(&self) -> Tenure {
+        Tenure {
+            epoch: Epoch(self.epoch),
+            since: LogIndex(self.since),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -240,10 +329,11 @@ fn key_of_wire(kind: u32, number: u64) -> Option<RecordKey> {
     }
 }
 
-fn wire_room(room: &str, epoch: Epoch) -> WireRoom {
+fn wire_room(room: &str, tenure: Tenure) -> WireRoom {
     WireRoom {
         room: room.to_owned(),
-        epoch: epoch.0,
+        epoch: tenure.epoch.0,
+        since: tenure.since.0,
     }
 }
 
@@ -263,7 +353,7 @@ impl ToStandby {
                 };
                 let body = WireBatch {
                     seq: batch.seq,
-                    of: wire_room(&batch.room, batch.epoch),
+                    of: wire_room(&batch.room, batch.tenure),
                     extent: match batch.extent {
                         Extent::Change => 0,
                         Extent::Begins => 1,
@@ -275,8 +365,8 @@ impl ToStandby {
                 };
                 frame(kind::BATCH, &body.encode_to_vec())
             }
-            Self::Forget { room, epoch } => {
-                frame(kind::FORGET, &wire_room(room, *epoch).encode_to_vec())
+            Self::Forget { room, tenure } => {
+                frame(kind::FORGET, &wire_room(room, *tenure).encode_to_vec())
             }
         }
     }
@@ -291,6 +381,7 @@ impl ToStandby {
             },
             kind::BATCH => {
                 let batch = WireBatch::decode(body).map_err(malformed)?;
+                let media: Result<_, _> = batch.media.into_iter().map(WireMedia::entry).collect();
                 let entry = |entry: WireEntry| {
                     let key = key_of_wire(entry.kind, entry.number)?;
                     let record = entry.record;
@@ -298,8 +389,8 @@ impl ToStandby {
                 };
                 Ok(Self::Batch(Batch {
                     seq: batch.seq,
+                    tenure: batch.of.tenure(),
                     room: batch.of.room,
-                    epoch: Epoch(batch.of.epoch),
                     extent: match batch.extent {
                         0 => Extent::Change,
                         1 => Extent::Begins,
@@ -308,13 +399,14 @@ impl ToStandby {
                     },
                     last: batch.last,
                     entries: batch.entries.into_iter().filter_map(entry).collect(),
-                    media: batch.media.into_iter().map(WireMedia::entry).collect(),
+                    media: media?,
                 }))
             }
             kind::FORGET => {
                 let of = WireRoom::decode(body).map_err(malformed)?;
-                let (room, epoch) = (of.room, Epoch(of.epoch));
-                Ok(Self::Forget { room, epoch })
+                let tenure = of.tenure();
+                let room = of.room;
+                Ok(Self::Forget { room, tenure })
             }
             _ => Err(WireError::Malformed),
         }
@@ -325,16 +417,16 @@ impl FromStandby {
     pub(super) fn encode(&self) -> Bytes {
         match self {
             Self::Ack(seq) => frame(kind::ACK, &seq.to_be_bytes()),
-            Self::Refused { room, epoch } => {
-                frame(kind::REFUSED, &wire_room(room, *epoch).encode_to_vec())
+            Self::Refused { room, tenure } => {
+                frame(kind::REFUSED, &wire_room(room, *tenure).encode_to_vec())
             }
             Self::Media {
                 room,
-                epoch,
+                tenure,
                 transport,
                 word,
             } => {
-                let word = WireWord::of(wire_room(room, *epoch), *transport, word);
+                let word = WireWord::of(wire_room(room, *tenure), *transport, word);
                 frame(kind::MEDIA, &word.encode_to_vec())
             }
         }
@@ -348,8 +440,9 @@ impl FromStandby {
             }
             kind::REFUSED => {
                 let of = WireRoom::decode(body).map_err(|_| WireError::Malformed)?;
-                let (room, epoch) = (of.room, Epoch(of.epoch));
-                Ok(Self::Refused { room, epoch })
+                let tenure = of.tenure();
+                let room = of.room;
+                Ok(Self::Refused { room, tenure })
             }
             kind::MEDIA => WireWord::decode(body)
                 .map_err(|_| WireError::Malformed)?
@@ -412,6 +505,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
+    const TENURE: Tenure = Tenure {
+        epoch: Epoch(9),
+        since: LogIndex(300),
+    };
+
     fn batch() -> Batch {
         let record = Some(Bytes::from_static(b"alice"));
         let key = RecordKey::Member(7);
@@ -422,7 +520,7 @@ mod tests {
         Batch {
             seq: 3,
             room: "daily".into(),
-            epoch: Epoch(9),
+            tenure: TENURE,
             extent: Extent::Begins,
             last: true,
             entries: vec![JournalEntry { key, record }, gone],
@@ -439,13 +537,19 @@ mod tests {
             participant_sid: "PA_a".into(),
             transports: 2,
             shard: 1,
+            probe: true,
             image: Bytes::from_static(b"image"),
         };
         let delta = MediaChange::Delta(Bytes::from_static(b"delta"));
         Batch {
             extent: Extent::Change,
             entries: Vec::new(),
-            media: vec![entry(image), entry(delta), entry(MediaChange::Gone)],
+            media: vec![
+                entry(image),
+                entry(delta),
+                entry(MediaChange::Gone),
+                entry(MediaChange::Only(vec![7, 1 << 25])),
+            ],
             ..batch()
         }
     }
@@ -458,7 +562,7 @@ mod tests {
             ToStandby::Batch(of_media()),
             ToStandby::Forget {
                 room: "daily".into(),
-                epoch: Epoch(9),
+                tenure: TENURE,
             },
         ];
         for message in said {
@@ -470,20 +574,23 @@ mod tests {
             FromStandby::Ack(1 << 40),
             FromStandby::Refused {
                 room: "daily".into(),
-                epoch: Epoch(2),
+                tenure: TENURE,
             },
         ];
         let words = [
             StandbyWord::Has {
                 version: 3,
                 addresses: vec![([192, 0, 2, 1], 7882).into()],
+                ready: true,
             },
             StandbyWord::Stale,
+            StandbyWord::Cannot(CannotReason::Full),
+            StandbyWord::Cannot(CannotReason::Unreadable),
             StandbyWord::Ready(false),
         ];
         let of_media = |word| FromStandby::Media {
             room: "daily".into(),
-            epoch: Epoch(9),
+            tenure: TENURE,
             transport: 1 << 25,
             word,
         };
@@ -492,15 +599,47 @@ mod tests {
             let heard = FromStandby::decode(bytes[4], bytes.slice(5..)).unwrap();
             assert_eq!(heard, message);
         }
-        let golden = b"\x00\x00\x00\x20\x02\x08\x03\x12\x09\x0a\x05daily\x10\x09\x18\x01\x20\x01\
+        let golden = b"\x00\x00\x00\x23\x02\x08\x03\x12\x0c\x0a\x05daily\x10\x09\x18\xac\x02\x18\x01\x20\x01\
             \x2a\x0b\x08\x01\x10\x07\x1a\x05alice\x2a\x00";
         assert_eq!(&ToStandby::Batch(batch()).encode()[..], golden);
     }
 
     #[test]
+    fn a_standby_sends_clients_to_few_addresses_and_to_machines_only() {
+        let hostile = [
+            "224.0.0.1:9",
+            "255.255.255.255:9",
+            "0.0.0.0:9",
+            "192.0.2.1:0",
+        ];
+        let many = (1..20).map(|host| format!("192.0.2.{host}:7882"));
+        let addresses = hostile.map(str::to_owned).into_iter().chain(many);
+        let word = WireWord {
+            of: wire_room("daily", TENURE),
+            has: Some(1),
+            addresses: addresses.collect(),
+            ..WireWord::default()
+        };
+        let heard = FromStandby::decode(kind::MEDIA, word.encode_to_vec().into()).unwrap();
+        let FromStandby::Media {
+            word: StandbyWord::Has { addresses, .. },
+            ..
+        } = heard
+        else {
+            panic!("{heard:?}");
+        };
+        assert!(addresses.len() <= STANDBY_ADDRESSES_MAX);
+        assert!(
+            addresses
+                .iter()
+                .all(|a| a.to_string().starts_with("192.0.2.") && a.port() > 0)
+        );
+    }
+
+    #[test]
     fn what_only_a_newer_node_knows_is_left_out_or_refused() {
         let body = WireBatch {
-            of: wire_room("daily", Epoch(1)),
+            of: wire_room("daily", TENURE),
             entries: vec![WireEntry {
                 kind: 77,
                 ..WireEntry::default()
@@ -514,6 +653,16 @@ mod tests {
         assert!(batch.entries.is_empty());
         let newer = ToStandby::decode(kind::HELLO, Bytes::from_static(&[VERSION + 1]));
         assert!(matches!(newer, Err(WireError::Version(_))));
+        let of_another_room = WireBatch {
+            of: wire_room("daily", TENURE),
+            media: vec![WireMedia {
+                transport: 1 << KeySpace::ROOM_SHIFT,
+                ..WireMedia::default()
+            }],
+            ..WireBatch::default()
+        };
+        let body = of_another_room.encode_to_vec();
+        assert!(ToStandby::decode(kind::BATCH, body.into()).is_err());
         assert!(ToStandby::decode(99, Bytes::new()).is_err());
         assert!(FromStandby::decode(kind::ACK, Bytes::from_static(b"x")).is_err());
     }

@@ -54,6 +54,8 @@ pub(in crate::room) fn is_news(event: &media::Event) -> bool {
             | media::Event::Speakers { .. }
             | media::Event::StandbyHas { .. }
             | media::Event::StandbyReady { .. }
+            | media::Event::StandbyCannot { .. }
+            | media::Event::StandbySilent { .. }
             | media::Event::StandbyStale { .. }
             | media::Event::Stats { .. }
             | media::Event::StreamPaused { .. }

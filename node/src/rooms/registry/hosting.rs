@@ -3,7 +3,7 @@
 
 use actix::Handler;
 
-use super::messages::{Fence, Flush, Follow, HostWith, Release, Reserve, Revive};
+use super::messages::{Fence, Flush, Follow, HostWith, Release, Reservation, Reserve, Revive};
 use super::{ROOM_NUMBERS, Registry};
 use crate::room::contract::RoomInput;
 use crate::room::room_actor::ToRoom;
@@ -64,28 +64,33 @@ impl Handler<Reserve> for Registry {
     fn handle(&mut self, Reserve { name, told, reply }: Reserve, _: &mut Self::Context) {
         let open = self.by_name.contains_key(&name);
         let full = self.by_number.len() + self.standing_in.len() >= ROOM_NUMBERS as usize / 2;
-        let known = self.reserved.get(&name).copied();
+        let known = self.reserved.get(&name).map(|known| known.number);
         let number = match known {
             Some(number) => Some(number),
             None if open || full => None,
-            None => {
-                let number = self.free_number();
-                self.reserved.insert(name, number);
-                Some(number)
-            }
+            None => Some(self.free_number()),
         };
-        if let Some(number) = number {
-            self.standing_in.insert(number, told);
+        self.turn += 1;
+        let turn = self.turn;
+        let reservation = number.map(|number| Reservation { number, turn });
+        if let Some(reservation) = reservation {
+            self.standing_in.insert(reservation.number, told);
+            self.reserved.insert(name.clone(), reservation);
         }
-        // Whoever asked may have given up.
-        let _ = reply.send(number);
+        if reply.send(reservation).is_err() && known.is_none() {
+            // Whoever asked has given up.
+            self.release(&name);
+        }
     }
 }
 
 impl Handler<Release> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Release { name }: Release, _: &mut Self::Context) {
-        self.release(&name);
+    fn handle(&mut self, Release { name, turn }: Release, _: &mut Self::Context) {
+        let reserved = self.reserved.get(&name);
+        if reserved.is_some_and(|reserved| reserved.turn == turn) {
+            self.release(&name);
+        }
     }
 }

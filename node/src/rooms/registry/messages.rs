@@ -104,13 +104,22 @@ pub(crate) type StandInEvents = Arc<dyn Fn(media::Event) + Send + Sync>;
 pub(in crate::rooms) struct Reserve {
     pub(in crate::rooms) name: String,
     pub(in crate::rooms) told: StandInEvents,
-    pub(in crate::rooms) reply: oneshot::Sender<Option<u32>>,
+    pub(in crate::rooms) reply: oneshot::Sender<Option<Reservation>>,
+}
+
+/// A number that is kept, and by whom: a later one for the same room takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    pub(crate) number: u32,
+    pub(crate) turn: u64,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::rooms) struct Release {
     pub(in crate::rooms) name: String,
+    /// Unless it was reserved again since.
+    pub(in crate::rooms) turn: u64,
 }
 
 #[derive(Message)]

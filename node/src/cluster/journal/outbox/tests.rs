@@ -3,10 +3,19 @@
 
 use std::time::Duration;
 
+use consensus::ids::{Epoch, LogIndex};
+
 use super::*;
 use crate::room::journal::MediaChange;
 
-const EPOCH: Epoch = Epoch(4);
+const TENURE: Tenure = tenure(4);
+
+const fn tenure(epoch: u64) -> Tenure {
+    Tenure {
+        epoch: Epoch(epoch),
+        since: LogIndex(30),
+    }
+}
 
 fn put(number: u16, bytes: usize) -> JournalEntry {
     JournalEntry {
@@ -30,7 +39,7 @@ fn keys(batch: &Batch) -> Vec<RecordKey> {
 #[test]
 fn a_room_says_everything_first_and_then_what_changed_merged_by_key() {
     let (mut outbox, now) = (Outbox::default(), Instant::now());
-    let ticket = outbox.follow("daily", EPOCH);
+    let ticket = outbox.follow("daily", TENURE);
     assert!(next(&mut outbox).is_none(), "nothing was said yet");
     outbox.changed(now, "daily", ticket, vec![put(1, 10), put(2, 10)]);
     let first = next(&mut outbox).unwrap();
@@ -61,10 +70,10 @@ fn a_room_says_everything_first_and_then_what_changed_merged_by_key() {
 #[test]
 fn a_large_room_lets_others_pass_and_ends_with_what_changed_meanwhile() {
     let (mut outbox, now) = (Outbox::default(), Instant::now());
-    let large = outbox.follow("large", EPOCH);
+    let large = outbox.follow("large", TENURE);
     let half = JOURNAL_BATCH_BYTES / 2;
     outbox.changed(now, "large", large, (1..=4).map(|n| put(n, half)).collect());
-    let small = outbox.follow("small", EPOCH);
+    let small = outbox.follow("small", TENURE);
     outbox.changed(now, "small", small, vec![put(9, 1)]);
     let first = next(&mut outbox).unwrap();
     assert_eq!((first.extent, first.last), (Extent::Begins, false));
@@ -80,7 +89,7 @@ fn a_large_room_lets_others_pass_and_ends_with_what_changed_meanwhile() {
 #[test]
 fn what_was_said_for_an_earlier_stream_is_not_sent_on_a_new_one() {
     let (mut outbox, now) = (Outbox::default(), Instant::now());
-    let old = outbox.follow("daily", EPOCH);
+    let old = outbox.follow("daily", TENURE);
     outbox.changed(now, "daily", old, vec![put(1, 10)]);
     next(&mut outbox).unwrap();
     outbox.changed(now, "daily", old, vec![put(2, 10)]);
@@ -103,7 +112,7 @@ fn what_was_said_for_an_earlier_stream_is_not_sent_on_a_new_one() {
 #[test]
 fn a_standby_that_acknowledges_nothing_is_sent_a_bounded_amount_and_memory_is_bounded_too() {
     let (mut outbox, now) = (Outbox::default(), Instant::now());
-    let ticket = outbox.follow("daily", EPOCH);
+    let ticket = outbox.follow("daily", TENURE);
     let record = 1 << 20;
     let mut said = 0;
     while outbox.dropped() == 0 {
@@ -129,12 +138,12 @@ fn a_standby_that_acknowledges_nothing_is_sent_a_bounded_amount_and_memory_is_bo
 #[test]
 fn a_room_that_is_refused_or_forgotten_is_not_sent_any_more() {
     let (mut outbox, now) = (Outbox::default(), Instant::now());
-    let ticket = outbox.follow("daily", EPOCH);
+    let ticket = outbox.follow("daily", TENURE);
     outbox.changed(now, "daily", ticket, vec![put(1, 1)]);
     next(&mut outbox).unwrap();
-    outbox.refused(now, "daily", Epoch(3));
+    outbox.refused(now, "daily", tenure(3));
     assert!(outbox.is_live("daily"), "of an earlier life");
-    outbox.refused(now, "daily", EPOCH);
+    outbox.refused(now, "daily", TENURE);
     outbox.changed(now, "daily", ticket, vec![put(1, 2)]);
     assert!(next(&mut outbox).is_none());
     assert_eq!(outbox.resync(now + Duration::from_secs(60)).len(), 1);
@@ -145,7 +154,7 @@ fn a_room_that_is_refused_or_forgotten_is_not_sent_any_more() {
         outbox.next_frame().is_none(),
         "of this life nothing was sent"
     );
-    let ticket = outbox.follow("weekly", EPOCH);
+    let ticket = outbox.follow("weekly", TENURE);
     outbox.changed(now, "weekly", ticket, vec![put(1, 1)]);
     next(&mut outbox).unwrap();
     outbox.changed(now, "weekly", ticket, vec![put(2, 1)]);
@@ -153,7 +162,13 @@ fn a_room_that_is_refused_or_forgotten_is_not_sent_any_more() {
     let frame = outbox.next_frame().unwrap();
     let said = ToStandby::decode(frame[4], frame.slice(5..)).unwrap();
     let room = "weekly".to_owned();
-    assert_eq!(said, ToStandby::Forget { room, epoch: EPOCH });
+    assert_eq!(
+        said,
+        ToStandby::Forget {
+            room,
+            tenure: TENURE
+        }
+    );
     assert!(outbox.next_frame().is_none());
     assert_eq!(outbox.waiting_bytes(), 0);
 }
@@ -161,7 +176,7 @@ fn a_room_that_is_refused_or_forgotten_is_not_sent_any_more() {
 #[test]
 fn what_shards_say_follows_what_the_room_said_in_its_order() {
     let (mut outbox, now) = (Outbox::default(), Instant::now());
-    let ticket = outbox.follow("daily", EPOCH);
+    let ticket = outbox.follow("daily", TENURE);
     let delta = |number: u8| MediaEntry {
         transport: 7,
         change: MediaChange::Delta(vec![number].into()),
