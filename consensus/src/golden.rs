@@ -1,7 +1,7 @@
 //! Golden bytes: what every version of every encoding looks like, committed in `tests/golden`, a
-//! file a version (name, hex). A test that fails here means that nodes of the released version could not read
-//! this one's log, or this one theirs: add a version, do not change the file. New kinds are
-//! appended with `SKEIN_GOLDEN=write`.
+//! file a version (name, hex). A test that fails here means that nodes of a released version could
+//! not read this one's log, or this one theirs: add a version, do not change the file. New kinds
+//! are appended with `SKEIN_GOLDEN=write`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod wire;

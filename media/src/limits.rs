@@ -97,8 +97,10 @@ pub const NOMINATION_TAKEOVER_STEP: u32 = 1 << 16;
 pub const CONTINUATION_RENEWED: Duration = Duration::from_secs(30);
 /// Least time between two images of one transport: each is a kilobyte or two.
 pub const IMAGE_PAUSE: Duration = Duration::from_millis(500);
-/// A standby that acknowledges nothing for so long is to be replaced, a moment before the numbers it
-/// granted are used up: they last `LEASE_SPAN` / 2 when more are asked for.
+/// A standby that did not answer whether it can read images is asked again after this.
+pub const PROBE_RETRY: Duration = Duration::from_secs(5);
+/// A standby that acknowledges nothing for so long is to be replaced, a moment before the numbers
+/// it granted are used up: they last `LEASE_SPAN` / 2 when more are asked for.
 pub const STANDBY_SILENT: Duration = Duration::from_millis(1_500);
 /// How long a client may take to answer at the standby that took over, before it is told to resume.
 pub const TAKEOVER_PATIENCE: Duration = Duration::from_secs(1);

@@ -9,6 +9,7 @@ mod dispatch;
 pub mod environment;
 mod facts;
 mod fallback;
+mod handover;
 mod ice_preference;
 pub mod ice_servers;
 mod image;
@@ -94,6 +95,7 @@ pub struct Room {
     ended: bool,
     /// Another node speaks for the room.
     fenced: bool,
+    handover: Option<handover::Handover>,
 }
 
 impl Room {
@@ -136,6 +138,7 @@ impl Room {
             following: None,
             ended: false,
             fenced: false,
+            handover: None,
         };
         room.webhook("room_started", |_| {});
         room.dispatch_at_creation(options.agents);
@@ -152,6 +155,10 @@ impl Room {
             return;
         }
         self.now = self.now.max(now);
+        if self.hands_over() {
+            self.handle_in_handover(input);
+            return;
+        }
         self.note_change(&input);
         match input {
             RoomInput::Attach(attach) => self.attach(*attach),
@@ -175,8 +182,8 @@ impl Room {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        if self.ended {
-            return None;
+        if self.ended || self.hands_over() {
+            return self.handover_deadline().filter(|_| !self.ended);
         }
         let deadlines = [
             self.roster.deadline(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::downstream::continuation::Continuation;
 use crate::event::Event;
 use crate::ids::TransportKey;
-use crate::limits::{CONTINUATION_RENEWED, IMAGE_PAUSE, STANDBY_SILENT};
+use crate::limits::{CONTINUATION_RENEWED, IMAGE_PAUSE, PROBE_RETRY, STANDBY_SILENT};
 use crate::shard::Shard;
 use crate::shard::image::{ShardPart, put_head};
 use crate::upstream::receiver::Received;
@@ -41,6 +41,12 @@ impl Follower {
             self.unheard = (version < newest).then_some((version + 1, now));
         }
         self.answered |= self.asked.is_some_and(|asked| asked <= version);
+    }
+
+    /// What asked may have come too early, or to a standby that had no room for it then.
+    fn asks_again(&self, now: Instant) -> bool {
+        let asked = self.imaged.filter(|_| !self.answered);
+        asked.is_some_and(|at| now.saturating_duration_since(at) >= PROBE_RETRY)
     }
 
     /// Says so once per span.
@@ -130,7 +136,8 @@ impl Shard {
             self.events.push_back(Event::StandbySilent { transport });
         }
         let rested = |at| now.saturating_duration_since(at) >= IMAGE_PAUSE;
-        let event = if follower.wants_image || outgrown {
+        let wanted = follower.wants_image || outgrown || follower.asks_again(now);
+        let event = if wanted {
             let may = follower.imaged.is_none_or(rested);
             may.then(|| self.image(now, index, &mut follower)).flatten()
         } else {

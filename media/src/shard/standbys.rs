@@ -94,8 +94,8 @@ impl Standbys {
 }
 
 impl Shard {
-    /// Begins to stand by for a transport, or takes a new image of one. One that only asks (`probe`)
-    /// is kept as any other, and never taken over with.
+    /// Begins to stand by for a transport, or takes a new image of one. One that only asks
+    /// (`probe`) is kept as any other, and never taken over with.
     pub(super) fn add_standby(
         &mut self,
         now: Instant,

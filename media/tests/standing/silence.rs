@@ -1,4 +1,5 @@
-//! Standbys that do not answer, cannot read what they are told, or are told nonsense: nothing stops.
+//! Standbys that do not answer, cannot read what they are told, or are told nonsense: media goes
+//! on.
 
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ fn a_standby_that_never_answers_holds_nothing_up() {
     assert_eq!(call.seen(7_000).len() - before, 1_800, "twenty seconds");
     let transport = call.world.clients[call.subscriber].key;
     let asked = images(&call, transport);
-    assert_eq!(asked.len(), 1);
-    assert!(asked[0].0, "it asks, and grants nothing");
+    assert!((2..=5).contains(&asked.len()), "{}", asked.len());
+    assert!(asked.iter().all(|(probe, _)| *probe), "nothing is leased");
     let delta = |event: &Event| matches!(event, Event::TransportDelta { .. });
     let silent = |event: &Event| matches!(event, Event::StandbySilent { .. });
     assert_eq!(call.count(delta) + call.count(silent), 0);

@@ -200,13 +200,20 @@ impl Homes {
         let ready = hosted
             .get(room)
             .is_none_or(|known| matches!(known.phase, Phase::Expected { .. } | Phase::Running));
-        ready && self.current(room).is_some_and(|known| known.epoch >= epoch)
+        ready
+            && self.current(room).is_some_and(|known| known.epoch >= epoch)
+            && !self.0.images.expects_more(room)
     }
 
     fn is_ending(&self, room: &str) -> bool {
         let hosted = self.locked();
         let phase = hosted.get(room).map(|known| known.phase);
         matches!(phase, Some(Phase::Closing | Phase::Fenced))
+    }
+
+    /// Its former home has something to say yet.
+    fn is_coming(&self, room: &str) -> bool {
+        self.0.images.expects_more(room)
     }
 
     /// The room's entry in the log, if this life of this node is its home. A process that has not
@@ -240,7 +247,7 @@ impl Homes {
         }
         let mut changed = self.0.changed.subscribe();
         let ended = async {
-            while self.is_ending(room) {
+            while self.is_ending(room) || self.is_coming(room) {
                 if changed.changed().await.is_err() {
                     return;
                 }
@@ -354,9 +361,19 @@ impl Homes {
 
     /// Opens it at once if it is known here: its clients, and lists, find it as it was.
     fn revive(&self, room: &str) {
-        if self.0.images.inherits(room) {
-            self.0.rooms.revive(room);
+        if !self.0.images.inherits(room) {
+            return;
         }
+        if !self.is_coming(room) {
+            self.0.rooms.revive(room);
+            return;
+        }
+        let (homes, room) = (self.clone(), room.to_owned());
+        tokio::spawn(async move {
+            homes.0.images.last_words(&room).await;
+            homes.0.rooms.revive(&room);
+            homes.0.changed.send_replace(());
+        });
     }
 
     /// Whoever the log made home of a room of this node knows it.

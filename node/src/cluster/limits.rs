@@ -292,9 +292,12 @@ pub const JOURNAL_RESYNC_AFTER: Duration = Duration::from_secs(2);
 pub const JOURNAL_RETRY: Duration = Duration::from_millis(100);
 /// Images one node keeps: 32,768 participants at 8 KiB, and headroom for what their rooms hold.
 pub const JOURNAL_IMAGES_BYTES_MAX: usize = 512 << 20;
-/// A standby that hears of its appointment before its own log tells it waits so long for that; then
+/// A standby that hears of its appointment before its own log tells it waits so long for that. Then
 /// it refuses, and is told everything again later.
 pub const JOURNAL_LOG_PATIENCE: Duration = Duration::from_millis(100);
+/// How long the next home of a room waits for the last the former one says of it, after which
+/// numbers go on without a gap. Until then the former one serves, or it is dead and says nothing.
+pub const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(300);
 /// How long a room's journal may take to be complete at the node the room is about to go to. Then
 /// it goes all the same, and its clients come back from scratch.
 pub const JOURNAL_FLUSH_PATIENCE: Duration = Duration::from_secs(2);

@@ -264,6 +264,8 @@ pub enum RoomOutput {
     LaunchJob(Box<JobRequest>),
     /// The room or its participant is gone, or the dispatch was deleted: end its jobs.
     TerminateJob { job_id: String },
+    /// Nothing more is said to the standby: it goes on with the room.
+    LastWords,
     /// The room is over; its actor stops and its name is free.
     Ended,
 }

@@ -333,6 +333,8 @@ pub trait Follower: Send + Sync {
     fn changed(&self, entries: Vec<JournalEntry>);
     /// What the shards say of transports, in their order.
     fn media(&self, entries: Vec<MediaEntry>);
+    /// Nothing follows: the standby goes on with the room.
+    fn finished(&self);
     /// The standby has acknowledged nothing for a while: soon the room may send nothing any more.
     fn silent(&self);
     /// Names the appointment of the standby it speaks for: under another one, nothing is known yet.

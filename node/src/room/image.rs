@@ -104,6 +104,7 @@ impl Room {
             following: None,
             ended: false,
             fenced: false,
+            handover: None,
         }
     }
 

@@ -53,8 +53,8 @@ pub enum MediaChange {
     Only(Vec<u64>),
 }
 
-/// Why a standby stands by for a transport no longer; it takes nothing more of it, whatever the home
-/// sends before it hears so.
+/// Why a standby stands by for a transport no longer; it takes nothing more of it, whatever the
+/// home sends before it hears so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CannotReason {
     /// It has as much as it may keep.

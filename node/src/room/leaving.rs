@@ -180,6 +180,10 @@ impl Room {
                 self.end_session_with(number, message);
             }
         }
+        if resume && self.protection.is_on() {
+            self.begin_handover();
+            return;
+        }
         self.end_telling(DisconnectReason::Migration, Action::Reconnect);
     }
 
@@ -198,7 +202,7 @@ impl Room {
         }
     }
 
-    fn end_telling(&mut self, reason: DisconnectReason, action: Action) {
+    pub(super) fn end_telling(&mut self, reason: DisconnectReason, action: Action) {
         let numbers = self.roster.numbers();
         // All sessions first: nobody needs to hear how the others go.
         for number in &numbers {

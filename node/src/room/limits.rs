@@ -53,6 +53,9 @@ pub(crate) const RETURN_TIMEOUT: Duration = Duration::from_secs(40);
 /// A WebSocket that was taken for alive may have been dead for this long: the gateway's idle
 /// timeout, and what its last messages took.
 pub(crate) const SIGNAL_SILENCE_MAX: Duration = Duration::from_secs(40);
+/// How long a room that goes on elsewhere waits for its shards to freeze its transports: they do so
+/// within milliseconds, and the standby waits, too.
+pub(crate) const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(100);
 /// Participants of a room: the width of a participant's number in a key, less a reserve.
 pub(crate) const PARTICIPANTS_MAX: usize = 60_000;
 /// A receiver must acknowledge an RPC within this; LiveKit's `rpcMaxRoundTripLatency`.

@@ -2,7 +2,7 @@
 //! they say goes out in order, what the standby says comes back to them, and clients learn where
 //! it is. Of transports on shards of this node only; a fact of the journal, not of the room.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use media::event::TransportState;
@@ -82,6 +82,16 @@ impl Protection {
         }
         let transport = KeySpace::within_room(transport.0);
         self.entries.push_back(MediaEntry { transport, change });
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Transports the standby was told of, or is about to be.
+    pub(super) fn guarded(&self) -> BTreeSet<TransportKey> {
+        let guarded = self.transports.iter().filter(|(_, one)| !one.refused);
+        guarded.map(|(transport, _)| *transport).collect()
     }
 
     /// Who is left; what the standby has of others is of no use any more.

@@ -118,7 +118,7 @@ impl RoomActor {
 
     /// Tells the follower what changed: at once, unless it was told something just now.
     fn write_journal(&mut self, ctx: &mut Context<Self>) {
-        if self.follower.is_none() || self.will_tell || self.ended {
+        if self.follower.is_none() || self.will_tell || self.ended || self.room.hands_over() {
             return;
         }
         let wait = self.tell_from.saturating_duration_since(Instant::now());
@@ -148,6 +148,10 @@ impl RoomActor {
     }
 
     fn flush_journal(&mut self) {
+        if self.room.hands_over() {
+            // It was said when that began; what it is since is not what goes on.
+            return;
+        }
         let Some(follower) = self.follower.as_ref().filter(|_| !self.ended) else {
             return;
         };
@@ -202,6 +206,12 @@ impl RoomActor {
             RoomOutput::Webhook(event) => self.sinks.webhooks.publish(*event),
             RoomOutput::LaunchJob(job) => self.sinks.jobs.launch(*job),
             RoomOutput::TerminateJob { job_id } => self.sinks.jobs.terminate(&job_id),
+            RoomOutput::LastWords => {
+                self.write_media();
+                if let Some(follower) = &self.follower {
+                    follower.finished();
+                }
+            }
             RoomOutput::Ended => {
                 self.ended = true;
                 self.registry.do_send(rooms::Ended { key: self.key });
@@ -306,11 +316,17 @@ impl Handler<ToRoom> for RoomActor {
             ToRoom::Call { request, reply } => self.call(request, reply, ctx),
             ToRoom::Create { reply, .. } => self.call(RoomCall::Describe, reply, ctx),
             ToRoom::Input(input) => {
-                if let RoomInput::SessionClosed(session) = &input {
-                    self.sessions.remove(session);
+                match &input {
+                    RoomInput::SessionClosed(session) => {
+                        self.sessions.remove(session);
+                    }
+                    // As it is now, it goes on elsewhere.
+                    RoomInput::Fence { .. } => self.flush_journal(),
+                    _ => {}
                 }
                 self.step(Some(input), ctx);
             }
+            ToRoom::Follow(_) if self.room.hands_over() => {}
             ToRoom::Follow(follower) => self.follow(follower, ctx),
             ToRoom::Flush(flushed) => {
                 self.flush_journal();

@@ -11,6 +11,7 @@ mod joining;
 mod lifetime;
 mod quality;
 mod resume;
+mod standing;
 mod thaw;
 mod updates;
 
@@ -213,7 +214,7 @@ impl House {
                 }
                 RoomOutput::Refused { error, .. } => self.refused.push(error),
                 RoomOutput::Reply { result, .. } => self.replies.push(result),
-                RoomOutput::Shard { .. } => {}
+                RoomOutput::Shard { .. } | RoomOutput::LastWords => {}
                 RoomOutput::Webhook(event) => self.webhooks.push(*event),
                 RoomOutput::LaunchJob(request) => self.launched.push(request.job),
                 RoomOutput::TerminateJob { job_id } => self.terminated.push(job_id),

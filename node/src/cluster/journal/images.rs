@@ -7,18 +7,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use consensus::cluster::{Change, Cluster};
-use consensus::command::Effect;
+use consensus::command::{Effect, NodeState};
 use consensus::ids::{Epoch, NodeId, RoomName};
 use consensus::state::Mandate;
 use metrics::{counter, gauge};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::standins::StandIns;
 use super::wire::{Batch, Extent, Tenure};
-use crate::cluster::limits::{JOURNAL_IMAGES_BYTES_MAX, JOURNAL_LOG_PATIENCE, SWEEP_INTERVAL};
+use crate::cluster::limits::{
+    JOURNAL_IMAGES_BYTES_MAX, JOURNAL_LOG_PATIENCE, LAST_WORDS_PATIENCE, SWEEP_INTERVAL,
+};
 use crate::room::WarmTransports;
 use crate::room::journal::{MediaEntry, RoomImage};
 
@@ -51,6 +53,8 @@ struct Held {
     coming: Option<RoomImage>,
     /// Of both.
     bytes: usize,
+    /// The home said that nothing follows.
+    finished: bool,
 }
 
 impl Held {
@@ -60,6 +64,7 @@ impl Held {
             image: None,
             coming: None,
             bytes: 0,
+            finished: false,
         }
     }
 
@@ -93,6 +98,8 @@ pub struct Images {
     inner: Arc<Mutex<Inner>>,
     /// Their transports, where there are shards.
     standins: Arc<OnceLock<StandIns>>,
+    /// A home said its last of a room.
+    finished: watch::Sender<()>,
 }
 
 impl Images {
@@ -103,6 +110,7 @@ impl Images {
             cluster,
             inner: Arc::default(),
             standins: Arc::default(),
+            finished: watch::channel(()).0,
         };
         let task = tokio::spawn(images.clone().follow(changes));
         (images, task)
@@ -294,6 +302,51 @@ impl Images {
         let inner = self.locked();
         let held = inner.rooms.get(room).filter(|held| held.image.is_some());
         held.is_some_and(|held| self.is_inherited(room, &held.mandate))
+    }
+
+    /// The room comes here from a home that lives and has not said its last of it.
+    pub fn expects_more(&self, room: &str) -> bool {
+        let inner = self.locked();
+        let held = inner.rooms.get(room);
+        let Some(held) = held.filter(|held| held.image.is_some() && !held.finished) else {
+            return false;
+        };
+        let Mandate { home, epoch, .. } = held.mandate;
+        let lives = self.cluster.read(|state| {
+            let home = state.node(home);
+            home.is_some_and(|n| n.state != NodeState::Dead && n.incarnation < epoch)
+        });
+        lives && self.is_inherited(room, &held.mandate)
+    }
+
+    /// Waits until nothing more is expected of it, or for as long as that is worth it. Nothing is
+    /// expected then.
+    pub async fn last_words(&self, room: &str) {
+        let mut finished = self.finished.subscribe();
+        let mut changes = self.cluster.changes();
+        let said = async {
+            while self.expects_more(room) {
+                tokio::select! {
+                    _ = finished.changed() => {}
+                    _ = changes.recv() => {}
+                }
+            }
+        };
+        let in_time = timeout(LAST_WORDS_PATIENCE, said).await.is_ok();
+        let outcome = if in_time { "heard" } else { "missed" };
+        counter!("skein_journal_last_words_total", "outcome" => outcome).increment(1);
+        if let Some(held) = self.locked().rooms.get_mut(room) {
+            held.finished = true;
+        }
+    }
+
+    pub(super) fn finish(&self, room: &str, mandate: &Mandate) {
+        let mut inner = self.locked();
+        let held = inner.rooms.get_mut(room);
+        if let Some(held) = held.filter(|held| held.mandate == *mandate) {
+            held.finished = true;
+            self.finished.send_replace(());
+        }
     }
 
     /// Participants of a room that is known here.

@@ -64,6 +64,12 @@ impl Follower for Feed {
         });
     }
 
+    fn finished(&self) {
+        self.link.with_outbox(|outbox| {
+            outbox.finish(Instant::now(), &self.room, self.ticket);
+        });
+    }
+
     fn silent(&self) {
         // overflow: it says so again
         let _ = self

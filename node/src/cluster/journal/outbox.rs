@@ -38,6 +38,8 @@ struct Feed {
     media: VecDeque<MediaEntry>,
     /// Of what waits.
     bytes: usize,
+    /// The room has said its last, which is to be told.
+    ends: bool,
     queued: bool,
     /// Its newest batch.
     sent: u64,
@@ -95,6 +97,7 @@ impl Outbox {
             waiting: BTreeMap::new(),
             media: VecDeque::new(),
             bytes: 0,
+            ends: false,
             queued: false,
             sent: 0,
         };
@@ -179,6 +182,15 @@ impl Outbox {
         feed.bytes += added;
         self.waiting_bytes += added;
         self.queue(now, room);
+    }
+
+    /// Nothing follows.
+    pub(super) fn finish(&mut self, now: Instant, room: &str, ticket: Ticket) {
+        let feed = self.rooms.get_mut(room).filter(|f| f.ticket == ticket);
+        if let Some(feed) = feed {
+            feed.ends = true;
+            self.queue(now, room);
+        }
     }
 
     fn queue(&mut self, now: Instant, room: &str) {
@@ -282,7 +294,8 @@ impl Outbox {
             Phase::Whole { begun: true } => Extent::Continues,
             Phase::Live => Extent::Change,
         };
-        if feed.waiting.is_empty() && feed.media.is_empty() && extent == Extent::Change {
+        let nothing_waits = feed.waiting.is_empty() && feed.media.is_empty();
+        if nothing_waits && extent == Extent::Change && !feed.ends {
             return None;
         }
         let (mut entries, mut bytes) = (Vec::new(), 0);
@@ -308,7 +321,9 @@ impl Outbox {
             (Extent::Change, _) | (_, true) => Phase::Live,
             (_, false) => Phase::Whole { begun: true },
         };
-        if !last || !feed.media.is_empty() {
+        let all = last && feed.media.is_empty();
+        let ends = all && std::mem::take(&mut feed.ends);
+        if !all {
             feed.queued = true;
             self.ready.push_back(room.to_owned());
         }
@@ -322,6 +337,7 @@ impl Outbox {
             last,
             entries,
             media,
+            ends,
         })
     }
 

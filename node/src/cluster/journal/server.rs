@@ -69,7 +69,7 @@ impl JournalServer {
             match ToStandby::decode(kind, body)? {
                 ToStandby::Batch(mut batch) => {
                     let media = std::mem::take(&mut batch.media);
-                    let (room, tenure) = (batch.room.clone(), batch.tenure);
+                    let (room, tenure, ends) = (batch.room.clone(), batch.tenure, batch.ends);
                     if batch.extent == Extent::Begins {
                         self.images.catch_up(tenure).await;
                     }
@@ -77,6 +77,10 @@ impl JournalServer {
                     if refused.is_none() && !media.is_empty() {
                         let of = (&*room, tenure);
                         self.images.apply_media(from, stream, of, media).await;
+                    }
+                    if refused.is_none() && ends {
+                        self.images
+                            .finish(&room, &self.images.mandate(from, tenure));
                     }
                     if let Some(refused) = refused {
                         send.write_all(&refused.encode()).await?;

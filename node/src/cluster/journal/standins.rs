@@ -289,8 +289,8 @@ impl StandIns {
         }
     }
 
-    /// The room is opened here with what is known of it under `mandate`: of what was under the same,
-    /// what is ready goes on; the rest ends.
+    /// The room is opened here with what is known of it under `mandate`: of transports known under
+    /// the same, those that are ready go on; the rest ends.
     pub(super) fn take(&self, room: &str, mandate: &Mandate) -> WarmTransports {
         let mut table = self.locked();
         let Some(standing) = table.remove(room) else {

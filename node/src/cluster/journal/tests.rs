@@ -344,6 +344,7 @@ fn batch(tenure: Tenure, record: &'static [u8]) -> Batch {
             record: Some(Bytes::from_static(record)),
         }],
         media: Vec::new(),
+        ends: false,
     }
 }
 
@@ -465,4 +466,46 @@ async fn numbers_are_free_as_soon_as_the_log_has_another_standby_that_nobody_rea
     world.set_standby(Some(OTHER)).await;
     let follower = || world.nodes[&HOME].rooms.follower.lock().unwrap().is_none();
     world.until("nobody follows", follower).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_moves_goes_on_with_the_last_its_home_said() {
+    let world = World::with_room().await;
+    let follower = world.nodes[&HOME].rooms.follower.lock().unwrap().clone();
+    let follower = follower.unwrap();
+    world.move_to(STANDBY, None).await;
+    let fenced = || !world.nodes[&HOME].rooms.told.lock().unwrap().is_empty();
+    world.until("fenced", fenced).await;
+    let moved = world.epoch(STANDBY).unwrap();
+    let standby = &world.nodes[&STANDBY];
+    let comes = || world.epoch(STANDBY) == Some(moved) && standby.images.inherits(DAILY);
+    world.until("it comes", comes).await;
+    assert!(!standby.homes.is_open(DAILY, moved), "more is expected");
+    let began = Instant::now();
+    let opened = async {
+        assert!(standby.homes.enter(DAILY, moved).await.is_ok());
+        began.elapsed()
+    };
+    let said = async {
+        sleep(Duration::from_millis(20)).await;
+        let entry = JournalEntry {
+            key: RecordKey::Member(2),
+            record: Some(Bytes::from_static(b"bob")),
+        };
+        follower.changed(vec![entry]);
+        follower.finished();
+    };
+    let (opened, ()) = tokio::join!(opened, said);
+    assert!(opened < Duration::from_millis(60), "{opened:?}");
+    let image = world.opens(STANDBY).await.image.unwrap();
+    assert_eq!(records(&image), [&b"alice"[..], b"bob"]);
+
+    // It says nothing: it is waited for no longer than worth it.
+    let world = World::with_room().await;
+    world.move_to(STANDBY, None).await;
+    let began = Instant::now();
+    assert!(world.opens(STANDBY).await.image.is_some());
+    let waited = began.elapsed();
+    let longest = super::super::limits::LAST_WORDS_PATIENCE + Duration::from_millis(50);
+    assert!(waited <= longest, "{waited:?}");
 }

@@ -2,19 +2,18 @@
 //! them, so that nodes of neighbouring versions understand each other. And the two questions nodes
 //! ask about journals. Golden bytes hold the format.
 
-use std::net::{IpAddr, SocketAddr};
+mod media;
+mod questions;
 
 use bytes::Bytes;
 use consensus::ids::{Epoch, LogIndex};
 use consensus::state::Mandate;
 use prost::Message;
 
-use crate::cluster::limits::STANDBY_ADDRESSES_MAX;
+use self::media::{WireMedia, WireWord};
+pub(super) use self::questions::{Flush, Holds, Question, Reply, question};
 use crate::cluster::session_wire::{WireError, frame};
-use crate::participant::KeySpace;
-use crate::room::journal::{
-    CannotReason, JournalEntry, MediaChange, MediaEntry, RecordKey, StandbyWord,
-};
+use crate::room::journal::{JournalEntry, MediaEntry, RecordKey, StandbyWord};
 
 /// Of the first frame. A standby refuses others.
 const VERSION: u8 = 2;
@@ -68,6 +67,8 @@ pub(super) struct Batch {
     pub last: bool,
     pub entries: Vec<JournalEntry>,
     pub media: Vec<MediaEntry>,
+    /// The room has ended there, to go on elsewhere: nothing follows.
+    pub ends: bool,
 }
 
 /// What a home says.
@@ -114,172 +115,8 @@ struct WireBatch {
     entries: Vec<WireEntry>,
     #[prost(message, repeated, tag = "6")]
     media: Vec<WireMedia>,
-}
-
-/// A `MediaEntry`: an image, a delta, or neither, when the transport is gone.
-#[derive(Clone, PartialEq, Message)]
-struct WireMedia {
-    #[prost(uint64, tag = "1")]
-    transport: u64,
-    #[prost(bytes = "bytes", optional, tag = "2")]
-    image: Option<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "3")]
-    delta: Option<Bytes>,
-    #[prost(string, tag = "4")]
-    participant_sid: String,
-    #[prost(uint32, tag = "5")]
-    transports: u32,
-    #[prost(uint32, tag = "6")]
-    shard: u32,
     #[prost(bool, tag = "7")]
-    probe: bool,
-    /// It is of no transport, and says which are left.
-    #[prost(bool, tag = "8")]
-    only: bool,
-    #[prost(uint64, repeated, tag = "9")]
-    left: Vec<u64>,
-}
-
-impl WireMedia {
-    fn of(entry: &MediaEntry) -> Self {
-        let mut wire = Self {
-            transport: entry.transport,
-            ..Self::default()
-        };
-        match &entry.change {
-            MediaChange::Image {
-                participant_sid,
-                transports,
-                shard,
-                probe,
-                image,
-            } => {
-                wire.participant_sid.clone_from(participant_sid);
-                (wire.transports, wire.shard) = (*transports, *shard);
-                wire.probe = *probe;
-                wire.image = Some(image.clone());
-            }
-            MediaChange::Delta(delta) => wire.delta = Some(delta.clone()),
-            MediaChange::Gone => {}
-            MediaChange::Only(left) => {
-                wire.only = true;
-                wire.left.clone_from(left);
-            }
-        }
-        wire
-    }
-
-    /// A transport of this room: a key with a part that names another is refused.
-    fn entry(self) -> Result<MediaEntry, WireError> {
-        if KeySpace::within_room(self.transport) != self.transport {
-            return Err(WireError::Malformed);
-        }
-        let change = match (self.image, self.delta) {
-            (Some(image), _) => MediaChange::Image {
-                participant_sid: self.participant_sid,
-                transports: self.transports,
-                shard: self.shard,
-                probe: self.probe,
-                image,
-            },
-            (None, Some(delta)) => MediaChange::Delta(delta),
-            (None, None) if self.only => MediaChange::Only(self.left),
-            (None, None) => MediaChange::Gone,
-        };
-        Ok(MediaEntry {
-            transport: self.transport,
-            change,
-        })
-    }
-}
-
-/// A `StandbyWord`.
-#[derive(Clone, PartialEq, Message)]
-struct WireWord {
-    #[prost(message, required, tag = "1")]
-    of: WireRoom,
-    #[prost(uint64, tag = "2")]
-    transport: u64,
-    #[prost(uint32, optional, tag = "3")]
-    has: Option<u32>,
-    #[prost(string, repeated, tag = "4")]
-    addresses: Vec<String>,
-    #[prost(bool, optional, tag = "5")]
-    ready: Option<bool>,
-    /// 1 full, 2 unreadable; others only a newer node knows.
-    #[prost(uint32, optional, tag = "6")]
-    cannot: Option<u32>,
-}
-
-impl WireWord {
-    fn of(of: WireRoom, transport: u64, word: &StandbyWord) -> Self {
-        let mut wire = Self {
-            of,
-            transport,
-            ..Self::default()
-        };
-        match word {
-            StandbyWord::Has {
-                version,
-                addresses,
-                ready,
-            } => {
-                (wire.has, wire.ready) = (Some(*version), Some(*ready));
-                wire.addresses = addresses.iter().map(ToString::to_string).collect();
-            }
-            StandbyWord::Stale => {}
-            StandbyWord::Cannot(reason) => {
-                wire.cannot = Some(match reason {
-                    CannotReason::Full => 1,
-                    CannotReason::Unreadable => 2,
-                });
-            }
-            StandbyWord::Ready(ready) => wire.ready = Some(*ready),
-        }
-        wire
-    }
-
-    fn word(self) -> Result<FromStandby, WireError> {
-        let addresses = self.addresses.iter().take(STANDBY_ADDRESSES_MAX);
-        let addresses = addresses.map(|address| address.parse());
-        let addresses: Result<Vec<SocketAddr>, _> = addresses.collect();
-        let mut addresses = addresses.map_err(|_| WireError::Malformed)?;
-        // Clients send checks there.
-        addresses.retain(is_unicast);
-        if let Some(reason) = self.cannot {
-            let reason = match reason {
-                1 => CannotReason::Full,
-                _ => CannotReason::Unreadable,
-            };
-            return Ok(FromStandby::Media {
-                tenure: self.of.tenure(),
-                room: self.of.room,
-                transport: self.transport,
-                word: StandbyWord::Cannot(reason),
-            });
-        }
-        let ready = self.ready.unwrap_or_default();
-        Ok(FromStandby::Media {
-            tenure: self.of.tenure(),
-            room: self.of.room,
-            transport: self.transport,
-            word: match (self.has, self.ready) {
-                (Some(version), _) => StandbyWord::Has {
-                    version,
-                    addresses,
-                    ready,
-                },
-                (None, Some(ready)) => StandbyWord::Ready(ready),
-                (None, None) => StandbyWord::Stale,
-            },
-        })
-    }
-}
-
-fn is_unicast(address: &SocketAddr) -> bool {
-    let ip = address.ip();
-    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+    ends: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -362,6 +199,7 @@ impl ToStandby {
                     last: batch.last,
                     entries: batch.entries.iter().map(entry).collect(),
                     media: batch.media.iter().map(WireMedia::of).collect(),
+                    ends: batch.ends,
                 };
                 frame(kind::BATCH, &body.encode_to_vec())
             }
@@ -400,6 +238,7 @@ impl ToStandby {
                     last: batch.last,
                     entries: batch.entries.into_iter().filter_map(entry).collect(),
                     media: media?,
+                    ends: batch.ends,
                 }))
             }
             kind::FORGET => {
@@ -452,58 +291,13 @@ impl FromStandby {
     }
 }
 
-/// A call of `Service::Journal`.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Question {
-    #[prost(oneof = "question::Of", tags = "1, 2")]
-    pub of: Option<question::Of>,
-}
-
-pub(super) mod question {
-    /// What is asked.
-    #[derive(Clone, PartialEq, prost::Oneof)]
-    pub(in super::super) enum Of {
-        /// Would a session of this room go on there?
-        #[prost(message, tag = "1")]
-        Holds(super::Holds),
-        /// To the home: tell when the standby knows everything.
-        #[prost(message, tag = "2")]
-        Flush(super::Flush),
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Holds {
-    #[prost(string, tag = "1")]
-    pub room: String,
-    #[prost(string, tag = "2")]
-    pub participant_sid: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Flush {
-    #[prost(string, tag = "1")]
-    pub room: String,
-    #[prost(uint64, tag = "2")]
-    pub epoch: u64,
-    #[prost(uint64, tag = "3")]
-    pub standby: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Reply {
-    /// `Holds`: 0 no, 1 the room is known, 2 the participant's media is kept warm, too.
-    #[prost(uint32, tag = "1")]
-    pub holds: u32,
-    /// `Flush`: the standby has acknowledged everything.
-    #[prost(bool, tag = "2")]
-    pub flushed: bool,
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::cluster::limits::STANDBY_ADDRESSES_MAX;
+    use crate::participant::KeySpace;
+    use crate::room::journal::{CannotReason, MediaChange};
 
     const TENURE: Tenure = Tenure {
         epoch: Epoch(9),
@@ -525,6 +319,7 @@ mod tests {
             last: true,
             entries: vec![JournalEntry { key, record }, gone],
             media: Vec::new(),
+            ends: false,
         }
     }
 
@@ -550,6 +345,7 @@ mod tests {
                 entry(MediaChange::Gone),
                 entry(MediaChange::Only(vec![7, 1 << 25])),
             ],
+            ends: true,
             ..batch()
         }
     }
@@ -599,8 +395,8 @@ mod tests {
             let heard = FromStandby::decode(bytes[4], bytes.slice(5..)).unwrap();
             assert_eq!(heard, message);
         }
-        let golden = b"\x00\x00\x00\x23\x02\x08\x03\x12\x0c\x0a\x05daily\x10\x09\x18\xac\x02\x18\x01\x20\x01\
-            \x2a\x0b\x08\x01\x10\x07\x1a\x05alice\x2a\x00";
+        let golden = b"\x00\x00\x00\x23\x02\x08\x03\x12\x0c\x0a\x05daily\x10\x09\x18\xac\x02\
+            \x18\x01\x20\x01\x2a\x0b\x08\x01\x10\x07\x1a\x05alice\x2a\x00";
         assert_eq!(&ToStandby::Batch(batch()).encode()[..], golden);
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Hall {
     pub(super) launched: Vec<proto::Job>,
     /// Records said, and their bytes.
     pub(super) records: Vec<(journal::RecordKey, usize)>,
+    /// How often the room said that it has said everything.
+    pub(super) last_words: usize,
     pub(super) replies: Vec<Result<RoomReply, RoomError>>,
     /// Facts the network answers with.
     reactions: VecDeque<RoomInput>,
@@ -121,6 +123,7 @@ impl Hall {
             webhooks: Vec::new(),
             launched: Vec::new(),
             records: Vec::new(),
+            last_words: 0,
             replies: Vec::new(),
             reactions: VecDeque::new(),
             names: BTreeMap::new(),
@@ -152,6 +155,7 @@ impl Hall {
                 RoomOutput::LaunchJob(request) => self.launched.push(request.job),
                 RoomOutput::Reply { result, .. } => self.replies.push(result),
                 RoomOutput::Refused { error, .. } => panic!("refused: {error}"),
+                RoomOutput::LastWords => self.last_words += 1,
                 RoomOutput::TerminateJob { .. } | RoomOutput::Ended => {}
             }
         }

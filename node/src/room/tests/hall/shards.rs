@@ -19,6 +19,9 @@ pub(in crate::room::tests) struct ShardModel {
     pub(in crate::room::tests) receive: BTreeMap<u64, String>,
     /// Transports and streams of channels that were there before.
     pub(in crate::room::tests) adopted: BTreeSet<(u64, u16)>,
+    /// Transports a standby follows, or did.
+    pub(in crate::room::tests) followed: BTreeMap<u64, bool>,
+    pub(in crate::room::tests) frozen: BTreeSet<u64>,
 }
 
 impl PartialEq for ShardModel {
@@ -132,6 +135,12 @@ impl ShardModel {
                 transport, stream, ..
             } => {
                 self.adopted.insert((low(transport.0), *stream));
+            }
+            Command::Replicate { transport, on } => {
+                self.followed.insert(low(transport.0), *on);
+            }
+            Command::Freeze { transport } => {
+                self.frozen.insert(low(transport.0));
             }
             _ => {}
         }

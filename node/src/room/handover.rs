@@ -1,0 +1,105 @@
+//! The last a room says here before it goes on at its standby: what it was when its home changed,
+//! and images of its frozen transports, whose numbers are exact. A moment only; its clients were
+//! sent there already, and the standby waits for this as long.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use media::{Event, TransportKey};
+use protocol::proto::DisconnectReason;
+use protocol::proto::leave_request::Action;
+
+use super::Room;
+use super::contract::{AttachError, RoomError, RoomInput, RoomOutput};
+use super::limits::LAST_WORDS_PATIENCE;
+use crate::participant::KeySpace;
+
+#[derive(Debug)]
+pub(super) enum Handover {
+    /// Shards have been told to freeze these.
+    Freezing {
+        left: BTreeSet<TransportKey>,
+        until: Instant,
+    },
+    /// Everything is said; the room ends with its next input.
+    Said(Instant),
+}
+
+impl Room {
+    /// Its transports were told to freeze.
+    pub(super) fn begin_handover(&mut self) {
+        let left = self.protection.guarded();
+        let until = self.now + LAST_WORDS_PATIENCE;
+        self.handover = Some(Handover::Freezing { left, until });
+        self.conclude_handover(false);
+    }
+
+    /// It is another node's, which is told the last of it: nothing else counts any more.
+    pub fn hands_over(&self) -> bool {
+        self.handover.is_some()
+    }
+
+    pub(super) fn handover_deadline(&self) -> Option<Instant> {
+        Some(match self.handover.as_ref()? {
+            Handover::Freezing { until, .. } => *until,
+            Handover::Said(at) => *at,
+        })
+    }
+
+    pub(super) fn handle_in_handover(&mut self, input: RoomInput) {
+        match input {
+            RoomInput::Shard(event) => self.hear_last_of(&event),
+            RoomInput::Timeout => match self.handover {
+                Some(Handover::Freezing { until, .. }) if until > self.now => {}
+                Some(Handover::Freezing { .. }) => self.conclude_handover(true),
+                _ => self.end_telling(DisconnectReason::Migration, Action::Reconnect),
+            },
+            RoomInput::Stop => {
+                self.conclude_handover(true);
+                self.end_telling(DisconnectReason::Migration, Action::Reconnect);
+            }
+            RoomInput::Attach(attach) => {
+                let (session, error) = (attach.session, AttachError::Elsewhere);
+                self.outputs
+                    .push_back(RoomOutput::Refused { session, error });
+            }
+            RoomInput::Call { call, .. } => {
+                let result = Err(RoomError::Elsewhere);
+                self.outputs.push_back(RoomOutput::Reply { call, result });
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_last_of(&mut self, event: &Event) {
+        match event {
+            Event::TransportImage { transport, .. } | Event::TransportDelta { transport, .. } => {
+                let number = KeySpace::participant_of(transport.0);
+                self.hear_of_protection(number, event);
+            }
+            Event::Frozen { transport, .. } => {
+                if let Some(Handover::Freezing { left, .. }) = &mut self.handover {
+                    left.remove(transport);
+                }
+                self.conclude_handover(false);
+            }
+            _ => {}
+        }
+    }
+
+    /// Once nothing is missing, or it is waited for no longer (`late`).
+    fn conclude_handover(&mut self, late: bool) {
+        if let Some(Handover::Freezing { left, .. }) = &self.handover
+            && (left.is_empty() || late)
+        {
+            let missing = left.len();
+            tracing::debug!(
+                room = self.facts.room.name,
+                missing,
+                "a room was handed over"
+            );
+            self.outputs.push_back(RoomOutput::LastWords);
+            self.handover = Some(Handover::Said(self.now));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a room does about its standby: one that cannot, one that is silent, one that goes on.
+
+use super::hall::Hall;
+use super::*;
+use crate::room::journal::{CannotReason, MediaChange, StandbyWord};
+use crate::room::limits::{LAST_WORDS_PATIENCE, MEDIA_ENTRIES_MAX};
+use crate::room::protection::Protected;
+
+fn hall() -> (Hall, media::TransportKey) {
+    let mut hall = Hall::new();
+    hall.join("alice", true);
+    hall.offer("alice");
+    let guarded = Vec::from_iter(hall.room.protection.guarded());
+    let [transport] = guarded[..] else {
+        panic!("{guarded:?}");
+    };
+    let _ = hall.room.media_journal();
+    (hall, transport)
+}
+
+fn within(transport: media::TransportKey) -> u64 {
+    KeySpace::within_room(transport.0)
+}
+
+fn said(hall: &mut Hall, transport: media::TransportKey, word: StandbyWord) {
+    let transport = within(transport);
+    hall.input(RoomInput::StandbySaid { transport, word });
+}
+
+fn has(ready: bool) -> StandbyWord {
+    StandbyWord::Has {
+        version: u32::MAX,
+        addresses: Vec::new(),
+        ready,
+    }
+}
+
+fn image(transport: media::TransportKey, version: u32) -> RoomInput {
+    RoomInput::Shard(media::Event::TransportImage {
+        transport,
+        version,
+        probe: false,
+        image: Bytes::from_static(b"image"),
+    })
+}
+
+#[test]
+fn every_acknowledgement_says_whether_the_client_would_notice() {
+    let (mut hall, transport) = hall();
+    let protected = |hall: &Hall| hall.room.protection.of(&[(transport, true)]);
+    hall.input(image(transport, 1));
+    assert_eq!(protected(&hall), Protected::ByResume);
+    said(&mut hall, transport, has(true));
+    assert_eq!(protected(&hall), Protected::Warm);
+    said(&mut hall, transport, has(false));
+    assert_eq!(protected(&hall), Protected::ByResume);
+}
+
+#[test]
+fn what_the_standby_cannot_do_binds_nothing_and_is_not_asked_again() {
+    let (mut hall, transport) = hall();
+    let followed = |hall: &Hall| hall.shards.followed[&within(transport)];
+    assert!(followed(&hall));
+    said(&mut hall, transport, has(true));
+    said(
+        &mut hall,
+        transport,
+        StandbyWord::Cannot(CannotReason::Full),
+    );
+    assert!(!followed(&hall));
+    let protected = hall.room.protection.of(&[(transport, true)]);
+    assert_eq!(protected, Protected::ByResume);
+    said(&mut hall, transport, StandbyWord::Stale);
+    said(&mut hall, transport, StandbyWord::Ready(true));
+    let label = "_late".to_owned();
+    let opened = media::Event::ChannelOpen { transport, label };
+    hall.input(RoomInput::Shard(opened));
+    assert!(!followed(&hall));
+    let protected = hall.room.protection.of(&[(transport, true)]);
+    assert_eq!(protected, Protected::ByResume);
+}
+
+#[test]
+fn a_silent_standby_is_complained_of_once_each_time() {
+    let (mut hall, transport) = hall();
+    assert!(!hall.room.take_silence());
+    let silent = media::Event::StandbySilent { transport };
+    hall.input(RoomInput::Shard(silent));
+    assert!(hall.room.take_silence());
+    assert!(!hall.room.take_silence());
+}
+
+#[test]
+fn a_standby_that_may_have_missed_something_is_told_who_is_left() {
+    let (mut hall, transport) = hall();
+    for version in 0..=u32::try_from(MEDIA_ENTRIES_MAX).unwrap() {
+        hall.input(image(transport, version));
+    }
+    let mut entries = hall.room.media_journal();
+    let last = entries.pop().unwrap();
+    assert_eq!(last.change, MediaChange::Only(vec![within(transport)]));
+    hall.input(image(transport, 1));
+    assert_eq!(hall.room.media_journal().len(), 1);
+}
+
+#[test]
+fn a_room_that_goes_on_elsewhere_says_the_last_of_its_transports() {
+    let (mut hall, transport) = hall();
+    hall.input(RoomInput::Fence { resume: true });
+    assert!(hall.shards.frozen.contains(&within(transport)));
+    assert_eq!((hall.last_words, hall.room.ended), (0, false));
+    hall.input(image(transport, 7));
+    let snapshot = Bytes::new();
+    hall.input(RoomInput::Shard(media::Event::Frozen {
+        transport,
+        snapshot,
+    }));
+    assert_eq!((hall.last_words, hall.room.ended), (1, false));
+    let entries = hall.room.media_journal();
+    assert!(matches!(&entries[..], [entry] if entry.transport == within(transport)));
+    hall.wait(Duration::ZERO);
+    assert!(hall.room.ended);
+    assert_eq!(hall.last_words, 1);
+}
+
+#[test]
+fn shards_that_say_nothing_hold_a_move_up_for_a_moment_only() {
+    let (mut hall, _) = hall();
+    hall.input(RoomInput::Fence { resume: true });
+    hall.wait(LAST_WORDS_PATIENCE - Duration::from_millis(1));
+    assert_eq!((hall.last_words, hall.room.ended), (0, false));
+    hall.wait(Duration::from_millis(1));
+    assert_eq!((hall.last_words, hall.room.ended), (1, true));
+}
