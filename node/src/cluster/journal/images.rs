@@ -19,7 +19,8 @@ use tokio::time::{MissedTickBehavior, timeout};
 use super::standins::StandIns;
 use super::wire::{Batch, Extent, Tenure};
 use crate::cluster::limits::{
-    JOURNAL_IMAGES_BYTES_MAX, JOURNAL_LOG_PATIENCE, LAST_WORDS_PATIENCE, SWEEP_INTERVAL,
+    JOURNAL_IMAGES_BYTES_MAX, JOURNAL_LOG_PATIENCE, LAST_WORDS_LOOK, LAST_WORDS_PATIENCE,
+    SWEEP_INTERVAL,
 };
 use crate::room::WarmTransports;
 use crate::room::journal::{MediaEntry, RoomImage};
@@ -282,7 +283,10 @@ impl Images {
             *bytes = *bytes + held.weigh() - before;
         }
         let stream = *stream;
-        let began = rooms.iter().filter(|(_, held)| held.image.is_none());
+        let began = rooms.iter().filter(|(_, held)| {
+            let theirs = held.mandate.home == from;
+            theirs && held.image.is_none()
+        });
         let began: Vec<String> = began.map(|(room, _)| room.clone()).collect();
         for room in began {
             self.drop_room(&mut inner, &room);
@@ -323,13 +327,10 @@ impl Images {
     /// expected then.
     pub async fn last_words(&self, room: &str) {
         let mut finished = self.finished.subscribe();
-        let mut changes = self.cluster.changes();
         let said = async {
             while self.expects_more(room) {
-                tokio::select! {
-                    _ = finished.changed() => {}
-                    _ = changes.recv() => {}
-                }
+                // The log may say in between that nothing is to be expected.
+                let _ = timeout(LAST_WORDS_LOOK, finished.changed()).await;
             }
         };
         let in_time = timeout(LAST_WORDS_PATIENCE, said).await.is_ok();
