@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use media::event::TransportState;
-use media::{Command, Event, TransportKey};
+use media::{Command, Event, RoomKey, TransportKey};
 use node::room::environment::ShardSink;
 use node::rooms::Rooms;
 use tokio::sync::Notify;
@@ -43,6 +43,9 @@ struct Going {
     unheard: u32,
     version: u32,
     followed: bool,
+    /// The version that asked whether the standby can follow; it has answered.
+    asked: Option<u32>,
+    answered: bool,
     connected: bool,
     frozen: bool,
 }
@@ -58,6 +61,8 @@ impl Going {
             unheard: 0,
             version: 0,
             followed: false,
+            asked: None,
+            answered: false,
             connected,
             frozen: false,
         }
@@ -70,6 +75,11 @@ impl Going {
     }
 
     fn image(&mut self, transport: TransportKey) -> Event {
+        if !self.answered {
+            self.version += 1;
+            self.asked = Some(self.version);
+            return self.event(transport, true);
+        }
         let end = self.next + LEASED_NUMBERS;
         if self.followed {
             self.offer(self.offered.max(end));
@@ -78,17 +88,18 @@ impl Going {
             (self.followed, self.limit) = (true, end + LEASED_NUMBERS);
             self.offer(self.limit);
         }
-        self.event(transport)
+        self.event(transport, false)
     }
 
-    fn event(&self, transport: TransportKey) -> Event {
+    fn event(&self, transport: TransportKey, probe: bool) -> Event {
         let mut image = BytesMut::new();
         image.put_u32(self.version);
-        image.put_u64(self.offered);
+        image.put_u64(if probe { self.next } else { self.offered });
         image.put_u64(self.secret);
         Event::TransportImage {
             transport,
             version: self.version,
+            probe,
             image: image.freeze(),
         }
     }
@@ -117,11 +128,25 @@ impl Going {
 #[derive(Debug)]
 struct Dormant {
     secret: u64,
+    room: RoomKey,
+    /// It was told of a lease.
+    bound: bool,
+    /// Its client keeps a pair to it.
+    warm: bool,
     /// First number that is free here.
     end: u64,
     version: u32,
     stale: bool,
-    ready: bool,
+}
+
+impl Dormant {
+    fn has(&self, transport: TransportKey) -> Event {
+        Event::StandbyHas {
+            transport,
+            version: self.version,
+            ready: self.bound && self.warm,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -223,9 +248,9 @@ impl Carrier {
         let mut table = self.table();
         let Table { dormant, said, .. } = &mut *table;
         let one = dormant.get_mut(&transport);
-        if let Some(one) = one.filter(|one| one.secret == secret && !one.ready) {
-            one.ready = true;
-            let ready = true;
+        if let Some(one) = one.filter(|one| one.secret == secret && !one.warm) {
+            one.warm = true;
+            let ready = one.bound;
             said.push_back(Event::StandbyReady { transport, ready });
         }
     }
@@ -240,7 +265,7 @@ impl Carrier {
         if std::mem::take(&mut one.followed) {
             // Its numbers are exact: nothing is used behind it.
             one.offer(one.next);
-            said.push_back(one.event(transport));
+            said.push_back(one.event(transport, false));
         }
         let snapshot = Bytes::new();
         said.push_back(Event::Frozen {
@@ -250,7 +275,12 @@ impl Carrier {
     }
 
     /// `None`: an image nobody can read.
-    fn stand_by(self: &Arc<Self>, transport: TransportKey, mut image: Bytes) -> Option<()> {
+    fn stand_by(
+        self: &Arc<Self>,
+        transport: TransportKey,
+        room: RoomKey,
+        (probe, mut image): (bool, Bytes),
+    ) -> Option<()> {
         let version = image.try_get_u32().ok()?;
         let (end, secret) = (image.try_get_u64().ok()?, image.try_get_u64().ok()?);
         let mut table = self.table();
@@ -258,20 +288,24 @@ impl Carrier {
             return None;
         }
         let before = table.dormant.get(&transport);
-        let ready = before.is_some_and(|one| one.ready && one.secret == secret);
+        if before.is_some_and(|one| version <= one.version) {
+            return None;
+        }
+        let warm = before.is_some_and(|one| one.warm && one.secret == secret);
         let one = Dormant {
             secret,
+            room,
+            bound: !probe,
+            warm,
             end,
             version,
             stale: false,
-            ready,
         };
+        let has = one.has(transport);
         table.dormant.insert(transport, one);
-        table
-            .said
-            .push_back(Event::StandbyHas { transport, version });
+        table.said.push_back(has);
         drop(table);
-        if !ready {
+        if !warm {
             self.later(move |carrier| carrier.warm(transport, secret));
         }
         Some(())
@@ -290,7 +324,7 @@ impl Carrier {
             return None;
         }
         (one.version, one.end) = (version, end);
-        said.push_back(Event::StandbyHas { transport, version });
+        said.push_back(one.has(transport));
         Some(())
     }
 
@@ -299,7 +333,7 @@ impl Carrier {
         if table.going.contains_key(&transport) {
             return;
         }
-        let one = table.dormant.remove(&transport);
+        let one = table.dormant.remove(&transport).filter(|one| one.bound);
         let heard = one.is_some();
         if let Some(one) = one {
             let going = Going::new(one.secret, one.end, true);
@@ -347,23 +381,37 @@ impl ShardSink for Sink {
                     Some(one) if on => said.push_back(one.image(transport)),
                     Some(one) => {
                         (one.followed, one.limit, one.offered) = (false, FREE, FREE);
+                        (one.asked, one.answered) = (None, false);
                     }
                     None => {}
                 }
             }
             Command::Replicated { transport, version } => {
                 let mut table = carrier.table();
-                let one = table.going.get_mut(&transport);
-                if let Some(one) = one.filter(|one| one.followed)
-                    && one.offer <= version.min(one.version)
-                {
+                let Table { going, said, .. } = &mut *table;
+                let Some(one) = going.get_mut(&transport).filter(|one| !one.frozen) else {
+                    return;
+                };
+                let version = version.min(one.version);
+                if one.followed && one.offer <= version {
                     one.limit = one.offered;
+                }
+                if !one.answered && one.asked.is_some_and(|asked| asked <= version) {
+                    one.answered = true;
+                    said.push_back(one.image(transport));
                 }
             }
             Command::AddStandby {
-                transport, image, ..
+                transport,
+                room,
+                probe,
+                image,
             } => {
-                carrier.stand_by(transport, image);
+                carrier.stand_by(transport, room, (probe, image));
+            }
+            Command::DropStandbys { room } => {
+                let dormant = &mut carrier.table().dormant;
+                dormant.retain(|_, one| one.room != room);
             }
             Command::UpdateStandby { transport, delta } => {
                 carrier.update(transport, delta);
