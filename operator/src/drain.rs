@@ -18,13 +18,16 @@ pub use record::{Cause, Record, RecordError, Then, cancel, request};
 
 use crate::limits::{FINISH_RETRY, MOVE_RETRY, MOVES_AT_ONCE_MAX, MOVES_PER_SECOND_DEFAULT};
 
+/// Nobody said how many are in a room: it is not among the empty ones.
+pub const UNCOUNTED: u32 = u32::MAX;
+
 /// One room that has its home on a node that drains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomLeft {
     pub name: RoomName,
     pub epoch: Epoch,
     pub home: NodeId,
-    /// As its home last said.
+    /// As its home last said, or `UNCOUNTED`.
     pub participants: u32,
 }
 

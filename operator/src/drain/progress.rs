@@ -5,7 +5,7 @@ use consensus::ids::{NodeId, RoomName};
 use serde::Serialize;
 
 use super::record::{Cause, Record, Then};
-use super::{Drains, Leaving};
+use super::{Drains, Leaving, RoomLeft, UNCOUNTED};
 use crate::limits::STUCK_REASONS_MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +39,13 @@ pub struct Progress {
     pub seconds_left: Option<u64>,
     /// Why it does not get on.
     pub stuck: Vec<String>,
+}
+
+/// People in rooms whose number is known.
+fn counted(rooms: &[&RoomLeft]) -> u32 {
+    let counts = rooms.iter().map(|room| room.participants);
+    let known = counts.filter(|count| *count != UNCOUNTED);
+    known.fold(0, u32::saturating_add)
 }
 
 impl Drains {
@@ -83,7 +90,7 @@ impl Drains {
             forced: record.forced || self.is_forced(node),
             rooms_total: record.rooms.max(left),
             rooms_left: left,
-            participants_left: rooms.iter().map(|room| room.participants).sum(),
+            participants_left: counted(&rooms),
             jobs_left: leaving.jobs,
             seconds_left: able.then_some(seconds),
             stuck: match phase {

@@ -95,6 +95,18 @@ fn rooms_leave_at_a_pace_the_empty_ones_first() {
 }
 
 #[test]
+fn rooms_of_which_nobody_spoke_count_for_nobody() {
+    let mut drains = Drains::new(1.0);
+    let rooms = vec![room(1, UNCOUNTED), room(2, 3), room(3, UNCOUNTED)];
+    drains.look(ms(0), 5_000, view(rooms, record(None)));
+    let progress = drains.progress();
+    assert_eq!(
+        (progress[0].rooms_left, progress[0].participants_left),
+        (3, 3)
+    );
+}
+
+#[test]
 fn what_failed_is_tried_again_and_said() {
     let mut drains = Drains::new(100.0);
     let rooms = vec![room(1, 1)];

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::command::NodeState;
 use consensus::ids::{NodeId, RoomName};
 use consensus::state::State;
-use operator::drain::{Leaving, Record, RoomLeft, View};
+use operator::drain::{Leaving, Record, RoomLeft, UNCOUNTED, View};
 
 /// Participants by room, as each home last said.
 pub(super) type Counts = BTreeMap<RoomName, u32>;
@@ -47,8 +47,7 @@ pub(super) fn view(
         name: name.clone(),
         epoch: room.epoch,
         home: room.home,
-        // Nobody said: not among the empty ones.
-        participants: counts.get(name).copied().unwrap_or(u32::MAX),
+        participants: counts.get(name).copied().unwrap_or(UNCOUNTED),
     });
     let takes = |n: &consensus::state::Node| n.info.roles.media && n.takes_work();
     let takers = state.nodes().filter(|(_, n)| takes(n)).count();
