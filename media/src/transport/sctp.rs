@@ -111,7 +111,11 @@ impl Sctp {
         let now = now + self.ahead;
         self.is_client = is_client;
         for channel in channels {
-            self.channels.add(channel);
+            let (stream, open) = (channel.stream, channel.open);
+            if self.channels.add(channel) && open {
+                // Nothing can be written to it before: whoever does is told when it can.
+                self.adopted.push(stream);
+            }
         }
         let connected = guarded(|| self.connect(now));
         self.survive(connected);

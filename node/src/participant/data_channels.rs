@@ -22,16 +22,6 @@ pub(crate) struct DataChannels {
 }
 
 impl DataChannels {
-    /// Those that are open, for a record: what waits for others is not worth keeping.
-    pub(crate) fn labels(&self) -> Vec<String> {
-        self.open.iter().cloned().collect()
-    }
-
-    pub(crate) fn thaw(&mut self, labels: &[String]) {
-        let ours = labels.iter().filter(|label| is_ours(label));
-        self.open = ours.cloned().collect();
-    }
-
     /// Both channels packets travel on are open.
     pub(crate) fn ready(&self) -> bool {
         self.open.contains(RELIABLE) && self.open.contains(LOSSY)

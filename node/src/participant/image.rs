@@ -129,7 +129,6 @@ impl ParticipantMedia {
             outstanding_offer,
             asked_audios: asked.audios,
             asked_videos: asked.videos,
-            channels: self.channels.labels(),
             subscriptions: self.subscriptions.image(clock),
             dynacast: self.dynacast.image(clock),
             ..Default::default()
@@ -190,9 +189,6 @@ impl ParticipantMedia {
             .thaw(&record.subscriptions, &clock, rekey);
         media.dynacast.thaw(&record.dynacast, &clock);
         media.sections.thaw(&record);
-        if kind == ThawKind::Warm {
-            media.channels.thaw(&record.channels);
-        }
         media.thaw_connections(now, record, kind, &clock, rekey);
         media
     }

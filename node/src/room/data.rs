@@ -27,7 +27,7 @@ pub(super) const DATA_TRACK: &str = "_data_track";
 /// Data of the whole room.
 #[derive(Default)]
 pub(super) struct RoomData {
-    replay: Replay,
+    pub(in crate::room) replay: Replay,
     /// Nonces of `SendData` seen lately, oldest first.
     nonces: VecDeque<Vec<u8>>,
     tracks: tracks::DataTracks,

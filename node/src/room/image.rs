@@ -62,6 +62,8 @@ impl Room {
                 Err(error) => tracing::warn!(%error, member, "a participant cannot be thawed"),
             }
         }
+        let clock = room.clock;
+        room.data.replay.thaw(now, image, &clock);
         room.go_on(deferred);
         Ok(room)
     }
@@ -120,6 +122,11 @@ impl Room {
             self.feed(*number, MediaInput::Sources(sources));
         }
         self.settle();
+        for number in numbers {
+            if self.roster.get(number).is_some_and(|one| !one.cold) {
+                self.replay_all_to(number);
+            }
+        }
         for (number, since) in deferred {
             self.defer_again(number, since);
         }

@@ -13,6 +13,8 @@ pub enum RecordKey {
     Room,
     /// One participant, by its number in the room.
     Member(u16),
+    /// A reliable packet of the last moments, by the order in which the room passed them on.
+    Packet(u64),
 }
 
 /// A change of the journal. A record replaces the earlier one of its key.

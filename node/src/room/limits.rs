@@ -23,6 +23,8 @@ pub(crate) const RESUME_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Reliable packets kept for those who resume.
 pub(crate) const REPLAY_AGE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const REPLAY_BYTES_MAX: usize = 100_000;
+/// Each is an entry of the journal of its own.
+pub(crate) const REPLAY_PACKETS_MAX: usize = 1_000;
 /// Media that flowed for less than this and died was let through by mistake: the next kind of
 /// candidate is tried (LiveKit's `shortConnectionThreshold`).
 pub(crate) const SHORT_CONNECTION: Duration = Duration::from_secs(90);

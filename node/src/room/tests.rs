@@ -12,6 +12,7 @@ mod lifetime;
 mod quality;
 mod resume;
 mod standing;
+mod tail;
 mod thaw;
 mod updates;
 

@@ -155,6 +155,7 @@ fn key_to_wire(key: RecordKey) -> (u32, u64) {
     match key {
         RecordKey::Room => (0, 0),
         RecordKey::Member(number) => (1, number.into()),
+        RecordKey::Packet(number) => (2, number),
     }
 }
 
@@ -162,6 +163,7 @@ fn key_of_wire(kind: u32, number: u64) -> Option<RecordKey> {
     match kind {
         0 => Some(RecordKey::Room),
         1 => u16::try_from(number).ok().map(RecordKey::Member),
+        2 => Some(RecordKey::Packet(number)),
         _ => None,
     }
 }

@@ -30,9 +30,7 @@ pub struct MediaRecord {
     pub asked_audios: u32,
     #[prost(uint32, tag = "9")]
     pub asked_videos: u32,
-    /// Labels of the open data channels the client reads from.
-    #[prost(string, repeated, tag = "10")]
-    pub channels: Vec<String>,
+    // 10 named open data channels.
     #[prost(message, repeated, tag = "11")]
     pub tracks: Vec<PublicationRecord>,
     #[prost(message, repeated, tag = "12")]

@@ -91,7 +91,9 @@ impl Room {
                 self.send(number, kind, payload.clone());
             }
         }
-        if kind == Kind::Reliable && packet.sequence > 0 {
+        // Metrics are for whoever may have them when they are sent.
+        let others = matches!(for_whom, Audience::Others);
+        if kind == Kind::Reliable && packet.sequence > 0 && others {
             let sid = packet.participant_sid;
             self.data
                 .replay

@@ -72,6 +72,7 @@ impl Room {
             room_changed: true,
             said: BTreeMap::new(),
         });
+        self.data.replay.follow(on);
         self.roster.follow(on);
         self.protect(on);
     }
@@ -93,6 +94,7 @@ impl Room {
             });
             entries.extend(following.say(RecordKey::Member(number), record));
         }
+        entries.extend(self.data.replay.journal(self.now, &following.clock));
         self.following = Some(following);
         entries
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use protocol::proto;
 
 use crate::participant::image::records::MediaRecord;
@@ -120,6 +121,17 @@ pub(super) mod facts {
     pub(in crate::room) const RESTRICTS: u32 = 1 << 5;
     /// Name, metadata and attributes of the claims are those of the info.
     pub(in crate::room) const CLAIMS_AS_INFO: u32 = 1 << 6;
+}
+
+/// A reliable packet that some may not have got.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(in crate::room) struct PacketRecord {
+    /// Unix time at which the room passed it on, in microseconds.
+    #[prost(int64, tag = "1")]
+    pub(in crate::room) at: i64,
+    /// `DataPacket`, as receivers get it.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(in crate::room) packet: Bytes,
 }
 
 /// Data of a participant beside media.

@@ -4,7 +4,7 @@
 mod shards;
 mod transcript;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use media::event::TransportState;
 use media::types::RemoteTransport;
@@ -70,6 +70,11 @@ pub(super) struct Hall {
     /// How often the room said that it has said everything.
     pub(super) last_words: usize,
     pub(super) replies: Vec<Result<RoomReply, RoomError>>,
+    /// Channels of each transport; a standby opens them again once the client has answered it.
+    channels: BTreeSet<(u64, String)>,
+    pub(super) channels_come_up: bool,
+    /// Who was sent a reliable packet, and its sequence number.
+    pub(super) packets_sent: Vec<(u16, u32)>,
     /// Facts the network answers with.
     reactions: VecDeque<RoomInput>,
     /// Whose each sid is.
@@ -125,6 +130,9 @@ impl Hall {
             records: Vec::new(),
             last_words: 0,
             replies: Vec::new(),
+            channels: BTreeSet::new(),
+            channels_come_up: true,
+            packets_sent: Vec::new(),
             reactions: VecDeque::new(),
             names: BTreeMap::new(),
             answers: true,
@@ -232,6 +240,7 @@ impl Hall {
                 self.reactions.push_back(RoomInput::Shard(connected));
                 if sctp.is_some() {
                     for label in ["_reliable", "_lossy"] {
+                        self.note_channel(transport, label);
                         self.reactions.push_back(opened(transport, label));
                     }
                 }
@@ -241,8 +250,48 @@ impl Hall {
             }
             | Command::AdoptChannel {
                 transport, label, ..
-            } => self.reactions.push_back(opened(*transport, label)),
+            } => {
+                self.note_channel(*transport, label);
+                self.reactions.push_back(opened(*transport, label));
+            }
+            Command::TakeOver { transport } if self.channels_come_up => {
+                let reactions = self.channels_of(*transport);
+                self.reactions.extend(reactions);
+            }
+            Command::SendData {
+                transport, payload, ..
+            } => {
+                let packet = proto::DataPacket::decode(&payload[..]).expect("a packet");
+                let number = KeySpace::participant_of(transport.0);
+                self.packets_sent.push((number, packet.sequence));
+            }
             _ => {}
+        }
+    }
+
+    fn note_channel(&mut self, transport: TransportKey, label: &str) {
+        let key = KeySpace::within_room(transport.0);
+        self.channels.insert((key, label.to_owned()));
+    }
+
+    fn channels_of(&self, transport: TransportKey) -> Vec<RoomInput> {
+        let key = KeySpace::within_room(transport.0);
+        let here = self.channels.iter().filter(|(of, _)| *of == key);
+        let opened = |(_, label): &(u64, String)| {
+            let label = label.clone();
+            RoomInput::Shard(Event::ChannelOpen { transport, label })
+        };
+        here.map(opened).collect()
+    }
+
+    /// What `channels_come_up` held back.
+    pub(super) fn channels_are_up(&mut self) {
+        let room = KeySpace::new(self.number, 0).room.0;
+        let transports: Vec<u64> = self.shards.transports.keys().copied().collect();
+        for transport in transports {
+            for input in self.channels_of(TransportKey(room | transport)) {
+                self.input(input);
+            }
         }
     }
 

@@ -69,7 +69,7 @@ fn settings(hall: &mut Hall) {
     hall.signal("bob", SignalRequest::TrackSetting(request));
 }
 
-fn reliable(hall: &mut Hall, sequence: u32) {
+pub(super) fn reliable(hall: &mut Hall, sequence: u32) {
     let packet = proto::DataPacket {
         sequence,
         value: Some(proto::data_packet::Value::User(proto::UserPacket {
