@@ -238,7 +238,7 @@ impl World {
         let mut first: Option<(Host, Digest)> = None;
         let clusters = self.ring.plan().clusters.clone();
         for (host, cluster) in clusters {
-            let Ok(bytes) = cluster.read(|state| encode_state(state)) else {
+            let Ok(bytes) = cluster.read(encode_state) else {
                 continue;
             };
             let digest = Digest::new().bytes(&bytes);

@@ -274,6 +274,36 @@ impl Carrier {
         });
     }
 
+    fn replicate(&self, transport: TransportKey, on: bool) {
+        let mut table = self.table();
+        let Table { going, said, .. } = &mut *table;
+        let one = going.get_mut(&transport).filter(|one| !one.frozen);
+        match one {
+            Some(one) if on => said.push_back(one.image(transport)),
+            Some(one) => {
+                (one.followed, one.limit, one.offered) = (false, FREE, FREE);
+                (one.asked, one.answered) = (None, false);
+            }
+            None => {}
+        }
+    }
+
+    fn replicated(&self, transport: TransportKey, version: u32) {
+        let mut table = self.table();
+        let Table { going, said, .. } = &mut *table;
+        let Some(one) = going.get_mut(&transport).filter(|one| !one.frozen) else {
+            return;
+        };
+        let version = version.min(one.version);
+        if one.followed && one.offer <= version {
+            one.limit = one.offered;
+        }
+        if !one.answered && one.asked.is_some_and(|asked| asked <= version) {
+            one.answered = true;
+            said.push_back(one.image(transport));
+        }
+    }
+
     /// `None`: an image nobody can read.
     fn stand_by(
         self: &Arc<Self>,
@@ -373,34 +403,8 @@ impl ShardSink for Sink {
                 carrier.freeze(transport);
                 carrier.grid.step_of_takeover(Step::Freezes, carrier.host);
             }
-            Command::Replicate { transport, on } => {
-                let mut table = carrier.table();
-                let Table { going, said, .. } = &mut *table;
-                let one = going.get_mut(&transport).filter(|one| !one.frozen);
-                match one {
-                    Some(one) if on => said.push_back(one.image(transport)),
-                    Some(one) => {
-                        (one.followed, one.limit, one.offered) = (false, FREE, FREE);
-                        (one.asked, one.answered) = (None, false);
-                    }
-                    None => {}
-                }
-            }
-            Command::Replicated { transport, version } => {
-                let mut table = carrier.table();
-                let Table { going, said, .. } = &mut *table;
-                let Some(one) = going.get_mut(&transport).filter(|one| !one.frozen) else {
-                    return;
-                };
-                let version = version.min(one.version);
-                if one.followed && one.offer <= version {
-                    one.limit = one.offered;
-                }
-                if !one.answered && one.asked.is_some_and(|asked| asked <= version) {
-                    one.answered = true;
-                    said.push_back(one.image(transport));
-                }
-            }
+            Command::Replicate { transport, on } => carrier.replicate(transport, on),
+            Command::Replicated { transport, version } => carrier.replicated(transport, version),
             Command::AddStandby {
                 transport,
                 room,

@@ -344,10 +344,11 @@ impl Client {
                     self.accuse(format!("told of the room {name:?}"));
                 }
             }
-            Message::TrackPublished(published) if published.cid == self.cid() => {
-                if !std::mem::replace(&mut self.published, true) {
-                    self.publish();
-                }
+            Message::TrackPublished(published)
+                if published.cid == self.cid() && !self.published =>
+            {
+                self.published = true;
+                self.publish();
             }
             Message::Offer(offer) => {
                 let answer = sdp::answer(&offer.sdp, self.generation);

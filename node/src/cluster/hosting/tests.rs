@@ -7,6 +7,7 @@ use consensus::ids::RoomSid;
 use super::*;
 use crate::cluster::directory::{Found, found};
 use crate::cluster::testing::Group;
+use crate::room::environment::Hosting;
 
 const ME: NodeId = NodeId(2);
 

@@ -14,7 +14,7 @@ use metrics::{counter, gauge};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use super::standins::StandIns;
 use super::wire::{Batch, Extent, Tenure};
@@ -56,6 +56,8 @@ struct Held {
     bytes: usize,
     /// The home said that nothing follows.
     finished: bool,
+    /// Since when the home does not follow it to here any more.
+    left: Option<Instant>,
 }
 
 impl Held {
@@ -66,6 +68,7 @@ impl Held {
             coming: None,
             bytes: 0,
             finished: false,
+            left: None,
         }
     }
 
@@ -198,6 +201,9 @@ impl Images {
             _ => return Err(Refused::Unknown),
         };
         let held = held.or_insert_with(|| Held::new(mandate));
+        if batch.extent == Extent::Begins {
+            held.left = None;
+        }
         let target = match batch.extent {
             Extent::Begins => Some(held.coming.insert(RoomImage::default())),
             Extent::Continues => held.coming.as_mut(),
@@ -260,9 +266,10 @@ impl Images {
     pub(super) fn forget(&self, from: NodeId, room: &str, tenure: Tenure) {
         let mandate = self.mandate(from, tenure);
         let mut inner = self.locked();
-        let held = inner.rooms.get(room);
-        if held.is_some_and(|held| held.mandate == mandate) {
-            self.drop_room(&mut inner, room);
+        let held = inner.rooms.get_mut(room);
+        if let Some(held) = held.filter(|held| held.mandate == mandate) {
+            // It may say so because the room comes here, which the log has not told here yet.
+            held.left = Some(Instant::now());
         }
     }
 
@@ -429,7 +436,9 @@ impl Images {
             return;
         };
         let mandate = held.mandate;
-        if !self.is_in_force(room, &mandate) && !self.is_inherited(room, &mandate) {
+        let left = held.left.is_some_and(|at| at.elapsed() >= SWEEP_INTERVAL);
+        let stands_by = self.is_in_force(room, &mandate) && !left;
+        if !stands_by && !self.is_inherited(room, &mandate) {
             self.drop_room(&mut inner, room);
         }
     }

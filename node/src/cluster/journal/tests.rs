@@ -509,3 +509,20 @@ async fn a_room_that_moves_goes_on_with_the_last_its_home_said() {
     let longest = super::super::limits::LAST_WORDS_PATIENCE + Duration::from_millis(50);
     assert!(waited <= longest, "{waited:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_home_that_lets_go_before_the_log_is_applied_here_takes_nothing_from_the_next_home() {
+    let world = World::with_room().await;
+    let standby = &world.nodes[&STANDBY];
+    // It applied the move first, and follows the room to nowhere any more.
+    standby.images.forget(HOME, DAILY, world.tenure().unwrap());
+    world.move_to(STANDBY, Some(OTHER)).await;
+    assert!(world.opens(STANDBY).await.image.is_some());
+
+    // Where no move follows, it is kept for a moment only.
+    let world = World::with_room().await;
+    let images = &world.nodes[&STANDBY].images;
+    images.forget(HOME, DAILY, world.tenure().unwrap());
+    let lasted = world.until("forgotten", || !images.holds(DAILY)).await;
+    assert!(lasted <= 2 * super::super::limits::SWEEP_INTERVAL + Duration::from_millis(50));
+}

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use media::event::TransportState;
 use media::types::RemoteTransport;
 use media::{Command, Event, TransportKey};
+use prost::Message as _;
 use protocol::proto::signal_response::Message;
 
 pub(super) use self::shards::ShardModel;

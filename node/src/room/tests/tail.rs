@@ -1,5 +1,5 @@
-//! Reliable packets where a standby takes over: nobody knows which of the last ones arrived, so they
-//! are sent again, and none is lost while the channels come up. Receivers drop what they have.
+//! Reliable packets where a standby takes over: nobody knows which of the last ones arrived, so
+//! they are sent again, and none is lost while the channels come up. Receivers drop what they have.
 
 use super::hall::Hall;
 use super::thaw::reliable;

@@ -1,0 +1,87 @@
+//! What the registry of rooms asks of hosting: whether a room may be opened here and from what, and
+//! what it tells when one is over.
+
+use std::sync::atomic::Ordering;
+
+use consensus::command::Room;
+
+use super::{Homes, Hosted, Phase};
+use crate::room::environment::{Hosting, Opening};
+
+impl Hosting for Homes {
+    fn begin(&self, room: &str) -> Option<Opening> {
+        // Under the lock: what the log says later finds the entry and fences it.
+        let mut hosted = self.locked();
+        let current = self.current(room)?;
+        let ending = hosted.get(room).map(|known| known.phase);
+        if matches!(ending, Some(Phase::Closing | Phase::Fenced)) {
+            return None;
+        }
+        let (image, warm) = self.0.images.take(room, current.epoch);
+        let running = Hosted {
+            epoch: current.epoch,
+            phase: Phase::Running,
+            revived: image.is_some(),
+        };
+        hosted.insert(room.to_owned(), running);
+        drop(hosted);
+        // Nobody may be following rooms.
+        let _ = self.0.news.send(room.to_owned());
+        let sid = current.sid.0;
+        let epoch = current.epoch.0;
+        Some(Opening {
+            sid,
+            epoch,
+            image,
+            warm,
+        })
+    }
+
+    fn remembers(&self, room: &str) -> bool {
+        self.0.images.inherits(room) && self.current(room).is_some()
+    }
+
+    fn decline(&self, room: &str) {
+        let mut hosted = self.locked();
+        let Some(Room { epoch, .. }) = self.current(room) else {
+            return;
+        };
+        let known = hosted.get(room).map(|known| known.phase);
+        if !matches!(known, None | Some(Phase::Expected { .. })) {
+            return;
+        }
+        let declined = Hosted {
+            epoch,
+            phase: Phase::Closing,
+            revived: false,
+        };
+        hosted.insert(room.to_owned(), declined);
+        drop(hosted);
+        self.close(room.to_owned(), epoch);
+    }
+
+    fn ended(&self, room: &str, epoch: u64) {
+        let mut hosted = self.locked();
+        let known = hosted.get_mut(room);
+        let Some(known) = known.filter(|known| known.epoch.0 == epoch) else {
+            return;
+        };
+        let epoch = known.epoch;
+        let fenced = known.phase == Phase::Fenced || self.0.leaving.load(Ordering::Relaxed);
+        if fenced {
+            hosted.remove(room);
+        } else {
+            known.phase = Phase::Closing;
+        }
+        drop(hosted);
+        self.0.changed.send_replace(());
+        let _ = self.0.news.send(room.to_owned());
+        if fenced {
+            // It may have come back here under another epoch meanwhile.
+            let current = self.current(room);
+            self.settle(room, current.as_ref(), true);
+        } else {
+            self.close(room.to_owned(), epoch);
+        }
+    }
+}
