@@ -38,7 +38,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     pub voters: BTreeSet<NodeId>,
     pub learners: BTreeSet<NodeId>,
-    /// While voters change, both the old and the new set must agree.
+    /// While voters change, both the old and the new set must agree; and until that is committed,
+    /// the others may still hold the old set.
     pub changing: bool,
     pub last_log: Option<u64>,
     pub committed: Option<u64>,
@@ -81,6 +82,8 @@ fn status(metrics: &RaftMetrics<Types>) -> Status {
         ServerState::Shutdown => Role::Stopped,
     };
     let membership = metrics.membership_config.membership();
+    let since = metrics.membership_config.log_id().map(|id| id.index);
+    let committed = metrics.local_committed.map(|id| id.index);
     Status {
         node: metrics.id,
         role,
@@ -88,9 +91,9 @@ fn status(metrics: &RaftMetrics<Types>) -> Status {
         leader: metrics.current_leader,
         voters: membership.voter_ids().collect(),
         learners: membership.learner_ids().collect(),
-        changing: membership.get_joint_config().len() > 1,
+        changing: membership.get_joint_config().len() > 1 || since > committed,
         last_log: metrics.last_log_index,
-        committed: metrics.local_committed.map(|id| id.index),
+        committed,
         applied: metrics.last_applied.map(|id| id.index),
         snapshot: metrics.snapshot.map(|id| id.index),
         progress: progress(metrics),

@@ -82,6 +82,8 @@ pub struct Report {
     pub voters: usize,
     pub voters_alive: usize,
     pub quorum: usize,
+    /// Who votes changes at this moment.
+    pub changing: bool,
     /// So many more voters may be lost at once before changes stop.
     pub spare: usize,
     /// The same, in words.
@@ -110,6 +112,7 @@ pub(crate) fn report(
         node: status.node.0,
         leader: status.leader.map(|leader| leader.0),
         term: status.term,
+        changing: status.changing,
         rooms,
         nodes,
         ..Report::default()

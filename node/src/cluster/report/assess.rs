@@ -13,7 +13,13 @@ pub(super) fn assess(mut report: Report) -> Report {
     report.voters = voters.len();
     report.voters_alive = alive;
     report.quorum = voters.len() / 2 + 1;
-    report.spare = alive.saturating_sub(report.quorum);
+    // The old voters must agree too, and they may be few.
+    let lasting = !report.changing;
+    report.spare = if lasting {
+        alive.saturating_sub(report.quorum)
+    } else {
+        0
+    };
     report.verdict = verdict(&report);
     report.problems = problems(&report);
     report
@@ -26,6 +32,9 @@ fn verdict(report: &Report) -> String {
         return format!(
             "nobody leads ({of}): rooms that run go on, but none can be opened or moved"
         );
+    }
+    if report.changing {
+        return format!("who votes changes: for a moment no voter may be lost ({of})");
     }
     match report.spare {
         0 if voters == 1 => "one voter: without it no room can be opened".into(),
@@ -151,6 +160,15 @@ mod tests {
             assert_eq!((report.spare, report.problems.len()), (spare, lost));
         }
         assert!(report.verdict.starts_with("no further voter"));
+    }
+
+    #[test]
+    fn while_voters_change_none_may_be_lost() {
+        let mut report = five();
+        report.changing = true;
+        report = assess(report);
+        assert_eq!((report.voters, report.spare), (5, 0));
+        assert!(report.verdict.starts_with("who votes changes"));
     }
 
     #[test]
