@@ -76,19 +76,15 @@ fn a_client_with_thousands_of_pending_tracks_is_told_so_and_others_go_on() {
         let request = json!({"addTrack": {"cid": format!("c{number}"), "type": kind}});
         greedy.send(Message::text(request.to_string())).unwrap();
     }
-    greedy.send(Message::text(r#"{"ping":"1"}"#)).unwrap();
     let (mut published, mut refused) = (0, 0);
-    loop {
+    // Until each is answered: a ping would be sooner than the last of them.
+    while published + refused < TRACKS {
         let answer = next_json(&mut greedy);
         published += usize::from(!answer["trackPublished"].is_null());
         let reason = &answer["requestResponse"]["reason"];
         refused += usize::from(reason == "LIMIT_EXCEEDED");
-        if !answer["pong"].is_null() {
-            break;
-        }
     }
     assert_eq!(published, 256, "as many as may be pending");
-    assert_eq!(refused, TRACKS - published, "each other one is answered");
     let _bob = join(&server, "calm", "bob");
 }
 
