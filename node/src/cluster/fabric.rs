@@ -145,8 +145,21 @@ fn gate(connects_per_second: u32, burst: u32) -> Gate {
 struct Slots {
     /// The one that is used.
     by_peer: BTreeMap<(NodeId, Plane), Slot>,
-    /// Everything that lives, by quinn's number.
-    all: BTreeMap<usize, (NodeId, Connection)>,
+    /// Everything that lives, as it came: quinn's numbers are addresses of memory, and what happens
+    /// in their order happens in another order the next time.
+    all: Vec<(NodeId, Connection)>,
+}
+
+impl Slots {
+    fn add(&mut self, node: NodeId, connection: &Connection) {
+        self.remove(connection);
+        self.all.push((node, connection.clone()));
+    }
+
+    fn remove(&mut self, connection: &Connection) {
+        let number = connection.stable_id();
+        self.all.retain(|(_, other)| other.stable_id() != number);
+    }
 }
 
 impl Fabric {
@@ -225,9 +238,7 @@ impl Fabric {
 
     /// A connection of another node that is only heard.
     fn hear(&self, node: NodeId, connection: &Connection) {
-        let mut slots = self.slots();
-        let number = connection.stable_id();
-        slots.all.insert(number, (node, connection.clone()));
+        self.slots().add(node, connection);
     }
 
     /// The newest connection is used: an older one may be of a process that is gone.
@@ -235,14 +246,13 @@ impl Fabric {
         let mut slots = self.slots();
         let slot = Slot::Up(connection.clone());
         slots.by_peer.insert((node, plane), slot);
-        let number = connection.stable_id();
-        slots.all.insert(number, (node, connection.clone()));
+        slots.add(node, connection);
     }
 
     fn forget(&self, node: NodeId, plane: Plane, connection: &Connection) {
         let mut slots = self.slots();
         let number = connection.stable_id();
-        slots.all.remove(&number);
+        slots.remove(connection);
         let used = slots.by_peer.get(&(node, plane));
         if matches!(used, Some(Slot::Up(used)) if used.stable_id() == number) {
             slots.by_peer.remove(&(node, plane));

@@ -164,7 +164,7 @@ impl Fabric {
     pub fn hang_up(&self, node: NodeId) {
         let mut slots = self.slots();
         slots.by_peer.retain(|(peer, _), _| *peer != node);
-        for (_, connection) in slots.all.values().filter(|(peer, _)| *peer == node) {
+        for (_, connection) in slots.all.iter().filter(|(peer, _)| *peer == node) {
             connection.close(GONE, b"found dead");
         }
     }
