@@ -58,7 +58,8 @@ struct Client {
     generation: u64,
     /// To be said.
     words: Vec<signal_request::Message>,
-    /// Who else is there, as it was told: identities by sid.
+    /// Who else is there, as it was told: sids by identity. A new sid of an identity is all that is
+    /// heard of the end of the old one (protocol 12 and above).
     others: BTreeMap<String, String>,
 }
 
@@ -372,12 +373,13 @@ impl Client {
             if Some(&one.sid) == self.participant.as_ref() {
                 continue;
             }
-            match one.state() {
-                proto::participant_info::State::Disconnected => self.others.remove(&one.sid),
-                _ => self.others.insert(one.sid.clone(), one.identity.clone()),
-            };
+            if one.state() != proto::participant_info::State::Disconnected {
+                self.others.insert(one.identity.clone(), one.sid.clone());
+            } else if self.others.get(&one.identity) == Some(&one.sid) {
+                self.others.remove(&one.identity);
+            }
         }
-        let others = self.others.values().cloned().collect();
+        let others = self.others.keys().cloned().collect();
         self.grid.judge().sees(self.number, others);
     }
 }
