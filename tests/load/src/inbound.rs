@@ -49,6 +49,8 @@ pub(crate) struct Inbound {
     /// Timestamp and layer seen last, for scenarios that look at every packet.
     pub(crate) last_timestamp: Option<u32>,
     pub(crate) counted: u32,
+    /// When the last packet came, and the longest wait for one, while somebody watches.
+    watched: Option<(Instant, Duration)>,
 }
 
 impl Inbound {
@@ -69,7 +71,20 @@ impl Inbound {
             told_received: 0,
             last_timestamp: None,
             counted: 0,
+            watched: None,
         }
+    }
+
+    /// Silence is measured from now on.
+    pub(crate) fn watch(&mut self, now: Instant) {
+        self.watched = Some((now, Duration::ZERO));
+    }
+
+    /// The longest silence since the watch began, one that lasts included.
+    pub(crate) fn longest_gap(&self, now: Instant) -> Duration {
+        self.watched.map_or(Duration::ZERO, |(last, longest)| {
+            longest.max(now.saturating_duration_since(last))
+        })
     }
 
     pub(crate) fn expected(&self) -> u64 {
@@ -79,6 +94,10 @@ impl Inbound {
     /// Notes a packet on the media SSRC; `false`: seen before.
     pub(crate) fn arrived(&mut self, now: Instant, sequence: u16, timestamp: u32) -> bool {
         let extended = self.extender.extend(sequence);
+        if let Some((last, longest)) = &mut self.watched {
+            *longest = (*longest).max(now.saturating_duration_since(*last));
+            *last = now;
+        }
         self.note_jitter(now, timestamp);
         if self.base.is_none() {
             self.base = Some(extended);

@@ -78,6 +78,13 @@ struct Arguments {
     /// What happens in a soak follows from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Instead of scenarios: rooms of eight talk while this command runs (of a shell); then what
+    /// people noticed is printed.
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["scenarios", "soak"])]
+    during: Option<String>,
+    /// Rooms of --during.
+    #[arg(long, default_value_t = 50)]
+    rooms: usize,
     /// The machine's floor in us per packet, to print beside.
     #[arg(long)]
     floor_us: Option<f64>,
@@ -129,6 +136,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(seconds) = arguments.soak {
         return soak(&setup, Duration::from_secs_f64(seconds), arguments.seed);
     }
+    if let Some(command) = &arguments.during {
+        return during(&arguments, &setup, command);
+    }
     let machine = Machine {
         name: server::machine(),
         date: arguments.date.clone(),
@@ -162,6 +172,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("participants failed".into());
     }
     Ok(())
+}
+
+fn during(arguments: &Arguments, setup: &Setup, command: &str) -> Result<(), Box<dyn Error>> {
+    let noticed = run::during(setup, arguments.rooms, command)?;
+    print!("{noticed}");
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_string_pretty(&noticed.json())?)?;
+    }
+    let complaints = noticed.complaints();
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    Err(complaints.join("\n").into())
 }
 
 fn soak(setup: &Setup, length: Duration, seed: u64) -> Result<(), Box<dyn Error>> {

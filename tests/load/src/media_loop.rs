@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use media::transport::{DtlsIdentity, Transport, TransportOptions};
-use media::types::{IceCredentials, Protocol, RemoteCandidate, RemoteTransport};
+use media::types::{IceCredentials, MediaKind, Protocol, RemoteCandidate, RemoteTransport};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
@@ -19,7 +19,7 @@ use rustix::time::{
 };
 
 use crate::clock::Translation;
-use crate::inbound::Announced;
+use crate::inbound::{Announced, Inbound};
 use crate::outbound::{OutStream, Rate, StreamPlan};
 use crate::peer::{Around, DATAGRAM_BYTES_MAX, Manners, Peer, Told, Wish};
 use crate::tally::{Arrival, Tally};
@@ -67,6 +67,9 @@ pub(crate) enum Order {
     Manners(Manners),
     WishLayer(PeerKey, u8),
     Mark(mpsc::Sender<Tally>),
+    /// From now on the longest silence of every stream is kept.
+    Watch,
+    Gaps(mpsc::Sender<Vec<(MediaKind, Duration)>>),
     Arrivals(mpsc::Sender<Vec<Arrival>>),
     Stop,
 }
@@ -89,6 +92,13 @@ impl LoopHandle {
     pub(crate) fn mark(&self) -> Tally {
         let (sender, answer) = mpsc::channel();
         self.order(Order::Mark(sender));
+        answer.recv().unwrap_or_default()
+    }
+
+    /// The longest silence of every stream somebody receives, since the watch began.
+    pub(crate) fn gaps(&self) -> Vec<(MediaKind, Duration)> {
+        let (sender, answer) = mpsc::channel();
+        self.order(Order::Gaps(sender));
         answer.recv().unwrap_or_default()
     }
 
@@ -261,6 +271,15 @@ impl MediaLoop {
                 }),
                 Order::Mark(answer) => {
                     let _ = answer.send(self.mark());
+                }
+                Order::Watch => {
+                    let peers = self.peers.iter_mut().flatten();
+                    peers.for_each(|peer| peer.inbound.iter_mut().for_each(|i| i.watch(now)));
+                }
+                Order::Gaps(answer) => {
+                    let streams = self.peers.iter().flatten().flat_map(|peer| &peer.inbound);
+                    let gap = |i: &Inbound| (i.announced.kind, i.longest_gap(now));
+                    let _ = answer.send(streams.map(gap).collect());
                 }
                 Order::Arrivals(answer) => {
                     let peers = self.peers.iter().flatten();

@@ -1,6 +1,8 @@
 //! Runs one scenario against a fresh server: everybody joins, idles, publishes, warms up, is
 //! measured. The result holds figures only; `report` makes them readable.
 
+mod during;
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
@@ -17,6 +19,8 @@ use crate::server::{Server, Source, process_cpu};
 use crate::signal::{Fact, ParticipantPlan, Shared, Wish, participate};
 use crate::statistics::{percentile, spread_ms};
 use crate::tally::{Arrival, Tally};
+
+pub(crate) use during::during;
 
 /// Everybody joined, or every stream flows, or it never will.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,6 +93,8 @@ struct Crowd {
     joined: usize,
     published: usize,
     failures: Vec<String>,
+    /// What participants were told that an app would see.
+    told: Vec<String>,
     version: String,
 }
 
@@ -106,6 +112,7 @@ impl Crowd {
                     self.version = version;
                 }
                 Fact::Published => self.published += 1,
+                Fact::Told(what) => self.told.push(what),
                 Fact::Failed(why) => self.failures.push(why),
             }
             next = self.facts.try_recv().ok();
@@ -180,13 +187,6 @@ struct Stage<'a> {
 
 /// Runs `scenario`; an error means the server or this machine did not play along.
 pub(crate) fn run(scenario: &Scenario, setup: &Setup) -> io::Result<Outcome> {
-    let server = Server::start(
-        &setup.source,
-        match scenario.special {
-            Special::Ramp => RAMP_RTC,
-            _ => "",
-        },
-    )?;
     let manners = Manners {
         check_every: if scenario.special == Special::Switching {
             1
@@ -200,6 +200,23 @@ pub(crate) fn run(scenario: &Scenario, setup: &Setup) -> io::Result<Outcome> {
             _ => 50_000_000,
         },
     };
+    on_stage(scenario, setup, manners, |stage| stage.play(manners))
+}
+
+/// With a server and the threads of the clients, which end afterwards.
+fn on_stage<T>(
+    scenario: &Scenario,
+    setup: &Setup,
+    manners: Manners,
+    act: impl FnOnce(&mut Stage<'_>) -> T,
+) -> io::Result<T> {
+    let server = Server::start(
+        &setup.source,
+        match scenario.special {
+            Special::Ramp => RAMP_RTC,
+            _ => "",
+        },
+    )?;
     let (media, thread) = media_loop::start(manners)?;
     let (told, facts) = mpsc::channel();
     let mut stage = Stage {
@@ -220,16 +237,16 @@ pub(crate) fn run(scenario: &Scenario, setup: &Setup) -> io::Result<Outcome> {
             joined: 0,
             published: 0,
             failures: Vec::new(),
+            told: Vec::new(),
             version: String::new(),
         },
     };
-    let outcome = stage.play(manners);
+    let result = act(&mut stage);
     media.order(Order::Stop);
-    let ended = thread.join();
-    if let Ok(Err(error)) = ended {
+    if let Ok(Err(error)) = thread.join() {
         return Err(error);
     }
-    Ok(outcome)
+    Ok(result)
 }
 
 impl Stage<'_> {

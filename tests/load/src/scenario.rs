@@ -153,6 +153,16 @@ fn plain(id: &'static str, title: &'static str) -> Scenario {
     }
 }
 
+/// Rooms of eight, of whom one talks into a small camera.
+pub(crate) fn meetings(rooms: usize) -> Scenario {
+    Scenario {
+        rooms,
+        viewers: 7,
+        tracks: vec![video(vec![steady_video(1)]), audio()],
+        ..plain("meetings", "rooms of 8, one talks")
+    }
+}
+
 fn livekit(
     us_per_packet: f64,
     video_ms: Option<(f64, f64)>,

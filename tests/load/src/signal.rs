@@ -63,6 +63,8 @@ pub(crate) enum Fact {
         version: String,
     },
     Published,
+    /// Something an app would see.
+    Told(String),
     Failed(String),
 }
 
@@ -194,7 +196,16 @@ impl Participant {
                 self.joined = true;
                 self.learn_tracks(&join.other_participants);
             }
-            Heard::Update(update) => self.learn_tracks(&update.participants),
+            Heard::Update(update) => {
+                let gone = |one: &&proto::ParticipantInfo| {
+                    one.state() == proto::participant_info::State::Disconnected
+                };
+                for _ in update.participants.iter().filter(gone) {
+                    self.tell(Fact::Told("somebody left".into()));
+                }
+                self.learn_tracks(&update.participants);
+            }
+            Heard::TrackUnpublished(_) => self.tell(Fact::Told("a track is gone".into())),
             Heard::Offer(offer) => self.answer(offer).await?,
             Heard::Answer(answer) => self.apply_answer(&answer.sdp),
             Heard::Trickle(trickle) => self.trickle(&trickle),

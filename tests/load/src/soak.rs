@@ -225,7 +225,7 @@ impl Soak<'_> {
         {
             match fact {
                 Fact::Joined { .. } => self.joined += 1,
-                Fact::Published => {}
+                Fact::Published | Fact::Told(_) => {}
                 Fact::Failed(why) => self.failures.push(why),
             }
         }
