@@ -27,7 +27,8 @@ impl Room {
         let noticed = absent.unwrap_or(self.now);
         let since = noticed.checked_sub(SIGNAL_SILENCE_MAX).unwrap_or(noticed);
         let missed = self.updates.departed_since(since);
-        let Some(missed) = missed.filter(|_| self.can_resume(number)) else {
+        let resumable = self.is_who_resumes(number, attach) && self.can_resume(number);
+        let Some(missed) = missed.filter(|_| resumable) else {
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
@@ -128,6 +129,15 @@ impl Room {
         gone.into_iter()
             .filter(|gone| self.roster.of_identity(&gone.identity).is_none())
             .collect()
+    }
+
+    /// A room that was opened as its standby knew it may have an earlier session of the same
+    /// identity: neither its transports nor its id are the client's. LiveKit lets the identity
+    /// decide; there a room never goes back.
+    fn is_who_resumes(&self, number: u16, attach: &Attach) -> bool {
+        let claimed = attach.kind.participant_sid().unwrap_or_default();
+        let member = self.roster.get(number);
+        claimed.is_empty() || member.is_some_and(|member| member.sid.0 == claimed)
     }
 
     /// Firefox takes a connection whose certificate changed for connected and plays nothing.

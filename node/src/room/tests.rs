@@ -286,8 +286,11 @@ impl House {
     }
 
     fn resume(&mut self, identity: &str) -> SessionId {
+        let number = self.room.roster.of_identity(identity);
+        let member = number.and_then(|number| self.room.roster.get(number));
+        let participant_sid = member.map_or("PA_any".into(), |member| member.sid.0.clone());
         let kind = AttachKind::Resume {
-            participant_sid: "PA_any".into(),
+            participant_sid,
             reason: 1,
         };
         self.attach(identity, |attach| attach.kind = kind)

@@ -22,6 +22,24 @@ fn an_unknown_participant_is_sent_to_reconnect_first() {
 }
 
 #[test]
+fn whoever_resumes_as_a_session_that_is_not_known_here_starts_over() {
+    let mut house = House::new();
+    let alice = house.enter("alice");
+    house.heard(alice);
+    let other = house.attach("alice", |a| {
+        a.kind = AttachKind::Resume {
+            participant_sid: "PA_later".into(),
+            reason: 1,
+        };
+    });
+    assert!(house.is_closed(other));
+    let leave = leave_of(&house.heard(other));
+    assert_eq!(leave.action(), Action::Reconnect);
+    assert_eq!(leave.reason(), DisconnectReason::StateMismatch);
+    assert!(!house.is_closed(alice));
+}
+
+#[test]
 fn a_resume_tells_reconnect_then_everybody_then_the_room_then_a_token() {
     let mut house = House::new();
     let alice = house.enter("alice");
