@@ -35,6 +35,9 @@ pub(crate) const GATHERING_MS: u64 = 90_000;
 pub(crate) const BACK_IN_MS: u64 = 20_000;
 /// After that, nodes say within this time that nothing is wrong: as for gathering.
 pub(crate) const WELL_MS: u64 = 90_000;
+/// After that, an app has been told of everybody and no secret has two users: a home that was
+/// replaced lets go within 2 s of hearing so.
+pub(crate) const SETTLED_MS: u64 = 5_000;
 /// What happened to a node longer ago than this is no reason to declare it dead: a detector waits
 /// 3 s at most, a verdict for its quorum, a connection to end 2 s.
 pub(crate) const INNOCENT_AFTER_MS: u64 = 8_000;

@@ -4,6 +4,7 @@
 
 mod air;
 mod client;
+mod cuts;
 mod entropy;
 mod faults;
 mod host;

@@ -48,6 +48,17 @@ pub(crate) struct Scenario {
     pub(crate) client_pause: Duration,
 }
 
+/// One of these.
+pub(crate) fn pick(dice: &mut SplitMix, of: &[u64]) -> u64 {
+    of[dice.below(of.len() as u64) as usize]
+}
+
+/// Each of these, or not.
+pub(crate) fn some<T: Copy + Ord>(dice: &mut SplitMix, of: &[T]) -> BTreeSet<T> {
+    let kept = |_: &T| dice.below(5) > 1;
+    of.iter().copied().filter(kept).collect()
+}
+
 impl Scenario {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = SplitMix(seed ^ 0x5ce0_a710);
@@ -61,18 +72,13 @@ impl Scenario {
         let clocks = (0..hosts).map(|_| clock(&mut dice)).collect();
         let latency_max = [1, 3, 3, 15, 60][dice.below(5) as usize];
         let often = dice.below(3) == 0;
-        let pick = |dice: &mut SplitMix, of: &[u64]| of[dice.below(of.len() as u64) as usize];
         Self {
             seed,
             voters,
             hosts,
             chaos: Duration::from_secs(8 + dice.below(13)),
             fault_gap: Duration::from_millis(pick(&mut dice, &[300, 1_000, 2_500])),
-            faults: Fault::ALL
-                .iter()
-                .copied()
-                .filter(|_| dice.below(5) > 1)
-                .collect(),
+            faults: some(&mut dice, &Fault::ALL),
             sync_delay_max: Duration::from_millis(pick(&mut dice, &[0, 1, 8, 20])),
             latency_min: Duration::from_micros(200),
             latency_max: Duration::from_millis(latency_max),

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
 use crate::Which;
@@ -19,14 +19,25 @@ struct Run {
 }
 
 impl Run {
-    fn output(&self) -> io::Result<Output> {
+    fn begin(&self) -> io::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--quiet", "--seed", &self.seed.to_string()]);
         command.args(["--ring", self.ring.name()]);
         if let Some(mutation) = &self.mutation {
             command.args(["--mutation", mutation]);
         }
-        command.output()
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn()
+    }
+
+    fn output(&self) -> io::Result<Output> {
+        self.begin()?.wait_with_output()
+    }
+
+    /// Both at once: neither sees the other, and there are processors enough for two.
+    fn twice(&self) -> io::Result<(Output, Output)> {
+        let (first, second) = (self.begin()?, self.begin()?);
+        Ok((first.wait_with_output()?, second.wait_with_output()?))
     }
 
     fn command(&self) -> String {
@@ -103,7 +114,7 @@ pub(crate) fn check(file: &Path) -> io::Result<u64> {
             seed,
             mutation: None,
         };
-        let (first, second) = (run.output()?, run.output()?);
+        let (first, second) = run.twice()?;
         let (told, again) = (verdict(&first), verdict(&second));
         let right = first.status.success() && second.status.success() && told == again;
         failed += u64::from(!right);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cuts::{self, Cut};
 use crate::faults::Fault;
 use crate::ring::Order;
 use crate::scenario::Host;
@@ -157,9 +158,10 @@ impl World {
                 self.trouble_disk(fault, host);
             }
             Fault::Rot => self.rot(host),
-            Fault::CutPair | Fault::CutOneWay | Fault::Isolate | Fault::Split => {
-                self.cut(fault, host);
-            }
+            Fault::CutPair => self.cut(Cut::Pair, host),
+            Fault::CutOneWay => self.cut(Cut::OneWay, host),
+            Fault::Isolate => self.cut(Cut::Isolate, host),
+            Fault::Split => self.cut(Cut::Split, host),
             Fault::Loss => {
                 self.ring.air().loss_per_mille = 200;
                 let wait = self.millis(100, 2_000);
@@ -243,34 +245,10 @@ impl World {
         }
     }
 
-    fn cut(&mut self, fault: Fault, host: Host) {
-        let hosts: Vec<Host> = self.ring.scenario.hosts().collect();
-        let other = self.any_host();
-        let ways = self.below(3);
-        let group = self.below(1 << hosts.len());
-        let side = |host: &Host| group >> (host.0 - 1) & 1;
-        let mut cuts = Vec::new();
-        match fault {
-            Fault::CutPair => cuts.extend([(host, other), (other, host)]),
-            Fault::CutOneWay => cuts.push((host, other)),
-            Fault::Isolate => {
-                for other in hosts.iter().filter(|other| **other != host) {
-                    if ways != 1 {
-                        cuts.push((host, *other));
-                    }
-                    if ways != 2 {
-                        cuts.push((*other, host));
-                    }
-                }
-            }
-            _ => {
-                for from in &hosts {
-                    let across = hosts.iter().filter(|to| side(to) != side(from));
-                    cuts.extend(across.map(|to| (*from, *to)));
-                }
-            }
-        }
-        for (from, to) in cuts {
+    fn cut(&mut self, cut: Cut, host: Host) {
+        let hosts = self.ring.scenario.hosts;
+        let ways = cuts::ways(cut, host, hosts, |bound| self.below(bound));
+        for (from, to) in ways {
             self.ring.air().cut(from, to);
         }
         let wait = self.millis(100, 4_000);

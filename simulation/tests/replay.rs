@@ -30,19 +30,22 @@ fn different_seeds_give_different_runs() {
     assert_ne!(text(&one), text(&other));
 }
 
-/// Deliberate mistakes, each with a seed that finds it, and what the checkers say of it.
-const FOUND: [(&str, &str, &str); 5] = [
-    ("stale-epoch", "1", "was let through"),
-    ("early-ack", "551", "is one thing on"),
-    ("applied-twice", "1", "was applied again"),
-    ("stale-read", "1", "had been told before it began"),
-    ("unfenced-death", "1", "not above"),
+/// Deliberate mistakes, each with a ring and a seed that find it, and what the checkers say of it.
+const FOUND: [(&str, &str, &str, &str); 7] = [
+    ("stale-epoch", "voters", "1", "was let through"),
+    ("early-ack", "voters", "551", "is one thing on"),
+    ("applied-twice", "voters", "1", "was applied again"),
+    ("stale-read", "voters", "1", "had been told before it began"),
+    ("unfenced-death", "voters", "1", "not above"),
+    ("lost-webhook", "nodes", "4", "nobody was told"),
+    ("unleased", "nodes", "601", " of secret "),
 ];
 
 #[test]
 fn the_checkers_find_deliberate_mistakes() {
-    for (mutation, seed, what) in FOUND {
-        let output = sim(&["--quiet", "--seed", seed, "--mutation", mutation]);
+    for (mutation, ring, seed, what) in FOUND {
+        let run = ["--quiet", "--ring", ring, "--seed", seed];
+        let output = sim(&[&run[..], &["--mutation", mutation]].concat());
         assert!(!output.status.success(), "{mutation}: nothing found");
         let text = text(&output);
         let verdict = text.lines().last().unwrap_or_default();

@@ -373,7 +373,13 @@ impl Client {
             if Some(&one.sid) == self.participant.as_ref() {
                 continue;
             }
-            if one.state() != proto::participant_info::State::Disconnected {
+            let gone = one.state() == proto::participant_info::State::Disconnected;
+            if one.identity == self.identity() && !gone {
+                // An SDK takes every word on its identity for one on itself.
+                let known = self.participant.as_deref().unwrap_or_default();
+                self.accuse(format!("it is {known}, and told to be {}", one.sid));
+            }
+            if !gone {
                 self.others.insert(one.identity.clone(), one.sid.clone());
             } else if self.others.get(&one.identity) == Some(&one.sid) {
                 self.others.remove(&one.identity);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use consensus::cluster::Cluster;
@@ -17,6 +17,7 @@ use super::machine::Machine;
 use super::scenario::Scenario;
 use super::wires::Wires;
 use crate::limits::{INNOCENT_AFTER_MS, ORDERS_MAX};
+use crate::ring::lock;
 use crate::scenario::Host;
 use crate::trace::Trace;
 
@@ -94,10 +95,6 @@ pub(crate) struct Grid {
     judge: Mutex<Judge>,
     plan: Mutex<Plan>,
     dice: Mutex<SplitMix>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Grid {

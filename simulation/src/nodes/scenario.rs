@@ -7,7 +7,7 @@ use std::time::Duration;
 use consensus::splitmix::SplitMix;
 
 use super::faults::Fault;
-use crate::scenario::Host;
+use crate::scenario::{Host, pick, some};
 
 /// Where the people are: one host of the simulated network, which nothing happens to.
 pub(crate) const PEOPLE: Host = Host(0);
@@ -35,15 +35,11 @@ pub(crate) struct Scenario {
 impl Scenario {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = SplitMix(seed ^ 0x0de5_0de5);
-        let pick = |dice: &mut SplitMix, of: &[u64]| of[dice.below(of.len() as u64) as usize];
         let peaceful = dice.below(5) == 0;
         let masters = 4;
         let mut faults: BTreeSet<Fault> = match peaceful {
             true => Fault::PEACEFUL.into(),
-            false => Fault::ALL
-                .into_iter()
-                .filter(|_| dice.below(5) > 1)
-                .collect(),
+            false => some(&mut dice, &Fault::ALL),
         };
         if faults.is_empty() {
             faults.insert(Fault::KillHome);

@@ -6,6 +6,7 @@ use super::faults::Fault;
 use super::grid::Order;
 use super::scenario::PEOPLE;
 use super::world::World;
+use crate::cuts::{self, Cut};
 use crate::limits::CALM_AFTER_MS;
 use crate::scenario::Host;
 
@@ -207,7 +208,7 @@ impl World {
         match self.below(4) {
             0 => self.strike(host, false),
             1 => self.strike(host, true),
-            2 => self.cut(Fault::Isolate, host),
+            2 => self.cut(Cut::Isolate, host),
             _ => self.hold(host),
         }
     }
@@ -224,7 +225,7 @@ impl World {
                 let power = self.below(2) == 0;
                 self.strike(home, power);
             }
-            (1, Some(home)) => self.cut(Fault::Isolate, home),
+            (1, Some(home)) => self.cut(Cut::Isolate, home),
             _ => self.drain(),
         }
     }
@@ -295,9 +296,10 @@ impl World {
                     self.strike(Host(1 + number), power);
                 }
             }
-            Fault::CutPair | Fault::CutOneWay | Fault::Isolate | Fault::Split => {
-                self.cut(fault, host);
-            }
+            Fault::CutPair => self.cut(Cut::Pair, host),
+            Fault::CutOneWay => self.cut(Cut::OneWay, host),
+            Fault::Isolate => self.cut(Cut::Isolate, host),
+            Fault::Split => self.cut(Cut::Split, host),
             Fault::Hold => self.hold(host),
             Fault::Loss => {
                 self.grid.wires().loss_per_mille = 200;
@@ -310,42 +312,22 @@ impl World {
                 self.later(wait, Undo::Latency);
             }
             Fault::Drain => self.drain(),
-            Fault::Restart => self.grid.order(host, Order::Stop),
+            Fault::Restart => {
+                // It takes itself out of the cluster: the log says that it is dead.
+                self.troubles(host);
+                self.grid.order(host, Order::Stop);
+            }
             Fault::InTakeover => self.in_takeover(),
         }
     }
 
-    fn cut(&mut self, fault: Fault, host: Host) {
+    fn cut(&mut self, cut: Cut, host: Host) {
         if self.held.is_some() {
             return;
         }
-        let hosts = self.hosts();
-        let other = Host(1 + self.below(self.grid.scenario.hosts));
-        let ways = self.below(3);
-        let group = self.below(1 << hosts.len());
-        let side = |host: &Host| group >> (host.0 - 1) & 1;
-        let mut cuts = Vec::new();
-        match fault {
-            Fault::CutPair => cuts.extend([(host, other), (other, host)]),
-            Fault::CutOneWay => cuts.push((host, other)),
-            Fault::Isolate => {
-                for other in hosts.iter().filter(|other| **other != host) {
-                    if ways != 1 {
-                        cuts.push((host, *other));
-                    }
-                    if ways != 2 {
-                        cuts.push((*other, host));
-                    }
-                }
-            }
-            _ => {
-                for from in &hosts {
-                    let across = hosts.iter().filter(|to| side(to) != side(from));
-                    cuts.extend(across.map(|to| (*from, *to)));
-                }
-            }
-        }
-        for (from, to) in cuts.into_iter().filter(|(from, to)| from != to) {
+        let hosts = self.grid.scenario.hosts;
+        let ways = cuts::ways(cut, host, hosts, |bound| self.below(bound));
+        for (from, to) in ways {
             self.grid.wires().cut(from, to);
         }
         self.rewire();

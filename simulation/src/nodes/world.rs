@@ -15,8 +15,8 @@ use super::scenario::{PEOPLE, Scenario};
 use super::troubles::Undo;
 use crate::entropy;
 use crate::limits::{
-    BACK_IN_MS, GATHERING_MS, SOCKET_MESSAGES_MAX, STEP_MS, TCP_SEGMENTS_MAX, WEBHOOKS_A_LOSS,
-    WELL_MS,
+    BACK_IN_MS, GATHERING_MS, SETTLED_MS, SOCKET_MESSAGES_MAX, STEP_MS, TCP_SEGMENTS_MAX,
+    WEBHOOKS_A_LOSS, WELL_MS,
 };
 use crate::panics;
 use crate::scenario::Host;
@@ -196,8 +196,10 @@ impl World {
         self.grid.plan().views.clear();
         self.grid.plan().looking = true;
         self.demand("nothing is wrong, and all agree", WELL_MS, |world| {
-            let lacks = || world.grid.judge().lacks(world.now());
-            world.ill().or_else(|| world.disagreement()).or_else(lacks)
+            world.ill().or_else(|| world.disagreement())
+        });
+        self.demand("nothing is left over", SETTLED_MS, |world| {
+            world.grid.judge().lacks(world.now())
         });
     }
 
