@@ -193,6 +193,15 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The oldest version of the log that has it: what it is written as, so that a new program
+    /// among old ones can say everything they know.
+    pub fn since(&self) -> u16 {
+        // All that there are; one that is added later names the version that brought it.
+        crate::encoding::COMMON
+    }
+}
+
 /// Where a room is.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Room {

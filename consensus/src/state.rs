@@ -21,7 +21,7 @@ pub use mandates::Mandate;
 pub use nodes::Node;
 pub use values::Value;
 
-use crate::command::{Action, Command, Effect, Outcome, Refusal, Room};
+use crate::command::{Action, Command, Effect, NodeState, Outcome, Refusal, Room};
 use crate::ids::{Epoch, JobId, LeaseName, LogIndex, NodeId, RequestId, RoomName, ValueKey};
 use crate::limits::{IDS_PER_COMMAND_MAX, REQUESTS_REMEMBERED, STATE_BYTES_MAX};
 
@@ -120,9 +120,12 @@ impl State {
             .take_while(move |(key, _)| key.0.starts_with(prefix))
     }
 
-    /// The newest encoding that every node understands: nothing newer may be proposed.
+    /// The newest encoding that every node understands: nothing newer may be proposed. The dead do
+    /// not hold the living back: one that comes back with an old program is told to be upgraded.
     pub fn common_version(&self) -> u16 {
-        let versions = self.nodes.values().map(|node| node.info.version_max);
+        let living = self.nodes.values();
+        let living = living.filter(|node| node.state != NodeState::Dead);
+        let versions = living.map(|node| node.info.version_max);
         versions.min().unwrap_or(crate::encoding::VERSION)
     }
 

@@ -13,7 +13,7 @@ use crate::wal::{Opened, Wal, WalError, WalOptions};
 const IDENTITY: &str = "identity";
 const IDENTITY_NEW: &str = "identity.new";
 
-/// Who this store belongs to; written once.
+/// Who this store belongs to; the node never changes.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Drawn when the cluster was created: nodes of two clusters never mix.
@@ -102,20 +102,22 @@ impl Store {
         wal_id: u64,
     ) -> Result<Self, StoreError> {
         let mut wal = Wal::create(disks.log, options, wal_id)?;
-        let bytes = encode(Content::Identity, &identity).map_err(other)?;
-        let mut sealed = crc32fast::hash(&bytes).to_le_bytes().to_vec();
-        sealed.extend_from_slice(&bytes);
-        let log = wal.disk();
-        log.create(IDENTITY_NEW, 0)?;
-        log.write(IDENTITY_NEW, 0, &sealed)?;
-        log.sync(IDENTITY_NEW)?;
-        log.rename(IDENTITY_NEW, IDENTITY)?;
-        log.sync_directory()?;
+        write_identity(wal.disk(), &identity)?;
         Ok(Self {
             identity,
             wal,
             snapshots: SnapshotStore::open(disks.snapshots)?,
         })
+    }
+
+    /// The cluster goes by another number from now on, as its secret was exchanged; log and vote
+    /// are the same.
+    pub fn rename_cluster(&mut self, cluster: u64) -> Result<(), StoreError> {
+        let node = self.identity.node;
+        let identity = Identity { cluster, node };
+        write_identity(self.wal.disk(), &identity)?;
+        self.identity = identity;
+        Ok(())
     }
 
     /// Deletes everything, so that the node can join under a new id. The cluster has what this one
@@ -135,6 +137,18 @@ fn remove_all(disk: &mut Box<dyn Disk>) -> Result<(), DiskError> {
         disk.remove(&name)?;
         disk.sync_directory()?;
     }
+    Ok(())
+}
+
+fn write_identity(log: &mut Box<dyn Disk>, identity: &Identity) -> Result<(), StoreError> {
+    let bytes = encode(Content::Identity, identity).map_err(other)?;
+    let mut sealed = crc32fast::hash(&bytes).to_le_bytes().to_vec();
+    sealed.extend_from_slice(&bytes);
+    log.create(IDENTITY_NEW, 0)?;
+    log.write(IDENTITY_NEW, 0, &sealed)?;
+    log.sync(IDENTITY_NEW)?;
+    log.rename(IDENTITY_NEW, IDENTITY)?;
+    log.sync_directory()?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 
 use super::{Cluster, Inner};
 use crate::command::{Action, Command, Outcome, Refusal};
-use crate::encoding::{COMMON, Content, encode};
+use crate::encoding::{Content, encode_as};
 use crate::ids::{LogIndex, NodeId, RequestId};
 use crate::limits::WAL_RECORD_BYTES_MAX;
 use crate::raft::network;
@@ -65,11 +65,12 @@ impl Cluster {
         action: Action,
     ) -> Result<Committed, ProposeError> {
         let common = self.read(crate::state::State::common_version);
-        if common < COMMON {
-            let needed = COMMON;
+        let needed = action.since();
+        if common < needed {
             return Err(ProposeError::TooNew { common, needed });
         }
-        let bytes = encode(Content::Command, &Command { request, action })
+        // Nodes of the last version read everything that they know already.
+        let bytes = encode_as(Content::Command, needed, &Command { request, action })
             .map_err(|error| ProposeError::Stopped(error.to_string()))?;
         // Room for the entry's own envelope and log id.
         let max = WAL_RECORD_BYTES_MAX - 1_024;

@@ -238,7 +238,8 @@ impl State {
         }
     }
 
-    fn was_removed(&self, node: NodeId) -> bool {
+    /// Its id does not come back.
+    pub fn was_removed(&self, node: NodeId) -> bool {
         node.0 < self.removed_below || self.removed_nodes.contains(&node)
     }
 

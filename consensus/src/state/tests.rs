@@ -717,3 +717,24 @@ fn only_so_many_answers_are_remembered() {
     assert_eq!(world.state.answers.len(), REQUESTS_REMEMBERED);
     assert_eq!(world.state.remembered.len(), REQUESTS_REMEMBERED);
 }
+
+#[test]
+fn programs_of_two_versions_share_a_log_and_the_dead_hold_nobody_back() {
+    let mut world = World::with_nodes(2);
+    let newer = |node| NodeInfo {
+        version_max: 2,
+        ..info(node)
+    };
+    let upgrade = |node| Action::RegisterNode {
+        node: NodeId(node),
+        info: newer(node),
+    };
+    world.ok(upgrade(1));
+    assert_eq!(world.state.common_version(), 1, "the other reads no more");
+    let incarnation = world.state.node(NodeId(2)).unwrap().incarnation;
+    let node = NodeId(2);
+    world.ok(Action::DeclareDead { node, incarnation });
+    assert_eq!(world.state.common_version(), 2);
+    world.ok(upgrade(2));
+    assert_eq!(world.state.common_version(), 2);
+}

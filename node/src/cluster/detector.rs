@@ -4,6 +4,7 @@
 //! and its kernel takes no connection, and enough others are heard to take over what it had.
 //! Its shell is `liveness`. Decides nothing about rooms; a verdict binds one life of a node.
 
+mod aside;
 mod awake;
 pub mod limits;
 mod peer;
@@ -96,6 +97,8 @@ pub enum Output {
     Tell { to: NodeId, suspicion: Suspicion },
     /// This node leads and is sure.
     Dead(Suspicion),
+    /// This node leads, and is the only one that cannot reach somebody: one of these should lead.
+    StepAside { to: Vec<NodeId> },
 }
 
 /// See the file header.
@@ -117,6 +120,8 @@ pub struct Detector {
     /// Since when most are, whether others are not; and since when enough are heard again.
     few_since: Option<Duration>,
     well_since: Option<Duration>,
+    /// When it was last said that another should lead.
+    aside: Option<Duration>,
     outputs: VecDeque<Output>,
     numbers: u64,
     /// Questions to doubted peers that may be asked at once.
@@ -139,6 +144,7 @@ impl Detector {
             many_since: None,
             few_since: None,
             well_since: None,
+            aside: None,
             outputs: VecDeque::new(),
             numbers: 1,
             probes: Probes::default(),
@@ -324,6 +330,7 @@ impl Detector {
                 self.due = Some(self.due.map_or(next, |due| due.min(next)));
             }
         }
+        self.step_aside(now, interval);
     }
 
     fn judge(&mut self, now: Duration, node: NodeId, interval: Duration) {
@@ -460,6 +467,13 @@ impl Detector {
         self.told
             .range(of)
             .any(|(_, (_, at))| now.saturating_sub(*at) <= TOLD_FRESH)
+    }
+
+    /// It told of anybody lately.
+    fn misses_somebody(&self, now: Duration, by: NodeId) -> bool {
+        let fresh = |at: &Duration| now.saturating_sub(*at) <= TOLD_FRESH;
+        let mut told = self.told.iter();
+        told.any(|((_, from), (_, at))| *from == by && fresh(at))
     }
 }
 

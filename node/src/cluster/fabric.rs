@@ -116,6 +116,8 @@ struct Inner {
     clients: [ClientConfig; 4],
     /// Where the network's own tasks run.
     runtime: Arc<dyn Runtime>,
+    /// Nodes that are told so and nothing else, once that can be known.
+    removed: OnceLock<Removed>,
     /// Of datagrams, once there is one.
     taker: OnceLock<Arc<dyn TakeDatagrams>>,
     book: AddressBook,
@@ -132,6 +134,9 @@ struct Inner {
     /// and all together that have not shown that their address is their own.
     unproven: Gate,
 }
+
+/// Whether a node was taken out of the cluster.
+pub type Removed = Box<dyn Fn(NodeId) -> bool + Send + Sync>;
 
 fn gate(connects_per_second: u32, burst: u32) -> Gate {
     Gate::new(Terms {
@@ -163,6 +168,12 @@ impl Slots {
 }
 
 impl Fabric {
+    /// Whoever was removed and still has the secret is heard no further.
+    pub fn shut_out(&self, removed: Removed) {
+        // Composed once.
+        let _ = self.inner.removed.set(removed);
+    }
+
     pub fn start(parts: FabricParts) -> Result<Self, FabricError> {
         let identity = &parts.identity;
         let entropy = transport::Entropy::new(parts.seed);
@@ -185,6 +196,7 @@ impl Fabric {
                     client(Plane::Live)?,
                 ],
                 runtime: parts.runtime,
+                removed: OnceLock::new(),
                 taker: OnceLock::new(),
                 book: AddressBook::default(),
                 resolve: parts.resolve,

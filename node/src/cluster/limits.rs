@@ -52,6 +52,8 @@ pub const INITIAL_RTT: Duration = Duration::from_millis(20);
 /// A name is looked up for at most this long.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Secrets accepted beside the node's own: one is enough to exchange it.
+pub const ACCEPTED_TOKENS_MAX: usize = 4;
 /// A shorter secret of a cluster can be guessed; `skein cluster token` makes longer ones.
 pub const TOKEN_CHARS_MIN: usize = 32;
 

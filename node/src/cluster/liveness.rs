@@ -10,7 +10,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use consensus::cluster::{Change, Cluster};
+use consensus::cluster::{Change, Cluster, VoterProgress};
 use consensus::command::{Action, Effect, NodeState};
 use consensus::ids::{Epoch, NodeId};
 use futures_util::future::BoxFuture;
@@ -215,6 +215,23 @@ impl Liveness {
         }
     }
 
+    /// Whoever of them lacks nothing of the log leads from now on.
+    async fn step_aside(self, to: Vec<NodeId>) {
+        let status = self.cluster.status();
+        let votes = |(node, _): &(&NodeId, &VoterProgress)| {
+            to.contains(node) && status.voters.contains(node)
+        };
+        let heirs = status.progress.iter().filter(votes);
+        let Some((heir, _)) = heirs.min_by_key(|(_, p)| p.lag.unwrap_or(u64::MAX)) else {
+            return;
+        };
+        warn!(%heir, "this leader alone cannot reach a node: another shall lead");
+        counter!("skein_cluster_leaders_stepped_aside_total").increment(1);
+        if let Err(error) = self.cluster.transfer_leadership(*heir).await {
+            warn!(%error, "nobody took over");
+        }
+    }
+
     fn keeper(&self, node: NodeId) -> impl Future<Output = ()> + use<> {
         let keeper = Keeper {
             me: self.cluster.node(),
@@ -376,6 +393,9 @@ impl Driver {
             }
             Output::Dead(suspicion) => {
                 self.errands.spawn(liveness.declare(suspicion));
+            }
+            Output::StepAside { to } => {
+                self.errands.spawn(liveness.step_aside(to));
             }
         }
     }

@@ -92,6 +92,7 @@ impl ClusterNode {
                 false => parts.options.witness(),
             },
             cluster_id: parts.secret.cluster_id()?,
+            former_ids: parts.secret.accepted_ids()?,
             peers: Arc::clone(&peers) as Arc<dyn Peers>,
             others: settings.join.iter().any(|a| *a != settings.info.address),
             rng: &mut rng,
@@ -112,6 +113,10 @@ impl ClusterNode {
             services: registry.services(),
             seed: seed(),
         })?;
+        let log = cluster.clone();
+        fabric.shut_out(Box::new(move |node| {
+            log.read(|state| state.was_removed(node))
+        }));
         // Raft runs already, and could reach nobody until now.
         let _ = peers.0.set(RaftPeers(fabric.clone()));
         let heartbeats = Heartbeats::default();

@@ -12,6 +12,9 @@ section! {
     Cluster {
         /// The secret all nodes share; `skein cluster token` makes one.
         token: Secret = Secret::default(),
+        /// Secrets of nodes that are let in as well, while `token` is exchanged for another: first
+        /// the next one on every node, then `token` itself with the old one here, then none.
+        accepted_tokens: Vec<Secret> = Vec::new(),
         /// Address of the cluster endpoint, UDP and TCP.
         listen: String = "0.0.0.0:7890".into(),
         /// `host:port` others reach it at; empty = found out from `listen` and this machine.

@@ -40,7 +40,10 @@ pub(super) async fn start(
         return Ok(None);
     }
     let section = &config.cluster;
-    let secret = ClusterSecret::new(section.token.expose()).map_err(StartError::from)?;
+    let mut secret = ClusterSecret::new(section.token.expose()).map_err(StartError::from)?;
+    for token in &section.accepted_tokens {
+        secret = secret.accepting(token.expose()).map_err(StartError::from)?;
+    }
     let socket = listen(&section.listen)?;
     let local = socket.local_addr()?;
     let lifelines = TcpListen::bind(local).await;

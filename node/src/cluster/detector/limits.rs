@@ -68,6 +68,11 @@ pub const TELL_INTERVAL: Duration = Duration::from_millis(100);
 pub const TOLD_FRESH: Duration = Duration::from_millis(300);
 /// A verdict that the log does not show is given again: the leader may have failed to write it.
 pub const DECLARE_AGAIN: Duration = Duration::from_millis(500);
+/// A leader that alone misses a node for this long lets another lead: a switch that restarts takes
+/// less, and the node is without a log meanwhile.
+pub const BLIND_FOR: Duration = Duration::from_secs(5);
+/// It does so this often at most: where every leader misses somebody, elections help nobody.
+pub const ASIDE_AGAIN: Duration = Duration::from_secs(60);
 /// A node that said it would be away is not suspected for this long, once a life: a restart.
 pub const FAREWELL: Duration = Duration::from_secs(20);
 

@@ -185,6 +185,42 @@ fn a_broken_path_between_two_is_not_a_death() {
 }
 
 #[test]
+fn a_leader_that_alone_misses_a_node_lets_another_lead() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed, 3, 3);
+        world.run_for(ms(2_000));
+        world.cut(1, 4);
+        world.cut(2, 6);
+        world.run_for(ms(4_000));
+        assert_eq!(world.leader(), Some(1), "seed {seed}: it may pass");
+        world.run_for(ms(3_000));
+        assert_eq!(world.leader(), Some(3), "seed {seed}: who hears everybody");
+        world.run_for(ms(60_000));
+        assert_eq!(world.leader(), Some(3), "seed {seed}");
+        assert!(
+            world.verdicts.is_empty(),
+            "seed {seed}: {:?}",
+            world.verdicts
+        );
+    }
+}
+
+#[test]
+fn leadership_does_not_wander_where_every_master_misses_somebody() {
+    let mut world = World::new(11, 2, 4);
+    world.run_for(ms(2_000));
+    world.cut(1, 3);
+    world.cut(2, 4);
+    let mut leaders = Vec::new();
+    for _ in 0..120 {
+        world.run_for(ms(1_000));
+        leaders.push(world.leader());
+    }
+    leaders.dedup();
+    assert_eq!(leaders.len(), 1, "{leaders:?}");
+}
+
+#[test]
 fn a_leader_that_hears_nobody_waits() {
     let mut world = World::new(7, 1, 3);
     world.run_for(ms(2_000));

@@ -46,6 +46,8 @@ pub enum IdentityError {
 #[derive(Clone)]
 pub struct ClusterSecret {
     keys: Prk,
+    /// Others whose certificates count as well, while a secret is exchanged for another.
+    accepted: Vec<Prk>,
 }
 
 impl ClusterSecret {
@@ -58,33 +60,52 @@ impl ClusterSecret {
         let salt = Salt::new(HKDF_SHA256, b"skein cluster 1");
         Ok(Self {
             keys: salt.extract(token.as_bytes()),
+            accepted: Vec::new(),
         })
+    }
+
+    /// Nodes that have only this other one are let in as well, and let this one in. A secret is
+    /// exchanged in three rounds of restarts: every node accepts the new one, every node has it and
+    /// accepts the old one, every node has the new one alone.
+    pub fn accepting(mut self, token: &str) -> Result<Self, IdentityError> {
+        self.accepted.push(Self::new(token)?.keys);
+        Ok(self)
     }
 
     /// Nodes of two clusters never mix: stores and certificates carry it.
     pub fn cluster_id(&self) -> Result<u64, IdentityError> {
-        Ok(u64::from_le_bytes(self.derive(&[b"cluster id"])?))
+        cluster_id(&self.keys)
     }
 
-    fn derive<const BYTES: usize>(&self, info: &[&[u8]]) -> Result<[u8; BYTES], IdentityError> {
-        struct Length(usize);
-        impl KeyType for Length {
-            fn len(&self) -> usize {
-                self.0
-            }
-        }
-        let mut bytes = [0; BYTES];
-        let key = self.keys.expand(info, Length(BYTES));
-        let filled = key.and_then(|key| key.fill(&mut bytes));
-        filled.map(|()| bytes).map_err(|_| IdentityError::Derive)
+    /// Of the others: a store may still carry one of these.
+    pub fn accepted_ids(&self) -> Result<Vec<u64>, IdentityError> {
+        self.accepted.iter().map(cluster_id).collect()
     }
+}
+
+fn cluster_id(keys: &Prk) -> Result<u64, IdentityError> {
+    Ok(u64::from_le_bytes(derive(keys, &[b"cluster id"])?))
+}
+
+fn derive<const BYTES: usize>(keys: &Prk, info: &[&[u8]]) -> Result<[u8; BYTES], IdentityError> {
+    struct Length(usize);
+    impl KeyType for Length {
+        fn len(&self) -> usize {
+            self.0
+        }
+    }
+    let mut bytes = [0; BYTES];
+    let key = keys.expand(info, Length(BYTES));
+    let filled = key.and_then(|key| key.fill(&mut bytes));
+    filled.map(|()| bytes).map_err(|_| IdentityError::Derive)
 }
 
 /// Everything one node shows and checks.
 pub struct Identity {
     pub node: NodeId,
     pub cluster: u64,
-    authority: CertificateDer<'static>,
+    /// Its own first.
+    authorities: Vec<CertificateDer<'static>>,
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
     provider: Arc<CryptoProvider>,
@@ -100,20 +121,24 @@ impl Identity {
         seed: &[u8; 32],
     ) -> Result<Self, IdentityError> {
         let cluster = secret.cluster_id()?;
-        let authority_key = ed25519(&secret.derive::<32>(&[b"authority"])?)?;
-        let authority_params = authority_params(cluster);
-        let authority = authority_params.self_signed(&authority_key)?;
-        let issuer = Issuer::new(authority_params, authority_key);
+        let (authority, issuer) = authority(&secret.keys)?;
+        let mut authorities = vec![authority];
+        for keys in &secret.accepted {
+            authorities.push(self::authority(keys)?.0);
+        }
+        // Whoever has only one of the secrets looks for the name under that one.
+        let mut clusters = vec![cluster];
+        clusters.extend(secret.accepted_ids()?);
         let key = ed25519(seed)?;
-        let certificate = node_params(cluster, node)?.signed_by(&key, &issuer)?;
+        let certificate = node_params(&clusters, node)?.signed_by(&key, &issuer)?;
         Ok(Self {
             node,
             cluster,
-            authority: authority.der().clone(),
+            authorities,
             certificate: certificate.der().clone(),
             key: key.serialize_der(),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
-            reset_key: secret.derive(&[b"reset", &node.0.to_le_bytes()])?,
+            reset_key: derive(&secret.keys, &[b"reset", &node.0.to_le_bytes()])?,
         })
     }
 
@@ -152,7 +177,9 @@ impl Identity {
 
     fn roots(&self) -> Result<Arc<RootCertStore>, IdentityError> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.authority.clone())?;
+        for authority in &self.authorities {
+            roots.add(authority.clone())?;
+        }
         Ok(Arc::new(roots))
     }
 
@@ -182,6 +209,15 @@ pub(super) fn node_of(certificate: &CertificateDer<'_>, cluster: u64) -> Option<
     })
 }
 
+fn authority(
+    keys: &Prk,
+) -> Result<(CertificateDer<'static>, Issuer<'static, KeyPair>), IdentityError> {
+    let key = ed25519(&derive::<32>(keys, &[b"authority"])?)?;
+    let params = authority_params(cluster_id(keys)?);
+    let certificate = params.self_signed(&key)?.der().clone();
+    Ok((certificate, Issuer::new(params, key)))
+}
+
 fn authority_params(cluster: u64) -> CertificateParams {
     let mut params = CertificateParams::default();
     let name = format!("cluster {cluster:016x}");
@@ -192,9 +228,11 @@ fn authority_params(cluster: u64) -> CertificateParams {
     params
 }
 
-fn node_params(cluster: u64, node: NodeId) -> Result<CertificateParams, IdentityError> {
-    let names = vec![node_name(cluster, node), any_name(cluster)];
-    let mut params = CertificateParams::new(names)?;
+fn node_params(clusters: &[u64], node: NodeId) -> Result<CertificateParams, IdentityError> {
+    let names = clusters
+        .iter()
+        .flat_map(|c| [node_name(*c, node), any_name(*c)]);
+    let mut params = CertificateParams::new(names.collect::<Vec<_>>())?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     let name = format!("node {}", node.0);
     params.distinguished_name.push(DnType::CommonName, name);
@@ -247,7 +285,7 @@ mod tests {
         assert_ne!(one.cluster_id().unwrap(), other.cluster_id().unwrap());
         let first = Identity::new(&one, NodeId(1), &[1; 32]).unwrap();
         let second = Identity::new(&same, NodeId(2), &[2; 32]).unwrap();
-        assert_eq!(first.authority, second.authority);
+        assert_eq!(first.authorities, second.authorities);
         assert!(ClusterSecret::new("short").is_err());
     }
 
@@ -259,6 +297,6 @@ mod tests {
         let cluster = identity.cluster;
         assert_eq!(node_of(&identity.certificate, cluster), Some(node));
         assert_eq!(node_of(&identity.certificate, cluster ^ 1), None);
-        assert_eq!(node_of(&identity.authority, cluster), None);
+        assert_eq!(node_of(&identity.authorities[0], cluster), None);
     }
 }

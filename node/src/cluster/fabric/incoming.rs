@@ -98,6 +98,9 @@ impl Fabric {
         if let Some(visitor) = visitor {
             visitor.vouch();
         }
+        if plane == Plane::Relay && self.is_removed(node) {
+            return connection.close(STRANGER, b"removed from the cluster");
+        }
         if plane == Plane::Relay {
             self.hear(node, &connection);
             return self.read_datagrams(node, connection);
@@ -118,6 +121,11 @@ impl Fabric {
         }
     }
 
+    fn is_removed(&self, node: NodeId) -> bool {
+        let removed = self.inner.removed.get();
+        removed.is_some_and(|removed| removed(node))
+    }
+
     /// Answers what the peer opens for as long as the connection lives.
     pub(super) async fn serve(self, node: NodeId, plane: Plane, connection: Connection) {
         while let Ok((send, recv)) = connection.accept_bi().await {
@@ -132,6 +140,12 @@ impl Fabric {
             let reason = "this node does not know what was asked for".to_owned();
             return framing::write_answer(&mut send, Err(reason)).await;
         };
+        // The log itself tells it that it was removed.
+        let told = matches!(service, Service::Membership | Service::Raft);
+        if !told && self.is_removed(from) {
+            let reason = format!("{from} was removed from the cluster");
+            return framing::write_answer(&mut send, Err(reason)).await;
+        }
         let offered = (Plane::of(service) == plane)
             .then(|| (self.inner.services)(service))
             .flatten();

@@ -43,14 +43,17 @@ impl Serve for Parrot {
 }
 
 fn node(number: u64, token: &str, at: &str) -> Fabric {
-    let secret = ClusterSecret::new(token).unwrap();
+    node_with(number, &ClusterSecret::new(token).unwrap(), at)
+}
+
+fn node_with(number: u64, secret: &ClusterSecret, at: &str) -> Fabric {
     let runtime = Arc::new(TokioRuntime);
     let socket = runtime.wrap_udp_socket(UdpSocket::bind(at).unwrap());
     let registry = Registry::default();
     registry.add(Service::Api, Arc::new(Parrot));
     registry.add(Service::Liveness, Arc::new(Parrot));
     Fabric::start(FabricParts {
-        identity: Identity::new(&secret, NodeId(number), &[number as u8; 32]).unwrap(),
+        identity: Identity::new(secret, NodeId(number), &[number as u8; 32]).unwrap(),
         socket: socket.unwrap(),
         runtime,
         resolve: Arc::new(|name| Box::pin(async move { Err(io::Error::other(name)) })),
@@ -208,6 +211,33 @@ async fn whether_a_node_lives_is_asked_on_a_connection_of_its_own() {
         .map(|(_, plane)| *plane)
         .collect();
     assert_eq!(planes, [Plane::Rpc, Plane::Live]);
+}
+
+#[tokio::test]
+async fn a_secret_is_exchanged_without_a_moment_at_which_nodes_do_not_meet() {
+    const NEXT: &str = "the secret that all nodes shall have from now on";
+    let secret = |token| ClusterSecret::new(token).unwrap();
+    let rounds = [
+        secret(TOKEN),
+        secret(TOKEN).accepting(NEXT).unwrap(),
+        secret(NEXT).accepting(TOKEN).unwrap(),
+        secret(NEXT),
+    ];
+    let at = "127.0.0.1:0";
+    for (number, pair) in (1..).step_by(2).zip(rounds.windows(2)) {
+        let before = node_with(number, &pair[0], at);
+        let after = node_with(number + 1, &pair[1], at);
+        let met = before.meet(&address(&after)).await;
+        assert_eq!(met, Ok(NodeId(number + 1)));
+        // Those that know each other by id, too.
+        let (one, two) = (node_with(91, &pair[0], at), node_with(92, &pair[1], at));
+        two.book().set(NodeId(91), &address(&one));
+        assert_eq!(ask(&two, 91, "hi").await.unwrap(), "n92: hi");
+    }
+    // Whoever was left out of a round is out.
+    let (old, new) = (node_with(93, &rounds[0], at), node_with(94, &rounds[2], at));
+    assert!(old.meet(&address(&new)).await.is_err());
+    assert!(new.meet(&address(&old)).await.is_err());
 }
 
 #[tokio::test]

@@ -132,6 +132,7 @@ impl Membership {
             address: self.settings.info.address.clone(),
             forwarded: false,
             generation: self.generation(),
+            version_max: self.settings.info.version_max,
         };
         // The master may have to ask the leader.
         self.ask(master, &question, MEMBERSHIP_PATIENCE * 2)

@@ -20,6 +20,9 @@ pub(crate) enum Question {
         /// Of the cluster it was in before, if it was.
         #[serde(default)]
         generation: Option<String>,
+        /// The newest version of the log that it reads.
+        #[serde(default = "first_version")]
+        version_max: u16,
     },
     /// What `skein cluster status` shows, as the node that is asked sees it.
     Report,
@@ -36,6 +39,11 @@ pub(crate) struct Introduction {
     /// Which cluster it is of: two that were founded with one token are two.
     #[serde(default)]
     pub(crate) generation: Option<String>,
+}
+
+/// Of programs that do not say.
+fn first_version() -> u16 {
+    1
 }
 
 pub(crate) fn encode(message: &impl Serialize) -> Bytes {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use consensus::cluster::ClusterError;
 use consensus::ids::NodeId;
+use consensus::state::State;
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
@@ -18,6 +19,14 @@ use crate::cluster::report::report;
 const OTHER_GENERATION: &str = "this node is of another cluster with the same token, founded \
     anew: stop the one that is not wanted, and delete cluster.directory of its nodes";
 
+/// Who wants to follow the log.
+struct Newcomer {
+    node: NodeId,
+    address: String,
+    generation: Option<String>,
+    version_max: u16,
+}
+
 impl Serve for Membership {
     fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
         Box::pin(async move {
@@ -28,12 +37,19 @@ impl Serve for Membership {
                     address,
                     forwarded,
                     generation,
+                    version_max,
                 } => {
                     let node = NodeId(node);
                     if !forwarded && from != node {
                         return Err(format!("{from} asks for {node}"));
                     }
-                    self.take_in(node, address, forwarded, generation).await
+                    let newcomer = Newcomer {
+                        node,
+                        address,
+                        generation,
+                        version_max,
+                    };
+                    self.take_in(newcomer, forwarded).await
                 }
                 Question::Report => {
                     let nobody = BTreeMap::new();
@@ -73,13 +89,20 @@ impl Membership {
         }
     }
 
-    async fn take_in(
-        &self,
-        node: NodeId,
-        address: String,
-        forwarded: bool,
-        generation: Option<String>,
-    ) -> Result<Bytes, String> {
+    async fn take_in(&self, newcomer: Newcomer, forwarded: bool) -> Result<Bytes, String> {
+        let Newcomer {
+            node,
+            address,
+            generation,
+            version_max,
+        } = newcomer;
+        let common = self.cluster.read(State::common_version);
+        if version_max < common {
+            return Err(format!(
+                "the log of this cluster is written in version {common}, and the program of this \
+                 node reads version {version_max}: upgrade it"
+            ));
+        }
         let ours = self.generation();
         if ours.is_some() && generation.is_some() && ours != generation {
             tracing::error!(
@@ -106,6 +129,7 @@ impl Membership {
             address,
             forwarded: true,
             generation,
+            version_max,
         };
         let asked = self.fabric.call(
             leader,

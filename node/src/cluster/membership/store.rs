@@ -24,8 +24,9 @@ pub enum StoreProblem {
     #[error("the log of the cluster: {0}")]
     Store(#[from] StoreError),
     #[error(
-        "this node's log belongs to another cluster: its cluster.token was changed, or \
-         cluster.directory is that of another node"
+        "this node's log belongs to another cluster: cluster.directory is that of another node, or \
+         cluster.token was changed at once. To exchange it, let every node accept the new one in \
+         cluster.accepted_tokens first"
     )]
     OtherCluster,
     #[error(
@@ -40,6 +41,8 @@ pub(crate) struct StoreParts<'a> {
     pub(crate) wal: WalOptions,
     pub(crate) options: ClusterOptions,
     pub(crate) cluster_id: u64,
+    /// Those its store may carry from before the secret was exchanged.
+    pub(crate) former_ids: Vec<u64>,
     pub(crate) peers: Arc<dyn Peers>,
     /// Others are listed that have what this node acknowledged.
     pub(crate) others: bool,
@@ -50,7 +53,7 @@ pub(crate) struct StoreParts<'a> {
 pub(crate) async fn open(mut parts: StoreParts<'_>) -> Result<Cluster, StoreProblem> {
     // Twice: the second time on an empty store.
     for _ in 0..2 {
-        let store = match open_store(&mut parts) {
+        let mut store = match open_store(&mut parts) {
             Ok(store) => store,
             Err(StoreProblem::Store(StoreError::Corrupt(reason))) => {
                 abandon(&mut parts, reason)?;
@@ -59,7 +62,11 @@ pub(crate) async fn open(mut parts: StoreParts<'_>) -> Result<Cluster, StoreProb
             Err(problem) => return Err(problem),
         };
         if store.identity.cluster != parts.cluster_id {
-            return Err(StoreProblem::OtherCluster);
+            if !parts.former_ids.contains(&store.identity.cluster) {
+                return Err(StoreProblem::OtherCluster);
+            }
+            tracing::info!("the secret of the cluster was exchanged: its log is kept");
+            store.rename_cluster(parts.cluster_id)?;
         }
         let (options, peers) = (parts.options.clone(), Arc::clone(&parts.peers));
         match Cluster::start(options, store, peers, parts.rng.next_u64()).await {

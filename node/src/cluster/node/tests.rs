@@ -4,6 +4,7 @@
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use consensus::command::{Action, NodeInfo, NodeState, Roles, VoterWish};
 use consensus::disk::RealDisk;
 use consensus::ids::ValueKey;
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::cluster::drain::Terms;
 use crate::cluster::heartbeat::Beat;
+use crate::cluster::links::LinkError;
+use crate::cluster::membership::messages::{Question, encode};
 
 const TOKEN: &str = "an example of a secret that is long enough";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,6 +56,15 @@ fn disks(path: &Path) -> Result<Disks, consensus::disk::DiskError> {
 }
 
 async fn start(place: &Place, join: &[&Place], roles: Roles) -> Result<ClusterNode, StartError> {
+    start_with(place, join, roles, ClusterSecret::new(TOKEN).unwrap()).await
+}
+
+async fn start_with(
+    place: &Place,
+    join: &[&Place],
+    roles: Roles,
+    secret: ClusterSecret,
+) -> Result<ClusterNode, StartError> {
     let runtime = Arc::new(TokioRuntime);
     let socket = UdpSocket::bind(&place.address).unwrap();
     let path = place.path();
@@ -70,7 +82,7 @@ async fn start(place: &Place, join: &[&Place], roles: Roles) -> Result<ClusterNo
             wish: VoterWish::Auto,
             long_lived: false,
         },
-        secret: ClusterSecret::new(TOKEN).unwrap(),
+        secret,
         open_disks: Box::new(move || disks(&path)),
         wal: WalOptions::default(),
         options: ClusterOptions::default(),
@@ -217,6 +229,81 @@ async fn a_removed_node_is_told_so() {
     first.cluster().propose(remove).await.unwrap();
     let told = timeout(PATIENCE, second.failed()).await.unwrap();
     assert!(told.contains("removed"), "{told}");
+}
+
+#[tokio::test]
+async fn a_program_that_is_older_than_the_log_is_told_to_be_upgraded() {
+    let (one, two) = (Place::new(), Place::new());
+    let first = start(&one, &[&one], BOTH).await.unwrap();
+    let second = start(&two, &[&one], MEDIA).await.unwrap();
+    registered(&second).await;
+    let join = |version_max| Question::Join {
+        node: second.id().0,
+        address: two.address.clone(),
+        forwarded: false,
+        generation: None,
+        version_max,
+    };
+    let (service, links) = (Service::Membership, second.links());
+    let ask = |question| links.call(first.id(), service, encode(&question), PATIENCE);
+    let Err(LinkError::Refused { reason, .. }) = ask(join(0)).await else {
+        panic!("it cannot read what it would be sent");
+    };
+    assert!(reason.contains("upgrade"), "{reason}");
+    ask(join(consensus::encoding::VERSION)).await.unwrap();
+    // Before there was a version in it.
+    let node = second.id().0;
+    let early = format!(
+        r#"{{"join":{{"node":{node},"address":"{}"}}}}"#,
+        two.address
+    );
+    let asked = links.call(first.id(), service, early.into(), PATIENCE);
+    asked.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removed_machine_that_still_has_the_secret_is_told_nothing_else() {
+    let (one, two) = (Place::new(), Place::new());
+    let first = start(&one, &[&one], BOTH).await.unwrap();
+    let second = start(&two, &[&one], MEDIA).await.unwrap();
+    registered(&second).await;
+    let links = second.links();
+    let ask = || links.call(first.id(), Service::Heartbeat, Bytes::new(), PATIENCE);
+    let refusal = |told: Result<Bytes, LinkError>| match told {
+        Err(LinkError::Refused { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        !refusal(ask().await).contains("removed"),
+        "not a heartbeat, but heard"
+    );
+    let remove = Action::RemoveNode { node: second.id() };
+    first.cluster().propose(remove).await.unwrap();
+    assert!(refusal(ask().await).contains("removed"));
+}
+
+#[tokio::test]
+async fn a_node_keeps_its_log_while_the_secret_is_exchanged() {
+    const NEXT: &str = "the secret that all nodes shall have from now on";
+    let place = Place::new();
+    let secret = |token| ClusterSecret::new(token).unwrap();
+    let rounds = [
+        secret(TOKEN),
+        secret(TOKEN).accepting(NEXT).unwrap(),
+        secret(NEXT).accepting(TOKEN).unwrap(),
+        secret(NEXT),
+    ];
+    let mut id = None;
+    for round in rounds {
+        let node = start_with(&place, &[], BOTH, round).await.unwrap();
+        registered(&node).await;
+        assert_eq!(*id.get_or_insert(node.id()), node.id());
+        stopped(node, &place).await;
+    }
+    let Err(refused) = start(&place, &[], BOTH).await else {
+        panic!("the old secret opens nothing any more");
+    };
+    assert!(refused.to_string().contains("accepted_tokens"), "{refused}");
 }
 
 #[tokio::test]

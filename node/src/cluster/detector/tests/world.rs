@@ -333,7 +333,20 @@ impl World {
                 self.dead.insert(suspicion.node.0);
                 self.push(Duration::from_millis(2), Event::Applied);
             }
+            Output::StepAside { to } => {
+                assert_eq!(
+                    self.leader,
+                    Some(id),
+                    "only the leader has something to give"
+                );
+                self.leader = to.first().map(|node| node.0);
+                self.push(Duration::from_millis(2), Event::Applied);
+            }
         }
+    }
+
+    pub(super) fn leader(&self) -> Option<u64> {
+        self.leader
     }
 
     /// Everybody learns what the log says.
