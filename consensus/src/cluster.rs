@@ -241,7 +241,8 @@ impl Cluster {
     /// is answered by name.
     pub async fn serve(&self, request: &[u8]) -> Vec<u8> {
         let reply = match decode::<Request>(Content::Message, request) {
-            Ok(Request::Propose { command }) => self.propose_for(command).await,
+            Ok(Request::Propose { command }) => self.propose_for(command, u64::MAX).await,
+            Ok(Request::ProposeAfter { command, after }) => self.propose_for(command, after).await,
             Ok(Request::ReadIndex) => match self.inner.confirm_leadership().await {
                 Ok(next) => Reply::ReadAt(next),
                 Err(error) => Reply::Failed(error.to_string()),

@@ -70,6 +70,8 @@ pub struct View {
     /// ended by changing to what is wanted now. Ask again only when your own change has come to an
     /// end.
     pub changing: bool,
+    /// Were asked to lead lately, and do not: others are tried first, and what else is due.
+    pub refused: BTreeSet<NodeId>,
     pub members: BTreeMap<NodeId, Member>,
 }
 
@@ -122,6 +124,7 @@ fn heir(view: &View) -> Option<NodeId> {
     }
     let able = |member: &&Member| {
         member.node != view.leader
+            && !view.refused.contains(&member.node)
             && view.voters.contains(&member.node)
             && !member.is_dead()
             && !member.wants_out()
@@ -179,6 +182,10 @@ fn witness_count(view: &View, masters: usize, possible: usize, long_lived: usize
 /// An even group survives no more losses than one voter fewer, and loses its majority sooner.
 fn make_odd(view: &View, wanted: &mut Vec<NodeId>) {
     if !wanted.len().is_multiple_of(2) || wanted.is_empty() {
+        return;
+    }
+    // Of two that vote, each has what was acknowledged: one alone would be the only copy.
+    if wanted.len() == 2 && wanted.iter().all(|node| view.voters.contains(node)) {
         return;
     }
     // The last picked is the least useful; the leader stays.

@@ -45,8 +45,8 @@ pub const STATE_BYTES_MAX: usize = 128 << 20;
 pub const NAME_BYTES_MAX: usize = 1_024;
 /// Addresses, hosts, zones, regions.
 pub const LABEL_BYTES_MAX: usize = 256;
-/// Commands whose outcome is remembered, so that a retry is answered and not applied again. At
-/// 1,000 commands a second this is eight seconds, longer than any retry.
+/// Commands whose outcome is remembered, so that a retry is answered and not applied again. Whoever
+/// tries for longer than half of them is refused.
 pub const REQUESTS_REMEMBERED: usize = 8_192;
 /// Ids of nodes come from the same counter as all others; far beyond what it can reach, and far
 /// enough from its end that nothing overflows behind it.
@@ -75,13 +75,25 @@ pub const SNAPSHOT_ENTRIES: u64 = 10_000;
 pub const LOG_ENTRIES_KEPT: u64 = 2_000;
 /// Changes a slow reader may be behind before it must read everything again.
 pub const CHANGES_MAX: usize = 8_192;
-/// One message between voters; larger than any snapshot.
-pub const MESSAGE_BYTES_MAX: usize = STATE_BYTES_MAX * 2;
+/// One message between voters; larger than any snapshot, names and keys of everything included.
+pub const MESSAGE_BYTES_MAX: usize = STATE_BYTES_MAX * 5;
+
+/// Two names or labels, and what is stored around them.
+const ENTRY_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + 256;
+const _: () = assert!(
+    STATE_BYTES_MAX
+        + (ROOMS_MAX + JOBS_MAX + LEASES_MAX + VALUES_MAX + NODES_MAX + REQUESTS_REMEMBERED)
+            * ENTRY_BYTES_MAX
+        < MESSAGE_BYTES_MAX
+);
 /// How long a leader waits for a follower to make entries durable: a bad disk's slowest flush.
 pub const APPEND_PATIENCE_MS: u64 = 1_000;
 /// How long a snapshot may take to another voter.
 pub const SNAPSHOT_PATIENCE_MS: u64 = 30_000;
 /// How long a proposal is tried again after a leader was lost; four elections.
 pub const PROPOSE_PATIENCE_MS: u64 = 5_000;
+/// Entries the log may grow by while a command is tried again: half of what is remembered, as those
+/// that are on their way to the leader are not counted.
+pub const PROPOSE_ENTRIES_MAX: u64 = REQUESTS_REMEMBERED as u64 / 2;
 /// Between two tries when nobody leads.
 pub const PROPOSE_RETRY_MS: u64 = 20;

@@ -145,7 +145,8 @@ pub fn choose_standby(
     (standby, explanation)
 }
 
-/// Another zone if there is one, else another machine, else another process.
+/// Another zone if there is one, else another machine, else another process; of those first that
+/// are heard and have room, as one that is about to be found dead stands by for nobody.
 fn stand_by(
     candidates: &[Candidate],
     home: &Candidate,
@@ -154,8 +155,10 @@ fn stand_by(
     random: &mut Random,
     explanation: &mut Explanation,
 ) -> Option<NodeId> {
-    let other_zone = |c: &Candidate| c.zone != home.zone && c.host != home.host;
-    let other_host = |c: &Candidate| c.host != home.host;
+    // What nobody said is no difference.
+    let differ = |one: &str, other: &str| one != other && !one.is_empty() && !other.is_empty();
+    let other_host = |c: &Candidate| differ(&c.host, &home.host);
+    let other_zone = |c: &Candidate| differ(&c.zone, &home.zone) && other_host(c);
     let anywhere = |_: &Candidate| true;
     type Rule<'a> = &'a dyn Fn(&Candidate) -> bool;
     let rules: [(Rule<'_>, StandbyReason); 3] = [
@@ -163,9 +166,11 @@ fn stand_by(
         (&other_host, StandbyReason::OtherHost),
         (&anywhere, StandbyReason::SameHost),
     ];
-    for (rule, reason) in rules {
+    let well = |c: &Candidate| c.is_fresh() && !c.full;
+    for (healthy, (rule, reason)) in [true, false].iter().flat_map(|h| rules.map(|r| (*h, r))) {
         let mut scratch = explanation.clone();
-        let fits = |c: &Candidate| c.node != home.node && c.state == NodeState::Active && rule(c);
+        let stands = |c: &Candidate| c.node != home.node && c.state == NodeState::Active;
+        let fits = |c: &Candidate| stands(c) && (well(c) || !healthy) && rule(c);
         let chosen = choose(candidates, selector, here, random, &mut scratch, fits);
         if let Some(chosen) = chosen {
             explanation.verdicts.insert(chosen.node, Verdict::Standby);

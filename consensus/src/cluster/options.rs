@@ -6,7 +6,8 @@ use openraft::{Config, SnapshotPolicy};
 
 use super::Lanes;
 use crate::limits::{
-    LOG_ENTRIES_KEPT, PROPOSE_PATIENCE_MS, PROPOSE_RETRY_MS, SNAPSHOT_ENTRIES, SNAPSHOT_PATIENCE_MS,
+    LOG_ENTRIES_KEPT, PROPOSE_ENTRIES_MAX, PROPOSE_PATIENCE_MS, PROPOSE_RETRY_MS, SNAPSHOT_ENTRIES,
+    SNAPSHOT_PATIENCE_MS,
 };
 
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct ClusterOptions {
     pub patience: Duration,
     /// Between two tries.
     pub retry: Duration,
+    /// Entries after which a command that may have been written is not tried again.
+    pub propose_entries: u64,
     pub lanes: Lanes,
     /// Sees everything this node applies, before anybody is answered.
     #[cfg(any(test, feature = "testing"))]
@@ -39,6 +42,7 @@ impl Default for ClusterOptions {
             log_entries_kept: LOG_ENTRIES_KEPT,
             patience: Duration::from_millis(PROPOSE_PATIENCE_MS),
             retry: Duration::from_millis(PROPOSE_RETRY_MS),
+            propose_entries: PROPOSE_ENTRIES_MAX,
             lanes: Lanes::Threads,
             #[cfg(any(test, feature = "testing"))]
             observer: None,

@@ -44,7 +44,16 @@ enum Try {
     Done(u64, Result<Outcome, Refusal>),
     /// Why it must be tried again.
     Again(String),
+    /// Nothing was written: the leader's log is so far, and may not remember an earlier try.
+    Late(u64),
     Stopped(String),
+}
+
+/// A command as it is tried.
+struct Tried {
+    bytes: Vec<u8>,
+    /// Before this index nobody can have written it.
+    after: u64,
 }
 
 impl Cluster {
@@ -80,29 +89,19 @@ impl Cluster {
         }
         let patience = self.inner.options.patience;
         let mut last = String::from("nobody leads");
-        let tries = async {
-            loop {
-                match self.inner.try_once(&bytes).await {
-                    Try::Done(index, answer) => {
-                        let index = LogIndex(index);
-                        return Ok(answer.map(|outcome| Committed { index, outcome })?);
-                    }
-                    Try::Stopped(reason) => return Err(ProposeError::Stopped(reason)),
-                    Try::Again(reason) => last = reason,
-                }
-                tokio::time::sleep(self.inner.options.retry).await;
-            }
-        };
+        let after = self.status().applied.unwrap_or(0);
+        let tries = self.inner.try_for_long(Tried { bytes, after }, &mut last);
         match tokio::time::timeout(patience, tries).await {
-            Ok(result) => result,
-            Err(_) => Err(ProposeError::Unavailable { patience, last }),
+            Ok(Some(result)) => result,
+            Ok(None) | Err(_) => Err(ProposeError::Unavailable { patience, last }),
         }
     }
 
     /// For another node: one try here, no further forwarding.
-    pub(super) async fn propose_for(&self, command: Vec<u8>) -> Reply {
-        match self.inner.try_here(&command).await {
+    pub(super) async fn propose_for(&self, bytes: Vec<u8>, after: u64) -> Reply {
+        match self.inner.try_here(&Tried { bytes, after }).await {
             Some(Try::Done(index, answer)) => Reply::Proposed { index, answer },
+            Some(Try::Late(at)) => Reply::Late(at),
             Some(Try::Again(reason) | Try::Stopped(reason)) => Reply::Failed(reason),
             None => Reply::NotLeader,
         }
@@ -110,31 +109,71 @@ impl Cluster {
 }
 
 impl Inner {
-    async fn try_once(&self, bytes: &[u8]) -> Try {
-        if let Some(tried) = self.try_here(bytes).await {
-            return tried;
+    /// Until it is committed. `None`: an earlier try may have been, and the log forgets answers: it
+    /// is not tried again, as it could be applied a second time.
+    async fn try_for_long(
+        &self,
+        mut tried: Tried,
+        last: &mut String,
+    ) -> Option<Result<Committed, ProposeError>> {
+        let mut sent = false;
+        loop {
+            match self.try_once(&tried).await {
+                Try::Done(index, answer) => {
+                    let index = LogIndex(index);
+                    let committed = answer.map(|outcome| Committed { index, outcome });
+                    return Some(committed.map_err(ProposeError::from));
+                }
+                Try::Stopped(reason) => return Some(Err(ProposeError::Stopped(reason))),
+                Try::Late(_) if sent => {
+                    *last = "the log went on too far since it was first tried".into();
+                    return None;
+                }
+                // This node's own log is behind.
+                Try::Late(at) => {
+                    tried.after = at;
+                    continue;
+                }
+                Try::Again(reason) => {
+                    sent = true;
+                    *last = reason;
+                }
+            }
+            tokio::time::sleep(self.options.retry).await;
+        }
+    }
+
+    async fn try_once(&self, tried: &Tried) -> Try {
+        if let Some(done) = self.try_here(tried).await {
+            return done;
         }
         let Some((leader, address)) = self.leader_elsewhere() else {
             return Try::Again("nobody leads".into());
         };
-        let request = Request::Propose {
-            command: bytes.to_vec(),
+        let request = Request::ProposeAfter {
+            command: tried.bytes.clone(),
+            after: tried.after,
         };
         // Long enough for its disk, short enough to notice that it is gone.
         let within = self.options.election_timeout_max * 2;
         match network::call(&*self.peers, leader, &address, &request, within).await {
             Ok(Reply::Proposed { index, answer }) => Try::Done(index, answer),
+            Ok(Reply::Late(at)) => Try::Late(at),
             Ok(_) => Try::Again(format!("{leader} no longer leads")),
             Err(reason) => Try::Again(reason),
         }
     }
 
     /// `None`: this node does not lead.
-    async fn try_here(&self, bytes: &[u8]) -> Option<Try> {
+    async fn try_here(&self, tried: &Tried) -> Option<Try> {
         if !self.raft.is_leader() {
             return self.stopped().map(Try::Stopped);
         }
-        let command = CommandBytes(Arc::from(bytes));
+        let written = self.last_index();
+        if written.saturating_sub(tried.after) > self.options.propose_entries {
+            return Some(Try::Late(written));
+        }
+        let command = CommandBytes(Arc::from(&tried.bytes[..]));
         match self.seeded(self.raft.client_write(command)).await {
             Ok(response) => match response.data.0 {
                 Some(answer) => Some(Try::Done(response.log_id.index, answer)),
@@ -155,6 +194,13 @@ impl Inner {
             .filter(|leader| *leader != self.node)?;
         let address = metrics.membership_config.get_node(&leader);
         Some((leader, address.map(|PeerAddress(a)| a.clone())?))
+    }
+
+    fn last_index(&self) -> u64 {
+        use openraft::async_runtime::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let last = metrics.borrow_watched().last_log_index;
+        last.unwrap_or(0)
     }
 
     fn stopped(&self) -> Option<String> {

@@ -457,6 +457,41 @@ async fn the_same_request_is_applied_once_however_often_it_is_proposed() {
     assert!(answers.iter().all(|a| *a == answers[0]), "{answers:?}");
 }
 
+/// What the log remembers of commands is bounded: one that may have been applied, and is forgotten,
+/// must not be applied a second time.
+#[tokio::test(start_paused = true)]
+async fn a_command_is_not_tried_again_once_its_first_try_may_be_forgotten() {
+    let mut world = World::new(9);
+    world.options.propose_entries = 20;
+    world.options.patience = Duration::from_secs(2);
+    let leader = world.start(NodeId(1)).await.unwrap();
+    leader.bootstrap("node1").await.unwrap();
+    leader.wait_for(|s| s.role == Role::Leader).await;
+    let learner = world.start(NodeId(2)).await.unwrap();
+    leader.add_learner(NodeId(2), "node2").await.unwrap();
+    learner.catch_up().await.unwrap();
+
+    // The command arrives, and nothing comes back.
+    world.hub.cut(NodeId(1), NodeId(2));
+    let proposer = learner.clone();
+    let allocate = Action::AllocateIds { count: 1 };
+    let proposed = tokio::spawn(async move { proposer.propose(allocate).await });
+    world.write_some(&leader, 0..30).await;
+    world.hub.heal();
+    let refused = proposed.await.unwrap();
+    let Err(ProposeError::Unavailable { last, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(last.contains("went on"), "{last}");
+
+    // Whose own log is behind has not tried anything yet.
+    world.hub.isolate(NodeId(2));
+    world.write_some(&leader, 30..60).await;
+    world.hub.heal();
+    let allocate = Action::AllocateIds { count: 1 };
+    learner.propose(allocate).await.unwrap();
+}
+
 /// Five voters, slow disks, power losses, partitions (also of one direction), restarts, all from a
 /// seed, while somebody writes; then everything heals, and what was acknowledged must be there.
 #[tokio::test(start_paused = true)]

@@ -108,6 +108,13 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("wire.request.read_index", Request::ReadIndex),
+        (
+            "wire.request.propose_after",
+            Request::ProposeAfter {
+                command: vec![1, 2, 3],
+                after: 40,
+            },
+        ),
     ]
 }
 
@@ -167,6 +174,7 @@ fn other_replies() -> Vec<(&'static str, Reply)> {
         ("wire.reply.read_at", Reply::ReadAt(Some(42))),
         ("wire.reply.not_leader", Reply::NotLeader),
         ("wire.reply.failed", Reply::Failed("no".into())),
+        ("wire.reply.late", Reply::Late(43)),
     ]
 }
 

@@ -29,6 +29,7 @@ fn view(masters: u64, media: u64, voters: &[u64]) -> View {
         leader: NodeId(1),
         voters: voters.iter().map(|id| NodeId(*id)).collect(),
         changing: false,
+        refused: BTreeSet::new(),
         members: members.map(|m| (m.node, m)).collect(),
     }
 }
@@ -218,4 +219,34 @@ fn random_troubles_never_break_the_rules() {
             assert!(v.voters.len() <= VOTERS_MAX, "case {case}");
         }
     }
+}
+
+#[test]
+fn who_refuses_to_lead_holds_nothing_up() {
+    let mut v = view(4, 2, &[1, 2, 3, 4, 5]);
+    v.members.get_mut(&NodeId(1)).unwrap().state = NodeState::Draining;
+    let to = |v: &View| match decide(v) {
+        Some(Decision::TransferLeadership(to)) => to.0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(to(&v), 2);
+    v.refused.insert(NodeId(2));
+    assert_eq!(to(&v), 3);
+
+    // A witness leads, the one master takes over no more, and a voter died.
+    let mut v = view(2, 4, &[1, 2, 3]);
+    v.leader = NodeId(3);
+    die(&mut v, 2);
+    assert_eq!(to(&v), 1);
+    v.refused.insert(NodeId(1));
+    assert!(
+        voters(decide(&v)).contains(&4),
+        "its vote is not waited for"
+    );
+}
+
+#[test]
+fn of_two_that_vote_neither_is_left_alone() {
+    let v = view(2, 0, &[1, 2]);
+    assert_eq!(decide(&v), None);
 }

@@ -119,6 +119,39 @@ fn the_standby_avoids_the_zone_then_the_machine_then_only_the_process() {
 }
 
 #[test]
+fn a_standby_that_is_heard_is_better_than_a_silent_one_in_another_zone() {
+    let selector = Selector::default();
+    let pick = |nodes: &[Candidate]| {
+        let (standby, why) = choose_standby(nodes, NodeId(1), &selector, "", 1);
+        (standby.map(|n| n.0), why.standby)
+    };
+    let mut silent = node(2, 0.0);
+    silent.stats_age_ms = Some(60_000);
+    let near = node(3, 0.9);
+    let all = [node(1, 0.0), silent.clone(), near.clone()];
+    assert_eq!(pick(&all), (Some(3), StandbyReason::OtherHost));
+    let mut full = node(4, 0.0);
+    full.full = true;
+    let all = [node(1, 0.0), full, near];
+    assert_eq!(pick(&all), (Some(3), StandbyReason::OtherHost));
+    // Better than nobody.
+    let all = [node(1, 0.0), silent];
+    assert_eq!(pick(&all), (Some(2), StandbyReason::OtherZone));
+}
+
+#[test]
+fn a_zone_that_nobody_named_is_not_another() {
+    let mut unnamed = node(2, 0.0);
+    unnamed.zone = String::new();
+    let nodes = [node(1, 0.0), unnamed];
+    let (standby, why) = choose_standby(&nodes, NodeId(1), &Selector::default(), "", 1);
+    assert_eq!(
+        (standby, why.standby),
+        (Some(NodeId(2)), StandbyReason::OtherHost)
+    );
+}
+
+#[test]
 fn the_nearest_region_wins_and_unknown_regions_do_not_matter() {
     let region = |name: &str, latitude, longitude| Region {
         name: name.into(),

@@ -268,7 +268,9 @@ pub(crate) async fn serve(raft: &Raft, request: Request) -> Reply {
             let rpc = TransferLeaderRequest::new(from.into(), to, last.map(Into::into));
             transferred(raft.handle_transfer_leader(rpc).await)
         }
-        Request::Propose { .. } | Request::ReadIndex => Reply::NotLeader,
+        Request::Propose { .. } | Request::ProposeAfter { .. } | Request::ReadIndex => {
+            Reply::NotLeader
+        }
     }
 }
 

@@ -84,10 +84,13 @@ pub(crate) enum Request {
         to: NodeId,
         last: Option<WireLogId>,
     },
-    /// A command in its envelope, for the leader.
+    /// A command in its envelope, for the leader. Of programs that do not say when it was first
+    /// tried.
     Propose { command: Vec<u8> },
     /// How far the leader's log is committed, confirmed by a quorum.
     ReadIndex,
+    /// As `Propose`; up to index `after` nobody can have written it.
+    ProposeAfter { command: Vec<u8>, after: u64 },
 }
 
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -120,6 +123,8 @@ pub(crate) enum Reply {
     ReadAt(Option<u64>),
     NotLeader,
     Failed(String),
+    /// Not written: the log is at this index, too far from where the command was first tried.
+    Late(u64),
 }
 
 impl From<Vote> for WireVote {

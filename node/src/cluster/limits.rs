@@ -194,6 +194,9 @@ pub const KEEPER_INTERVAL: Duration = Duration::from_secs(1);
 pub const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
 /// Raft's heartbeats come 20 times a second: who is silent for longer was away.
 pub const ANSWER_GAP: Duration = Duration::from_secs(2);
+/// Who was asked to lead and does not is passed over for this long: others may, and voters that are
+/// to be replaced do not wait for it.
+pub const HEIR_REFUSED_LASTS: Duration = Duration::from_secs(5);
 /// A learner that is not registered after this is nobody's: entering takes seconds.
 pub const STRANGER_LEARNER_AGE: Duration = Duration::from_secs(60);
 

@@ -38,7 +38,12 @@ pub(crate) async fn keep(cluster: Cluster, heard: Heartbeats) {
         let long_lived = |node| heard.of(node).is_some_and(|heard| heard.beat.long_lived);
         let view = cluster.read(|state| observer.view(now, &status, state, long_lived));
         match keeper::decide(&view) {
-            Some(decision) => carry_out(&cluster, &status, decision).await,
+            Some(decision) => {
+                if let Decision::TransferLeadership(heir) = decision {
+                    observer.asked(heir, now);
+                }
+                carry_out(&cluster, &status, decision).await;
+            }
             None => {
                 tidy(&cluster, &status, &observer, now).await;
                 if let Some(node) = forgotten.next(&cluster, &status, now) {

@@ -11,7 +11,7 @@ use consensus::keeper::{DEAD_AFTER, Member, View};
 use consensus::state::State;
 use tokio::time::Instant;
 
-use crate::cluster::limits::ANSWER_GAP;
+use crate::cluster::limits::{ANSWER_GAP, HEIR_REFUSED_LASTS};
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -24,12 +24,20 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     seen: BTreeMap<NodeId, Seen>,
+    /// Who was asked to lead, and when.
+    asked: BTreeMap<NodeId, Instant>,
 }
 
 impl Observer {
     /// Another leads: what was seen is worth nothing when this node leads again.
     pub(crate) fn clear(&mut self) {
         self.seen.clear();
+        self.asked.clear();
+    }
+
+    /// A node was asked to lead; if this one is asked for its view again, it did not.
+    pub(crate) fn asked(&mut self, node: NodeId, now: Instant) {
+        self.asked.insert(node, now);
     }
 
     /// Raft's members, registered or not, and for how long they have been seen.
@@ -83,10 +91,13 @@ impl Observer {
             };
             members.insert(*node, member);
         }
+        self.asked
+            .retain(|_, at| now.duration_since(*at) < HEIR_REFUSED_LASTS);
         View {
             leader: status.node,
             voters: status.voters.clone(),
             changing: status.changing,
+            refused: self.asked.keys().copied().collect(),
             members,
         }
     }
