@@ -1,12 +1,14 @@
 //! WHIP (RFC 9725): publishing with HTTP requests, as encoders do. A session is a participant whose
 //! signalling is one offer and one answer with all candidates. Reads and writes HTTP here;
-//! `session` is the core, `session_actor` its shell, `directory` finds a session by its resource.
+//! `session` is the core, `session_actor` its shell, `directory` finds a session by its resource,
+//! `sessions` also where it is another node's.
 
 mod directory;
 mod fragment;
 mod limits;
 mod session;
 mod session_actor;
+mod sessions;
 mod tracks;
 
 #[cfg(test)]
@@ -22,13 +24,12 @@ use media::negotiate;
 use protocol::grants::Claims;
 use protocol::proto;
 use serde::Deserialize;
-use tokio::sync::oneshot;
 
-use self::directory::{Directory, Owner};
-use self::fragment::Fragment;
 use self::limits::{ANSWER_TIMEOUT, FRAGMENT_BYTES_MAX, OFFER_BYTES_MAX};
 use self::session::{Created, PatchError, Restarted, Start};
-use self::session_actor::{Patch, PatchKind, SessionActor};
+use self::session_actor::SessionActor;
+pub use self::sessions::Neighbours;
+use self::sessions::{Change, PatchBody, Sessions};
 use crate::auth::Caller;
 use crate::net::body;
 use crate::net::http::Routes;
@@ -43,17 +44,15 @@ const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 /// What the handlers share.
 struct Whip {
     gateway: Arc<Gateway>,
-    directory: Arc<Directory>,
+    sessions: Sessions,
 }
 
 type WhipData = web::Data<Whip>;
 
-/// `/whip/v1`, for `net::http::serve`.
-pub fn routes(gateway: Arc<Gateway>) -> Routes {
-    let whip = web::Data::new(Whip {
-        gateway,
-        directory: Arc::default(),
-    });
+/// `/whip/v1`, for `net::http::serve`; in a cluster also for requests that other nodes were sent.
+pub fn routes(gateway: Arc<Gateway>, neighbours: Option<Neighbours<'_>>) -> Routes {
+    let sessions = Sessions::new(gateway.lobby(), neighbours);
+    let whip = web::Data::new(Whip { gateway, sessions });
     Arc::new(move |config| {
         config
             .app_data(whip.clone())
@@ -134,7 +133,10 @@ async fn create(
     whip: WhipData,
 ) -> HttpResponse {
     match start(&request, caller, body, &whip).await {
-        Ok(created) => created_response(&created),
+        Ok(created) => {
+            let resource = whip.sessions.resource(&created.participant);
+            created_response(&created, &resource)
+        }
         Err(failure) => failure.into(),
     }
 }
@@ -172,7 +174,7 @@ async fn start(
         wanted: wishes.subscribed_participant_track_names,
     };
     let lobby = whip.gateway.lobby();
-    let created = SessionActor::begin(attach, start, lobby, whip.directory.clone());
+    let created = SessionActor::begin(attach, start, lobby, whip.sessions.directory.clone());
     let unanswered = AttachError::ClosedByMedia;
     match tokio::time::timeout(ANSWER_TIMEOUT, created).await {
         Ok(Ok(Ok(created))) => Ok(created),
@@ -190,12 +192,11 @@ fn client_wishes(headers: &HeaderMap) -> Result<ClientWishes, Failure> {
     })
 }
 
-fn created_response(created: &Created) -> HttpResponse {
+fn created_response(created: &Created, resource: &str) -> HttpResponse {
     let mut response = HttpResponse::Created();
-    response.content_type(SDP).insert_header((
-        header::LOCATION,
-        format!("{ENDPOINT}/{}", created.participant),
-    ));
+    response
+        .content_type(SDP)
+        .insert_header((header::LOCATION, format!("{ENDPOINT}/{resource}")));
     for link in created.ice_servers.iter().flat_map(links) {
         response.append_header((header::LINK, link));
     }
@@ -259,53 +260,37 @@ async fn patched(
         let status = StatusCode::PRECONDITION_REQUIRED;
         return Err(Failure::new(status, "missing entity tag"));
     }
-    let owner = owner(caller)?;
+    let change = change_of(caller)?;
     let invalid = || Failure::bad_request("invalid SDP fragment");
     let body = body::read(body, FRAGMENT_BYTES_MAX).await;
     let body = body.map_err(|_| invalid())?;
     let text = std::str::from_utf8(&body).map_err(|_| invalid())?;
-    let fragment = Fragment::parse(text).map_err(|_| invalid())?;
-    let session = whip.directory.find(resource, &owner);
-    let session = session.ok_or_else(Failure::not_found)?;
-    let kind = match tag {
-        "*" => PatchKind::Restart,
-        tag => PatchKind::Trickle {
-            generation: tag.trim_matches('"').to_owned(),
-        },
+    let patch = PatchBody {
+        entity_tag: tag.to_owned(),
+        fragment: text.to_owned(),
     };
-    let (reply, answer) = oneshot::channel();
-    session.do_send(Patch {
-        kind,
-        fragment,
-        reply,
-    });
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
-    let answer = answer.map_err(|_| Failure::from(PatchError::Refused))?;
-    // A dropped reply means that the session ended meanwhile.
-    let answer = answer.map_err(|_| Failure::not_found())?;
-    answer.map_err(Failure::from)
+    let patch = Some(patch);
+    let change = Change { patch, ..change };
+    whip.sessions.change(resource, change).await
 }
 
 async fn delete(resource: web::Path<String>, caller: Caller, whip: WhipData) -> HttpResponse {
-    let owner = match owner(caller) {
-        Ok(owner) => owner,
-        Err(failure) => return failure.into(),
-    };
-    match whip.directory.remove(&resource, &owner) {
-        Some(leave) => {
-            leave.tell(&*whip.gateway.lobby());
-            HttpResponse::Ok().finish()
-        }
-        None => Failure::not_found().into(),
+    let ended = async { whip.sessions.change(&resource, change_of(caller)?).await };
+    match ended.await {
+        Ok(_) => HttpResponse::Ok().finish(),
+        Err(failure) => failure.into(),
     }
 }
 
-/// Whose sessions a token may touch: those of its own identity in its own room.
-fn owner(caller: Caller) -> Result<Owner, Failure> {
+/// Whose sessions a token may touch: those of its own identity in its own room. As it is, it ends
+/// one.
+fn change_of(caller: Caller) -> Result<Change, Failure> {
     let claims: Claims = crate::signal::joining(caller.0)?;
-    Ok(Owner {
+    Ok(Change {
+        participant: String::new(),
         room: claims.video.map(|video| video.room).unwrap_or_default(),
         identity: claims.identity,
+        patch: None,
     })
 }
 

@@ -41,10 +41,12 @@ pub enum Service {
     Liveness = 10,
     /// Drains: who is in rooms that must go, how far they are.
     Operator = 11,
+    /// Requests about a WHIP session that is another node's.
+    Whip = 12,
 }
 
 impl Service {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Raft,
         Self::Membership,
         Self::Heartbeat,
@@ -56,6 +58,7 @@ impl Service {
         Self::Relay,
         Self::Liveness,
         Self::Operator,
+        Self::Whip,
     ];
 
     /// `None`: of a newer node.

@@ -95,9 +95,14 @@ impl Node {
         cluster: Option<&ClusterNode>,
     ) -> Vec<Routes> {
         let (api, agents, status) = (self.api.clone(), self.agents.clone(), status.clone());
+        let neighbours = cluster.map(|cluster| whip::Neighbours {
+            node: cluster.id(),
+            links: cluster.links(),
+            answers: cluster.registry(),
+        });
         let mut routes: Vec<Routes> = vec![
             signal::routes(Arc::clone(&self.gateway)),
-            whip::routes(Arc::clone(&self.gateway)),
+            whip::routes(Arc::clone(&self.gateway), neighbours),
             Arc::new(move |config| api.configure(config)),
             Arc::new(move |config| agents.configure(config)),
             Arc::new(page::configure),

@@ -12,5 +12,7 @@ pub(super) const FRAGMENT_CANDIDATES_MAX: usize = 64;
 pub(super) const TRACKS_MAX: usize = 16;
 /// A room answers in milliseconds; beyond this the request fails.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+/// As `ANSWER_TIMEOUT` where another node asks its room, and the way there.
+pub(super) const FORWARD_TIMEOUT: Duration = Duration::from_secs(14);
 /// Restarts of ICE that wait for their answer.
 pub(super) const RESTARTS_WAITING_MAX: usize = 8;

@@ -16,10 +16,15 @@ use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 use protocol::token::{self, Keys};
 
+use consensus::ids::NodeId;
+
+use super::fragment::Fragment;
 use super::limits::RESTARTS_WAITING_MAX;
 use super::session::{PatchId, SessionInput, SessionOutput, WhipSession};
 use super::*;
 use crate::auth::unix_seconds;
+use crate::cluster::links::registry::Registry;
+use crate::cluster::links::testing::Hub;
 use crate::room::contract::{Attach, SessionId, SessionMessage, ToSession};
 use crate::signal::{GatewaySettings, Lobby};
 
@@ -156,7 +161,10 @@ fn bearer(identity: &str, room: &str) -> (&'static str, String) {
 
 /// The routes of an HTTP worker, with the lobby behind them.
 macro_rules! server {
-    ($script:expr) => {{
+    ($script:expr) => {
+        server!($script, None)
+    };
+    ($script:expr, $neighbours:expr) => {{
         let settings = GatewaySettings {
             keys: keys(),
             auto_create: true,
@@ -164,7 +172,10 @@ macro_rules! server {
             max_participant_identity_length: 256,
             signal_message_bytes_max: 0,
         };
-        let routes = routes(Arc::new(Gateway::new(settings, $script.clone())));
+        let routes = routes(
+            Arc::new(Gateway::new(settings, $script.clone())),
+            $neighbours,
+        );
         let app = App::new()
             .app_data(web::Data::new(keys()))
             .configure(|config| routes(config));
@@ -310,6 +321,51 @@ async fn a_live_session_takes_candidates_restarts_and_ends() {
     assert_eq!(gone(vec![me.clone()]).await, 200);
     assert_eq!(script.told.lock().unwrap().last().unwrap(), "leave");
     assert_eq!(gone(vec![me]).await, 404);
+}
+
+fn neighbours<'a>(hub: &Hub, node: NodeId, answers: &'a Registry) -> Neighbours<'a> {
+    let links = hub.join(node, answers.services());
+    Neighbours {
+        node,
+        links,
+        answers,
+    }
+}
+
+#[actix_web::test]
+async fn a_session_is_restarted_and_ended_at_whichever_node_is_asked() {
+    let (hub, near, far) = (Hub::new(), Registry::default(), Registry::default());
+    let (script, other) = (Arc::new(Script::default()), Arc::new(Script::default()));
+    let home = server!(script, Some(neighbours(&hub, NodeId(1), &near)));
+    let asked = server!(other, Some(neighbours(&hub, NodeId(2), &far)));
+    let me = bearer("encoder", "r");
+    let created = ask!(&home, Method::POST, ENDPOINT, &[sdp(), me.clone()], OFFER);
+    let resource = header_of(&created, "Location").to_owned();
+    assert_eq!(resource, "/whip/v1/PA_x@1");
+
+    let any = ("If-Match", "*".to_owned());
+    let headers = [fragment(), me.clone(), any.clone()];
+    let restarted = ask!(&asked, Method::PATCH, &resource, &headers, RESTART);
+    assert_eq!(restarted.status(), 200);
+    assert_eq!(header_of(&restarted, "ETag"), "ours2");
+    let body = http::read_body(restarted).await;
+    assert!(body.ends_with(b"a=mid:0\r\na=ice-ufrag:ours2\r\n"));
+    let headers = [fragment(), me.clone(), ("If-Match", "old".to_owned())];
+    let refused = ask!(&asked, Method::PATCH, &resource, &headers, RESTART);
+    assert_eq!(refused.status(), 412, "as the node itself says it");
+
+    let headers = [bearer("mallory", "r")];
+    let denied = ask!(&asked, Method::DELETE, &resource, &headers, "");
+    assert_eq!(denied.status(), 404);
+    let headers = [me];
+    let ended = ask!(&asked, Method::DELETE, &resource, &headers, "");
+    assert_eq!(ended.status(), 200);
+    assert_eq!(script.told.lock().unwrap().last().unwrap(), "leave");
+    let again = ask!(&home, Method::DELETE, &resource, &headers, "");
+    assert_eq!(again.status(), 404);
+    let nowhere = ask!(&home, Method::DELETE, "/whip/v1/PA_x@9", &headers, "");
+    assert_eq!(nowhere.status(), 404);
+    assert!(other.told.lock().unwrap().is_empty());
 }
 
 #[actix_web::test]
