@@ -238,8 +238,12 @@ impl State {
         }
     }
 
-    /// Its id does not come back.
-    pub fn was_removed(&self, node: NodeId) -> bool {
+    /// Ids that do not come back, as far as they are remembered.
+    pub fn removed_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.removed_nodes.iter().copied()
+    }
+
+    fn was_removed(&self, node: NodeId) -> bool {
         node.0 < self.removed_below || self.removed_nodes.contains(&node)
     }
 

@@ -13,7 +13,7 @@ mod peers;
 mod tests;
 mod transport;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -116,8 +116,9 @@ struct Inner {
     clients: [ClientConfig; 4],
     /// Where the network's own tasks run.
     runtime: Arc<dyn Runtime>,
-    /// Nodes that are told so and nothing else, once that can be known.
-    removed: OnceLock<Removed>,
+    /// Nodes that were taken out of the cluster: they are told so and nothing else. As many as the
+    /// log remembers.
+    removed: Mutex<BTreeSet<NodeId>>,
     /// Of datagrams, once there is one.
     taker: OnceLock<Arc<dyn TakeDatagrams>>,
     book: AddressBook,
@@ -134,9 +135,6 @@ struct Inner {
     /// and all together that have not shown that their address is their own.
     unproven: Gate,
 }
-
-/// Whether a node was taken out of the cluster.
-pub type Removed = Box<dyn Fn(NodeId) -> bool + Send + Sync>;
 
 fn gate(connects_per_second: u32, burst: u32) -> Gate {
     Gate::new(Terms {
@@ -169,9 +167,15 @@ impl Slots {
 
 impl Fabric {
     /// Whoever was removed and still has the secret is heard no further.
-    pub fn shut_out(&self, removed: Removed) {
-        // Composed once.
-        let _ = self.inner.removed.set(removed);
+    pub(crate) fn shut_out(&self, removed: impl IntoIterator<Item = NodeId>) {
+        let mut known = self.removed();
+        known.clear();
+        known.extend(removed);
+    }
+
+    fn removed(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        let removed = &self.inner.removed;
+        removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn start(parts: FabricParts) -> Result<Self, FabricError> {
@@ -196,7 +200,7 @@ impl Fabric {
                     client(Plane::Live)?,
                 ],
                 runtime: parts.runtime,
-                removed: OnceLock::new(),
+                removed: Mutex::default(),
                 taker: OnceLock::new(),
                 book: AddressBook::default(),
                 resolve: parts.resolve,

@@ -113,10 +113,6 @@ impl ClusterNode {
             services: registry.services(),
             seed: seed(),
         })?;
-        let log = cluster.clone();
-        fabric.shut_out(Box::new(move |node| {
-            log.read(|state| state.was_removed(node))
-        }));
         // Raft runs already, and could reach nobody until now.
         let _ = peers.0.set(RaftPeers(fabric.clone()));
         let heartbeats = Heartbeats::default();

@@ -122,8 +122,7 @@ impl Fabric {
     }
 
     fn is_removed(&self, node: NodeId) -> bool {
-        let removed = self.inner.removed.get();
-        removed.is_some_and(|removed| removed(node))
+        self.removed().contains(&node)
     }
 
     /// Answers what the peer opens for as long as the connection lives.

@@ -19,6 +19,7 @@ pub(crate) async fn follow(cluster: Cluster, fabric: Fabric) {
                 Effect::NodeRemoved { node } => {
                     fabric.book().remove(node);
                     fabric.hang_up(node);
+                    shut_out(&cluster, &fabric);
                 }
                 _ => {}
             },
@@ -34,6 +35,12 @@ fn read_all(cluster: &Cluster, fabric: &Fabric) {
             fabric.book().set(node, &known.info.address);
         }
     });
+    shut_out(cluster, fabric);
+}
+
+/// Copied: the network must not keep the log from being closed.
+fn shut_out(cluster: &Cluster, fabric: &Fabric) {
+    cluster.read(|state| fabric.shut_out(state.removed_nodes()));
 }
 
 /// As it is by now: an old entry that is applied again at a start must not break what lives.
