@@ -20,7 +20,7 @@ use awake::Awake;
 use limits::{
     ALONE_FACTOR, DECLARE_AGAIN, FALLEN_LATELY, FIRST_CONTACT, FIRST_CONTACT_MIN, MANY_HELD,
     PING_INTERVAL, PING_SPREAD, PROBES_AT_ONCE_MAX, PROBES_PER_SECOND_MAX, SETTLED, TELL_INTERVAL,
-    TOLD_FRESH, TOLD_MAX,
+    TOLD_MAX,
 };
 use peer::Peer;
 use watch::Roster;
@@ -459,21 +459,6 @@ impl Detector {
                 .retain(|_, at| now.saturating_sub(*at) < FALLEN_LATELY);
             self.fallen.insert(suspicion.node, now);
         }
-    }
-
-    /// Somebody else, lately, suspects it too.
-    fn is_seconded(&self, now: Duration, node: NodeId) -> bool {
-        let of = (node, NodeId(0))..=(node, NodeId(u64::MAX));
-        self.told
-            .range(of)
-            .any(|(_, (_, at))| now.saturating_sub(*at) <= TOLD_FRESH)
-    }
-
-    /// It told of anybody lately.
-    fn misses_somebody(&self, now: Duration, by: NodeId) -> bool {
-        let fresh = |at: &Duration| now.saturating_sub(*at) <= TOLD_FRESH;
-        let mut told = self.told.iter();
-        told.any(|((_, from), (_, at))| *from == by && fresh(at))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use consensus::ids::NodeId;
 
-use super::limits::{ASIDE_AGAIN, BLIND_FOR};
+use super::limits::{ASIDE_AGAIN, BLIND_FOR, TOLD_FRESH};
 use super::{Cause, Detector, Output};
 
 impl Detector {
@@ -37,5 +37,20 @@ impl Detector {
                 && peer.silent_for(now) >= BLIND_FOR
                 && !self.is_seconded(now, *node)
         })
+    }
+
+    /// Somebody else, lately, suspects it too.
+    pub(super) fn is_seconded(&self, now: Duration, node: NodeId) -> bool {
+        let of = (node, NodeId(0))..=(node, NodeId(u64::MAX));
+        self.told
+            .range(of)
+            .any(|(_, (_, at))| now.saturating_sub(*at) <= TOLD_FRESH)
+    }
+
+    /// It told of anybody lately.
+    fn misses_somebody(&self, now: Duration, by: NodeId) -> bool {
+        let fresh = |at: &Duration| now.saturating_sub(*at) <= TOLD_FRESH;
+        let mut told = self.told.iter();
+        told.any(|((_, from), (_, at))| *from == by && fresh(at))
     }
 }
