@@ -20,6 +20,16 @@ pub trait Disk: Send + 'static {
     fn list(&mut self) -> Result<Vec<String>, DiskError>;
     /// A new file of `bytes` zeros whose space is really reserved; replaces a file of that name.
     fn create(&mut self, name: &str, bytes: u64) -> Result<(), DiskError>;
+    /// As [`Disk::create`] and [`Disk::sync`] of a file that nobody needs yet; the work may go on
+    /// when this returns. The file is left alone until [`Disk::reserved`] was asked.
+    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.create(name, bytes)?;
+        self.sync(name)
+    }
+    /// Waits for the end of [`Disk::reserve`] and says what came of it.
+    fn reserved(&mut self, _name: &str) -> Result<(), DiskError> {
+        Ok(())
+    }
     /// Length in bytes.
     fn size(&mut self, name: &str) -> Result<u64, DiskError>;
     /// Reads up to `bytes` bytes; fewer at the end of the file.
@@ -47,6 +57,14 @@ impl Disk for Box<dyn Disk> {
 
     fn create(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
         (**self).create(name, bytes)
+    }
+
+    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        (**self).reserve(name, bytes)
+    }
+
+    fn reserved(&mut self, name: &str) -> Result<(), DiskError> {
+        (**self).reserved(name)
     }
 
     fn size(&mut self, name: &str) -> Result<u64, DiskError> {

@@ -26,6 +26,10 @@ use crate::limits::{
 const PREAMBLE_BYTES: usize =
     (4 * (record::HEADER_BYTES + WAL_SMALL_BYTES_MAX)).next_multiple_of(BLOCK_BYTES);
 
+/// Room kept for one purge at the end of every segment.
+const PURGE_BYTES: usize =
+    (record::HEADER_BYTES + WAL_SMALL_BYTES_MAX).next_multiple_of(BLOCK_BYTES);
+
 /// Sizes; the defaults are those of production.
 #[derive(Clone, Copy, Debug)]
 pub struct WalOptions {
@@ -97,6 +101,8 @@ pub struct Wal<D> {
     seals: u64,
     pending: Vec<u8>,
     pending_last: usize,
+    /// The next segment's file is being prepared, or is.
+    spare: bool,
     stopped: bool,
 }
 
@@ -165,6 +171,14 @@ impl<D: Disk> Wal<D> {
     pub fn purge(&mut self, last: u64, log_id: &[u8]) -> Result<(), WalError> {
         self.push(Kind::Purge, last, log_id)?;
         self.flush()?;
+        self.remove_purged()
+    }
+
+    /// Deletes the segments that hold nothing but what the durable mark says is purged.
+    fn remove_purged(&mut self) -> Result<(), WalError> {
+        let Some((last, _)) = self.replay.purged else {
+            return Ok(());
+        };
         while let Some(oldest) = self.segments.front().copied() {
             if self.segments.len() < 2 || oldest.next_index > last + 1 {
                 break;
@@ -176,6 +190,18 @@ impl<D: Disk> Wal<D> {
             })?;
             self.segments.pop_front();
         }
+        Ok(())
+    }
+
+    /// Reserves the file of the next segment, so that nobody waits for it when this one is full,
+    /// and the log can go on for a while on a full disk. To be called from time to time.
+    pub fn prepare(&mut self) -> Result<(), WalError> {
+        if self.spare || self.stopped {
+            return Ok(());
+        }
+        let name = temporary_name(self.header.number + 1);
+        self.disk.reserve(&name, self.options.segment_bytes)?;
+        self.spare = true;
         Ok(())
     }
 
@@ -258,10 +284,10 @@ impl<D: Disk> Wal<D> {
             return Err(WalError::TooLarge { bytes, max });
         }
         let size = record::size(payload.len());
-        if !self.fits(size) || self.pending.len() + size > WAL_BATCH_BYTES_MAX {
+        if !self.fits(kind, size) || self.pending.len() + size > WAL_BATCH_BYTES_MAX {
             self.flush()?;
         }
-        if !self.fits(size) {
+        if !self.fits(kind, size) {
             self.guarded(Self::rotate)?;
         }
         let header = Header {
@@ -287,10 +313,15 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
-    /// Whether the segment has room for a record of this size behind what is pending.
-    fn fits(&self, size: usize) -> bool {
+    /// Whether the segment has room for a record of this size behind what is pending. A purge
+    /// always does: it is what makes room on a disk that has none for another segment.
+    fn fits(&self, kind: Kind, size: usize) -> bool {
         let end = (self.tail + self.pending.len() + size).next_multiple_of(BLOCK_BYTES);
-        end as u64 <= self.options.segment_bytes
+        let kept = match kind {
+            Kind::Purge => 0,
+            _ => PURGE_BYTES,
+        };
+        (end + kept) as u64 <= self.options.segment_bytes
     }
 
     fn write_batch(&mut self) -> Result<(), WalError> {
@@ -320,7 +351,13 @@ impl<D: Disk> Wal<D> {
             previous_batch: self.batch,
             ..predecessor
         };
-        self.tail = begin_segment(&mut self.disk, self.options, header, &self.replay)?;
+        let temporary = temporary_name(header.number);
+        // Whatever became of it, it is made anew if it is not whole.
+        let ready = std::mem::take(&mut self.spare) && self.disk.reserved(&temporary).is_ok();
+        if !ready {
+            self.disk.create(&temporary, self.options.segment_bytes)?;
+        }
+        self.tail = begin_segment(&mut self.disk, header, &self.replay)?;
         if predecessor.number > 0 {
             mark_successor(&mut self.disk, predecessor)?;
         }
@@ -356,11 +393,10 @@ fn mark_successor<D: Disk>(disk: &mut D, header: SegmentHeader) -> Result<(), Wa
     Ok(disk.sync(&name)?)
 }
 
-/// Writes a segment with its first batch (what a recovery must know if all older segments are
-/// gone) and returns where the next batch goes.
+/// Writes the first batch (what a recovery must know if all older segments are gone) into a file of
+/// zeros, makes that a segment and returns where the next batch goes.
 fn begin_segment<D: Disk>(
     disk: &mut D,
-    options: WalOptions,
     header: SegmentHeader,
     replay: &Replay,
 ) -> Result<usize, WalError> {
@@ -392,7 +428,6 @@ fn begin_segment<D: Disk>(
     record::close_batch(&mut out, last, salt);
     out.resize(out.len().next_multiple_of(BLOCK_BYTES), 0);
     let temporary = temporary_name(header.number);
-    disk.create(&temporary, options.segment_bytes)?;
     disk.write(&temporary, 0, &out)?;
     disk.sync(&temporary)?;
     disk.rename(&temporary, &file_name(header.number))?;

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
@@ -15,6 +16,9 @@ use crate::limits::DISK_OPEN_FILES_MAX;
 
 /// Zeros written at a time when a file is created.
 const ZEROS_BYTES: usize = 256 * 1024;
+/// Zeros synced at a time when that is done beside other work: what another sync may have to wait
+/// for.
+const RESERVE_STEP_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub struct RealDisk {
@@ -22,6 +26,17 @@ pub struct RealDisk {
     /// Holds the lock for as long as the disk lives.
     directory: File,
     open: BTreeMap<String, File>,
+    /// Threads that reserve the space of files.
+    reserving: BTreeMap<String, JoinHandle<io::Result<()>>>,
+}
+
+/// The next process may create files of the same names.
+impl Drop for RealDisk {
+    fn drop(&mut self) {
+        while let Some((_, thread)) = self.reserving.pop_first() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl RealDisk {
@@ -44,6 +59,7 @@ impl RealDisk {
             root: root.to_path_buf(),
             directory,
             open: BTreeMap::new(),
+            reserving: BTreeMap::new(),
         })
     }
 
@@ -59,6 +75,15 @@ impl RealDisk {
         self.open.get(name).ok_or_else(|| DiskError::Missing {
             name: name.to_string(),
         })
+    }
+
+    fn create_empty(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.root.join(name))
     }
 
     fn keep(&mut self, name: &str, file: File) {
@@ -90,7 +115,7 @@ fn sync_parent(parent: &Path) -> io::Result<()> {
     }
 }
 
-fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
+fn fill_with_zeros(file: &File, bytes: u64, sync_every: u64) -> io::Result<()> {
     // Reserves first, so that a full disk is told before anything is written; file systems that
     // cannot reserve find out while writing.
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
@@ -103,6 +128,9 @@ fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
         let run = ZEROS_BYTES.min(usize::try_from(bytes - at).unwrap_or(ZEROS_BYTES));
         file.write_all_at(&zeros[..run], at)?;
         at += run as u64;
+        if at.is_multiple_of(sync_every) {
+            file.sync_data()?;
+        }
     }
     Ok(())
 }
@@ -123,18 +151,37 @@ impl Disk for RealDisk {
 
     fn create(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
         let failed = |e| DiskError::new("create", name, e);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(self.root.join(name))
-            .map_err(failed)?;
+        let file = self.create_empty(name).map_err(failed)?;
         if bytes > 0 {
-            fill_with_zeros(&file, bytes).map_err(failed)?;
+            fill_with_zeros(&file, bytes, u64::MAX).map_err(failed)?;
         }
         self.keep(name, file);
         Ok(())
+    }
+
+    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        let failed = |e| DiskError::new("reserve", name, e);
+        self.reserved(name)?;
+        let file = self.create_empty(name).map_err(failed)?;
+        let filled = file.try_clone().map_err(failed)?;
+        let fill = move || {
+            fill_with_zeros(&filled, bytes, RESERVE_STEP_BYTES)?;
+            filled.sync_all()
+        };
+        let thread = thread::Builder::new().name("reserve".into());
+        let thread = thread.spawn(fill).map_err(failed)?;
+        self.keep(name, file);
+        self.reserving.insert(name.to_string(), thread);
+        Ok(())
+    }
+
+    fn reserved(&mut self, name: &str) -> Result<(), DiskError> {
+        let Some(thread) = self.reserving.remove(name) else {
+            return Ok(());
+        };
+        let died = |_| io::Error::other("the thread that reserved it is gone");
+        let filled = thread.join().map_err(died).and_then(|filled| filled);
+        filled.map_err(|e| DiskError::new("reserve", name, e))
     }
 
     fn size(&mut self, name: &str) -> Result<u64, DiskError> {
@@ -207,5 +254,23 @@ mod tests {
         let path = root.path().join("lib/skein/n7/raft");
         RealDisk::open(&path).unwrap().create("file", 10).unwrap();
         assert_eq!(RealDisk::open(&path).unwrap().list().unwrap(), ["file"]);
+    }
+
+    #[test]
+    fn a_file_is_reserved_beside_other_work() {
+        let root = tempfile::tempdir().unwrap();
+        let mut disk = RealDisk::open(root.path()).unwrap();
+        disk.reserve("next", 3 << 20).unwrap();
+        disk.create("now", 10).unwrap();
+        disk.reserved("next").unwrap();
+        disk.reserved("next").unwrap();
+        assert_eq!(disk.size("next").unwrap(), 3 << 20);
+        assert_eq!(disk.read("next", 2 << 20, 9).unwrap(), [0; 9]);
+        disk.rename("next", "now").unwrap();
+        assert_eq!(disk.size("now").unwrap(), 3 << 20);
+        disk.reserve("next", 1 << 20).unwrap();
+        drop(disk);
+        let mut disk = RealDisk::open(root.path()).unwrap();
+        assert_eq!(disk.size("next").unwrap(), 1 << 20);
     }
 }

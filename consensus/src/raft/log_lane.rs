@@ -76,6 +76,10 @@ impl LogWorker {
     }
 
     fn tick(&mut self) {
+        if let Err(error) = self.wal.prepare() {
+            // The log goes on as long as its segment has room; tried again at the next tick.
+            tracing::warn!(%error, "the log's next segment cannot be reserved");
+        }
         if !std::mem::replace(&mut self.busy, false) {
             let sealed = self.wal.seal();
             self.note(sealed);

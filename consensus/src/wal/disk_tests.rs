@@ -236,3 +236,105 @@ fn a_length_no_record_has_is_refused_before_anything_is_summed() {
         assert_eq!(record::parse(&bytes, 0, 1).is_some(), known);
     }
 }
+
+fn with_room_for(disk: &SimDisk, segments: u64) {
+    disk.set_faults(DiskFaults {
+        capacity_bytes: Some(segments * OPTIONS.segment_bytes + OPTIONS.segment_bytes / 2),
+        ..DiskFaults::default()
+    });
+}
+
+/// Until the log refuses; the next index.
+fn fill(wal: &mut Wal<SimDisk>) -> (u64, WalError) {
+    let mut next = wal.next();
+    loop {
+        let pushed = wal.push_entry(next, &[7; 1_000]);
+        match pushed.and_then(|()| wal.flush()) {
+            Ok(()) => next += 1,
+            Err(error) => return (next, error),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_got_out_of_by_a_purge() {
+    for seed in 0..SEEDS {
+        let disk = SimDisk::new(seed);
+        let mut wal = create(&disk);
+        with_room_for(&disk, 2);
+        let (next, error) = fill(&mut wal);
+        assert!(
+            matches!(error, WalError::Disk(DiskError::Full { .. })),
+            "seed {seed}: {error}"
+        );
+        match seed % 2 {
+            0 => disk.kill(),
+            _ => disk.crash(),
+        }
+        let mut wal = open(&disk);
+        assert_eq!(wal.next(), next, "seed {seed}");
+        wal.purge(next - 2, b"log id").unwrap();
+        assert_eq!(wal.segments(), 1, "seed {seed}");
+        for index in next..next + 20 {
+            wal.push_entry(index, &[8; 1_000]).unwrap();
+            wal.purge(index - 1, b"log id").unwrap();
+        }
+    }
+}
+
+#[test]
+fn too_many_segments_are_got_out_of_by_a_purge() {
+    let disk = SimDisk::new(1);
+    let mut wal = create(&disk);
+    let (next, error) = fill(&mut wal);
+    assert!(matches!(error, WalError::TooManySegments(_)), "{error}");
+    disk.kill();
+    let mut wal = open(&disk);
+    wal.purge(next - 2, b"log id").unwrap();
+    assert_eq!(wal.segments(), 1);
+    wal.push_entry(next, b"goes on").unwrap();
+    wal.flush().unwrap();
+}
+
+/// Killed between the mark and the removals it stands for.
+#[test]
+fn what_was_purged_is_removed_when_the_log_is_opened() {
+    let disk = SimDisk::new(1);
+    let mut wal = create(&disk);
+    with_room_for(&disk, 3);
+    let (next, _) = fill(&mut wal);
+    disk.kill();
+    let mut wal = open(&disk);
+    // Its write and its sync.
+    with_changes_left(&disk, 2);
+    wal.purge(next - 2, b"log id").unwrap_err();
+    disk.set_faults(DiskFaults::default());
+    disk.kill();
+    assert_eq!(open(&disk).segments(), 1);
+}
+
+#[test]
+fn a_segment_that_was_prepared_is_there_when_the_disk_is_full() {
+    for seed in 0..SEEDS {
+        let disk = SimDisk::new(seed);
+        let mut wal = create(&disk);
+        wal.prepare().unwrap();
+        wal.prepare().unwrap();
+        with_room_for(&disk, 0);
+        let (next, _) = fill(&mut wal);
+        assert_eq!(wal.segments(), 2, "seed {seed}");
+        match seed % 2 {
+            0 => disk.kill(),
+            _ => disk.crash(),
+        }
+        assert_eq!(open(&disk).next(), next, "seed {seed}");
+        // One that was not needed is not kept.
+        disk.set_faults(DiskFaults::default());
+        let mut wal = open(&disk);
+        wal.prepare().unwrap();
+        assert_eq!(disk.files().len(), 3, "seed {seed}");
+        disk.kill();
+        open(&disk);
+        assert_eq!(disk.files().len(), 2, "seed {seed}");
+    }
+}

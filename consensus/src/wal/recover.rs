@@ -8,7 +8,8 @@ use super::record;
 use super::replay::{Position, Replay};
 use super::segment::{self, BLOCK_BYTES, Decoded, PREFIX_BYTES, Scan, SegmentHeader};
 use super::{
-    Corruption, PREAMBLE_BYTES, Segment, Wal, WalError, WalOptions, file_name, mark_successor,
+    Corruption, PREAMBLE_BYTES, PURGE_BYTES, Segment, Wal, WalError, WalOptions, file_name,
+    mark_successor,
 };
 use crate::disk::{Disk, DiskError};
 use crate::limits::{DISK_READ_TRIES, WAL_RECORD_BYTES_MAX};
@@ -25,7 +26,7 @@ impl<D: Disk> Wal<D> {
     /// A new, empty log. `wal_id` is random: it tells this log's records from any other's.
     pub fn create(mut disk: D, options: WalOptions, wal_id: u64) -> Result<Self, WalError> {
         let record_bytes = record::size(options.record_bytes_max).next_multiple_of(BLOCK_BYTES);
-        let needed = PREFIX_BYTES + PREAMBLE_BYTES + record_bytes;
+        let needed = PREFIX_BYTES + PREAMBLE_BYTES + record_bytes + PURGE_BYTES;
         if options.record_bytes_max > WAL_RECORD_BYTES_MAX {
             return Err(WalError::Misuse("records larger than a recovery reads"));
         }
@@ -85,6 +86,8 @@ impl<D: Disk> Wal<D> {
         // A seal that is seen may not be durable: the next one is written in any case.
         wal.sealed_batch = header.previous_batch;
         wal.seals = end.next_seal;
+        // First, as it may be what makes room.
+        wal.remove_purged()?;
         if !end.clean {
             wal.guarded(Self::rotate)?;
         }
@@ -104,6 +107,7 @@ impl<D: Disk> Wal<D> {
             seals: 0,
             pending: Vec::new(),
             pending_last: 0,
+            spare: false,
             stopped: false,
         }
     }
