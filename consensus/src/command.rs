@@ -258,6 +258,8 @@ pub enum Refusal {
     Full { what: String, max: u64 },
     #[error("{what} is {bytes} bytes long; at most {max}")]
     TooLong { what: String, bytes: u64, max: u64 },
+    #[error("node {0} can have no room: it is no media node")]
+    NoMediaNode(NodeId),
 }
 
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

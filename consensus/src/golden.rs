@@ -257,10 +257,12 @@ fn state(version_max: u16) -> State {
         apply(&mut state, LogIndex(number), command).answer.unwrap()
     };
     for node in [7, 8, 9, 10, 11].map(NodeId) {
-        let info = NodeInfo {
+        let mut info = NodeInfo {
             version_max,
             ..info()
         };
+        // Those that have a room below.
+        info.roles.media = node.0 < 9;
         let registered = act(Action::RegisterNode { node, info });
         let Outcome::Epoch(incarnation) = registered else {
             panic!("{registered:?}");
@@ -291,6 +293,10 @@ fn state(version_max: u16) -> State {
         expected: None,
     });
     act(Action::AllocateIds { count: 3 });
+    // As the bytes were when masters could have rooms.
+    for node in state.nodes.values_mut() {
+        node.info.roles.media = false;
+    }
     assert_eq!(state.nodes.len(), 4);
     assert_eq!((state.rooms.len(), state.leases.len()), (1, 1));
     assert_eq!((state.jobs.len(), state.values.len()), (1, 1));

@@ -57,7 +57,9 @@ pub struct State {
     pub(crate) mandates: BTreeMap<RoomName, mandates::Mandates>,
 }
 
-/// The next state and what it means for others.
+/// The next state and what it means for others. A refused command changes nothing but what is
+/// remembered of requests. A request id is looked up by itself: another action under the same one
+/// gets the first one's answer, so whoever proposes never uses one for two.
 pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
     let known = state.answers.get(&command.request);
     if let Some(answer) = known.filter(|_| !mutated!(AppliedTwice)) {

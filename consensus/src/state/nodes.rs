@@ -182,13 +182,18 @@ impl State {
     }
 
     pub(super) fn remove_node(&mut self, node: NodeId, effects: &mut Vec<Effect>) -> Answer {
-        if !self.nodes.contains_key(&node) {
+        let Some(known) = self.nodes.get(&node) else {
             // Asked twice.
             return if self.was_removed(node) {
                 Ok(Outcome::Done)
             } else {
                 Err(Refusal::NoNode(node))
             };
+        };
+        let state = known.state;
+        // Whoever wants it gone drains it first; what it does is not ended by the way.
+        if state == NodeState::Active {
+            return Err(Refusal::NodeState { node, state });
         }
         let rooms = self.rooms.values().filter(|room| room.home == node).count() as u64;
         let jobs = self.jobs_of(node);
@@ -258,6 +263,15 @@ impl State {
             // A draining one only if placement found nothing else.
             NodeState::Active | NodeState::Draining => Ok(()),
             NodeState::Joining | NodeState::Dead => Err(Refusal::NodeState { node, state }),
+        }
+    }
+
+    /// A node that may get a room, or stand by for one.
+    pub(super) fn media_node(&self, node: NodeId) -> Result<(), Refusal> {
+        self.working_node(node)?;
+        match self.known_node(node)?.info.roles.media {
+            true => Ok(()),
+            false => Err(Refusal::NoMediaNode(node)),
         }
     }
 

@@ -83,7 +83,7 @@ impl State {
             return Err(Refusal::SameNode);
         }
         if let Some(standby) = standby {
-            self.working_node(standby)?;
+            self.media_node(standby)?;
         }
         if room.standby != standby {
             room.standby = standby;
@@ -122,10 +122,10 @@ impl State {
     }
 
     fn check_places(&self, home: NodeId, standby: Option<NodeId>) -> Result<(), Refusal> {
-        self.working_node(home)?;
+        self.media_node(home)?;
         if standby == Some(home) {
             return Err(Refusal::SameNode);
         }
-        standby.map_or(Ok(()), |standby| self.working_node(standby))
+        standby.map_or(Ok(()), |standby| self.media_node(standby))
     }
 }

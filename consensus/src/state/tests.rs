@@ -90,7 +90,7 @@ fn info(node: u64) -> NodeInfo {
     NodeInfo {
         roles: Roles {
             master: node <= 4,
-            media: node > 4,
+            media: true,
         },
         address: format!("10.0.0.{node}:7890"),
         host: format!("host{node}"),
@@ -123,6 +123,58 @@ fn a_room_is_placed_once_and_its_second_caller_gets_the_first() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn rooms_are_at_media_nodes_only() {
+    let mut world = World::with_nodes(3);
+    let mut master = info(4);
+    master.roles.media = false;
+    let (node, info) = (NodeId(4), master);
+    world.ok(Action::RegisterNode { node, info });
+    world.activate(4);
+    let refused = Refusal::NoMediaNode(node);
+    assert_eq!(world.refused(place("a", 4, None)), refused);
+    assert_eq!(world.refused(place("a", 1, Some(4))), refused);
+    let room = world.place("a", 1, None);
+    let name = RoomName::from("a");
+    let stand_by = Action::SetStandby {
+        name: name.clone(),
+        epoch: room.epoch,
+        standby: Some(node),
+    };
+    assert_eq!(world.refused(stand_by), refused);
+    let over = Action::MoveRoom {
+        name,
+        epoch: room.epoch,
+        home: node,
+        standby: None,
+    };
+    assert_eq!(world.refused(over), refused);
+    // Leases and jobs are anybody's.
+    world.ok(Action::AcquireLease {
+        name: "webhooks".into(),
+        owner: node,
+        over: None,
+    });
+}
+
+#[test]
+fn a_request_is_known_by_its_id_alone() {
+    let mut world = World::with_nodes(1);
+    let request = RequestId {
+        client: 9,
+        number: 1,
+    };
+    let mut ask = |action| {
+        let command = Command { request, action };
+        apply(&mut world.state, LogIndex(100), command).answer
+    };
+    let first = ask(Action::AllocateIds { count: 1 });
+    let second = ask(Action::DrainNode { node: NodeId(1) });
+    assert_eq!(first, second);
+    let state = world.state.node(NodeId(1)).unwrap().state;
+    assert_eq!(state, NodeState::Active, "nothing was done");
 }
 
 #[test]
@@ -356,11 +408,18 @@ fn a_lease_has_one_owner_and_is_taken_over_only_by_name() {
 fn a_removed_node_s_id_never_comes_back() {
     let mut world = World::with_nodes(3);
     world.place("a", 1, None);
-    assert!(matches!(
-        world.refused(Action::RemoveNode { node: NodeId(1) }),
-        Refusal::NodeInUse { rooms: 1, .. }
-    ));
-    world.ok(Action::RemoveNode { node: NodeId(2) });
+    let remove = |node| Action::RemoveNode { node: NodeId(node) };
+    for node in [1, 2] {
+        let at_work = Refusal::NodeState {
+            node: NodeId(node),
+            state: NodeState::Active,
+        };
+        assert_eq!(world.refused(remove(node)), at_work);
+        world.ok(Action::DrainNode { node: NodeId(node) });
+    }
+    let in_use = world.refused(remove(1));
+    assert!(matches!(in_use, Refusal::NodeInUse { rooms: 1, .. }));
+    world.ok(remove(2));
     world.ok(Action::RemoveNode { node: NodeId(2) });
     let again = Action::RegisterNode {
         node: NodeId(2),

@@ -225,8 +225,10 @@ async fn a_removed_node_is_told_so() {
     let first = start(&one, &[&one], BOTH).await.unwrap();
     let second = start(&two, &[&one], MEDIA).await.unwrap();
     registered(&second).await;
-    let remove = Action::RemoveNode { node: second.id() };
-    first.cluster().propose(remove).await.unwrap();
+    let node = second.id();
+    for action in [Action::DrainNode { node }, Action::RemoveNode { node }] {
+        first.cluster().propose(action).await.unwrap();
+    }
     let told = timeout(PATIENCE, second.failed()).await.unwrap();
     assert!(told.contains("removed"), "{told}");
 }
@@ -280,8 +282,10 @@ async fn a_removed_machine_that_still_has_the_secret_is_told_nothing_else() {
         !refusal(ask().await).contains("removed"),
         "not a heartbeat, but heard"
     );
-    let remove = Action::RemoveNode { node: second.id() };
-    first.cluster().propose(remove).await.unwrap();
+    let node = second.id();
+    for action in [Action::DrainNode { node }, Action::RemoveNode { node }] {
+        first.cluster().propose(action).await.unwrap();
+    }
     // Its connection is broken first.
     let told = async {
         loop {
