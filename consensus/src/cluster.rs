@@ -1,6 +1,7 @@
 //! What the rest of Skein sees of consensus: propose a command, read the state, follow changes,
 //! manage voters. One voter or seven, the code is the same. No type of openraft leaves this file.
 
+mod leader;
 mod options;
 mod propose;
 mod status;
@@ -23,7 +24,7 @@ pub use status::{Role, Status, VoterProgress};
 pub use crate::raft::lane::Lanes;
 pub use crate::raft::state_machine::Change;
 
-use crate::encoding::{Content, decode, encode};
+use crate::encoding::{Content, EncodingError, decode, encode};
 use crate::ids::{LogIndex, NodeId};
 use crate::peers::Peers;
 use crate::raft::log_store::{LogOpenError, LogStore};
@@ -67,6 +68,7 @@ struct Inner {
     seeds: AtomicU64,
     /// One behind the last term in which this process committed something as leader.
     confirmed_term: AtomicU64,
+    detour: leader::Detour,
 }
 
 impl Cluster {
@@ -107,6 +109,7 @@ impl Cluster {
                 requests: AtomicU64::new(0),
                 seeds: AtomicU64::new(seed),
                 confirmed_term: AtomicU64::new(0),
+                detour: leader::Detour::default(),
             }),
         })
     }
@@ -174,11 +177,8 @@ impl Cluster {
         if let Some(next) = inner.confirm_leadership().await? {
             return Ok(Some(next));
         }
-        let Some((leader, address)) = inner.leader_elsewhere() else {
-            return Ok(None);
-        };
         let within = inner.options.election_timeout_max;
-        match network::call(&*inner.peers, leader, &address, &Request::ReadIndex, within).await {
+        match inner.ask_leader(&Request::ReadIndex, within).await {
             Ok(Reply::ReadAt(next)) => Ok(next),
             _ => Ok(None),
         }
@@ -241,6 +241,17 @@ impl Cluster {
     /// is answered by name.
     pub async fn serve(&self, request: &[u8]) -> Vec<u8> {
         let reply = match decode::<Request>(Content::Message, request) {
+            Ok(Request::HandOn { request }) => match self.inner.hand_on(&request).await {
+                Some(reply) => reply,
+                None => self.answer(decode(Content::Message, &request)).await,
+            },
+            request => self.answer(request).await,
+        };
+        encode(Content::Message, &reply).unwrap_or_default()
+    }
+
+    async fn answer(&self, request: Result<Request, EncodingError>) -> Reply {
+        match request {
             Ok(Request::Propose { command }) => self.propose_for(command, u64::MAX).await,
             Ok(Request::ProposeAfter { command, after }) => self.propose_for(command, after).await,
             Ok(Request::ReadIndex) => match self.inner.confirm_leadership().await {
@@ -252,8 +263,7 @@ impl Cluster {
                 inner.seeded(network::serve(&inner.raft, request)).await
             }
             Err(error) => Reply::Failed(error.to_string()),
-        };
-        encode(Content::Message, &reply).unwrap_or_default()
+        }
     }
 
     pub async fn shutdown(&self) {
@@ -333,9 +343,9 @@ impl From<SnapshotOpenError> for StoreError {
     }
 }
 
-fn encoding_error(error: &crate::encoding::EncodingError) -> StoreError {
+fn encoding_error(error: &EncodingError) -> StoreError {
     match error {
-        crate::encoding::EncodingError::TooNew { .. } => StoreError::TooNew(error.to_string()),
+        EncodingError::TooNew { .. } => StoreError::TooNew(error.to_string()),
         error => StoreError::Corrupt(error.to_string()),
     }
 }

@@ -10,11 +10,11 @@ use openraft::errors::{ClientWriteError, RaftError};
 use super::{Cluster, Inner};
 use crate::command::{Action, Command, Outcome, Refusal};
 use crate::encoding::{Content, encode_as};
-use crate::ids::{LogIndex, NodeId, RequestId};
+use crate::ids::{LogIndex, RequestId};
 use crate::limits::WAL_RECORD_BYTES_MAX;
-use crate::raft::network;
+use crate::raft::CommandBytes;
 use crate::raft::wire::{Reply, Request};
-use crate::raft::{CommandBytes, PeerAddress};
+use crate::state::State;
 
 /// A command in the log of a quorum, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Cluster {
         request: RequestId,
         action: Action,
     ) -> Result<Committed, ProposeError> {
-        let common = self.read(crate::state::State::common_version);
+        let common = self.read(State::common_version);
         let needed = action.since();
         if common < needed {
             return Err(ProposeError::TooNew { common, needed });
@@ -147,19 +147,20 @@ impl Inner {
         if let Some(done) = self.try_here(tried).await {
             return done;
         }
-        let Some((leader, address)) = self.leader_elsewhere() else {
-            return Try::Again("nobody leads".into());
-        };
-        let request = Request::ProposeAfter {
-            command: tried.bytes.clone(),
-            after: tried.after,
+        let command = tried.bytes.clone();
+        let request = match self.replica.read(State::common_version) {
+            Request::PROPOSE_AFTER_SINCE.. => Request::ProposeAfter {
+                command,
+                after: tried.after,
+            },
+            _ => Request::Propose { command },
         };
         // Long enough for its disk, short enough to notice that it is gone.
         let within = self.options.election_timeout_max * 2;
-        match network::call(&*self.peers, leader, &address, &request, within).await {
+        match self.ask_leader(&request, within).await {
             Ok(Reply::Proposed { index, answer }) => Try::Done(index, answer),
             Ok(Reply::Late(at)) => Try::Late(at),
-            Ok(_) => Try::Again(format!("{leader} no longer leads")),
+            Ok(_) => Try::Again("who led does no longer".into()),
             Err(reason) => Try::Again(reason),
         }
     }
@@ -183,17 +184,6 @@ impl Inner {
             Err(RaftError::APIError(error)) => Some(Try::Again(error.to_string())),
             Err(RaftError::Fatal(error)) => Some(Try::Stopped(error.to_string())),
         }
-    }
-
-    pub(super) fn leader_elsewhere(&self) -> Option<(NodeId, String)> {
-        use openraft::async_runtime::WatchReceiver;
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics
-            .current_leader
-            .filter(|leader| *leader != self.node)?;
-        let address = metrics.membership_config.get_node(&leader);
-        Some((leader, address.map(|PeerAddress(a)| a.clone())?))
     }
 
     fn last_index(&self) -> u64 {

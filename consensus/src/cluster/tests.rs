@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::command::{Action, Outcome};
 use crate::disk::{DiskFaults, SimDisk};
@@ -490,6 +492,40 @@ async fn a_command_is_not_tried_again_once_its_first_try_may_be_forgotten() {
     world.hub.heal();
     let allocate = Action::AllocateIds { count: 1 };
     learner.propose(allocate).await.unwrap();
+}
+
+/// Nobody is dead, so nobody is given up; the node can ask and place all the same.
+#[tokio::test(start_paused = true)]
+async fn who_cannot_reach_the_leader_proposes_over_another_voter() {
+    let mut world = World::with_voters(10, 3).await;
+    let leader = world.leader().await;
+    let learner = world.start(NodeId(7)).await.unwrap();
+    leader.add_learner(NodeId(7), "node7").await.unwrap();
+    learner.catch_up().await.unwrap();
+    world.hub.cut(NodeId(7), leader.node());
+    world.hub.cut(leader.node(), NodeId(7));
+    for first in 0..3 {
+        let began = Instant::now();
+        let proposed = learner.propose(Action::AllocateIds { count: 1 }).await;
+        let outcome = proposed.unwrap().outcome;
+        assert!(matches!(outcome, Outcome::Ids(_)), "{outcome:?}");
+        let taken = began.elapsed();
+        assert!(
+            first == 0 || taken < Duration::from_millis(100),
+            "{taken:?}"
+        );
+    }
+    assert!(matches!(learner.read_index().await, Ok(Some(_))));
+    // The one asked first is gone as well.
+    let others: Vec<NodeId> = (1..=3)
+        .map(NodeId)
+        .filter(|n| *n != leader.node())
+        .collect();
+    world.hub.cut(NodeId(7), others[0]);
+    learner
+        .propose(Action::AllocateIds { count: 1 })
+        .await
+        .unwrap();
 }
 
 /// Five voters, slow disks, power losses, partitions (also of one direction), restarts, all from a

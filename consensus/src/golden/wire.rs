@@ -115,6 +115,12 @@ fn requests() -> Vec<(&'static str, Request)> {
                 after: 40,
             },
         ),
+        (
+            "wire.request.hand_on",
+            Request::HandOn {
+                request: vec![1, 2, 3],
+            },
+        ),
     ]
 }
 

@@ -19,8 +19,22 @@ use crate::ids::NodeId;
 use crate::limits::APPEND_PATIENCE_MS;
 use crate::peers::Peers;
 
-/// Sends one request and reads its reply; any failure is a text.
+/// Sends one request and reads its reply; any failure is a text, that which is told too.
 pub(crate) async fn call(
+    peers: &dyn Peers,
+    to: NodeId,
+    address: &str,
+    request: &Request,
+    within: Duration,
+) -> Result<Reply, String> {
+    match exchange(peers, to, address, request, within).await? {
+        Reply::Failed(reason) => Err(format!("{to}: {reason}")),
+        reply => Ok(reply),
+    }
+}
+
+/// Sends one request and reads its reply, whatever that says.
+pub(crate) async fn exchange(
     peers: &dyn Peers,
     to: NodeId,
     address: &str,
@@ -34,10 +48,7 @@ pub(crate) async fn call(
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err(format!("{to} did not answer within {within:?}")),
     };
-    match decode(Content::Message, &reply).map_err(|e| e.to_string())? {
-        Reply::Failed(reason) => Err(format!("{to}: {reason}")),
-        reply => Ok(reply),
-    }
+    decode(Content::Message, &reply).map_err(|e| e.to_string())
 }
 
 pub(crate) struct Network {
@@ -268,9 +279,10 @@ pub(crate) async fn serve(raft: &Raft, request: Request) -> Reply {
             let rpc = TransferLeaderRequest::new(from.into(), to, last.map(Into::into));
             transferred(raft.handle_transfer_leader(rpc).await)
         }
-        Request::Propose { .. } | Request::ProposeAfter { .. } | Request::ReadIndex => {
-            Reply::NotLeader
-        }
+        Request::Propose { .. }
+        | Request::ProposeAfter { .. }
+        | Request::ReadIndex
+        | Request::HandOn { .. } => Reply::NotLeader,
     }
 }
 

@@ -91,6 +91,22 @@ pub(crate) enum Request {
     ReadIndex,
     /// As `Propose`; up to index `after` nobody can have written it.
     ProposeAfter { command: Vec<u8>, after: u64 },
+    /// Another request, for the leader, which whoever asks cannot reach.
+    HandOn { request: Vec<u8> },
+}
+
+impl Request {
+    /// The versions of nodes that understand these; those before do not.
+    pub(crate) const PROPOSE_AFTER_SINCE: u16 = 2;
+    pub(crate) const HAND_ON_SINCE: u16 = 2;
+
+    /// Only the leader answers it.
+    pub(crate) fn is_for_leader(&self) -> bool {
+        matches!(
+            self,
+            Self::Propose { .. } | Self::ProposeAfter { .. } | Self::ReadIndex
+        )
+    }
 }
 
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

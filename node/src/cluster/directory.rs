@@ -155,6 +155,7 @@ impl Directory {
             room: room.to_owned(),
             region: self.region.clone(),
             explain: false,
+            hand_on: true,
         };
         let request = Bytes::from(request.encode_to_vec());
         let mut failure = PlaceError::NoQuorum;
@@ -179,9 +180,29 @@ impl Directory {
 
     async fn ask_leader(&self, request: Bytes) -> Option<place_reply::Answer> {
         let leader = self.cluster.status().leader?;
-        let asked = self
-            .links
-            .call(leader, Service::Placement, request, PLACE_CALL_TIMEOUT);
+        let answer = self.ask_placement(leader, request.clone()).await;
+        if answer.is_some() {
+            return answer;
+        }
+        // It may be that only the path between the two is broken.
+        let others = self.nodes(|node| {
+            node.info.roles.master && matches!(node.state, NodeState::Active | NodeState::Draining)
+        });
+        for other in others {
+            if other == leader || other == self.node() {
+                continue;
+            }
+            let answer = self.ask_placement(other, request.clone()).await;
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
+    }
+
+    async fn ask_placement(&self, node: NodeId, request: Bytes) -> Option<place_reply::Answer> {
+        let (service, within) = (Service::Placement, PLACE_CALL_TIMEOUT);
+        let asked = self.links.call(node, service, request, within);
         let answer = asked.await.ok()?;
         PlaceReply::decode(answer).ok()?.answer
     }
@@ -215,6 +236,7 @@ impl Directory {
             room: room.to_owned(),
             region: self.region.clone(),
             explain: true,
+            hand_on: false,
         };
         let request = Bytes::from(request.encode_to_vec());
         let masters = self.nodes(|node| node.info.roles.master);

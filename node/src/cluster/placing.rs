@@ -5,7 +5,7 @@
 pub(crate) mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use consensus::cluster::{Cluster, ProposeError, Role};
@@ -21,8 +21,10 @@ use tokio::time::{Duration, Instant};
 
 use super::directory::{Found, found};
 use super::heartbeat::Heartbeats;
-use super::limits::{EXPLANATIONS_MAX, PENDING_ROOM_CPU, PENDING_ROOM_LASTS, PENDING_ROOMS_MAX};
-use super::links::{Duplex, Serve};
+use super::limits::{
+    EXPLANATIONS_MAX, PENDING_ROOM_CPU, PENDING_ROOM_LASTS, PENDING_ROOMS_MAX, PLACE_CALL_TIMEOUT,
+};
+use super::links::{Duplex, Links, Serve, Service};
 use super::wire::place_reply::Answer;
 use super::wire::{PlaceReply, PlaceRequest, Placed, Reasons};
 
@@ -53,7 +55,8 @@ impl Figures for Heartbeats {
 
 pub struct Placing {
     cluster: Cluster,
-    figures: std::sync::Arc<dyn Figures>,
+    links: Arc<dyn Links>,
+    figures: Arc<dyn Figures>,
     selector: Selector,
     inner: Mutex<Inner>,
 }
@@ -71,7 +74,8 @@ impl Placing {
     /// `seed`: from the operating system outside of simulations.
     pub fn new(
         cluster: Cluster,
-        figures: std::sync::Arc<dyn Figures>,
+        links: Arc<dyn Links>,
+        figures: Arc<dyn Figures>,
         selector: Selector,
         seed: u64,
     ) -> Self {
@@ -83,6 +87,7 @@ impl Placing {
         };
         Self {
             cluster,
+            links,
             figures,
             selector,
             inner: Mutex::new(inner),
@@ -151,6 +156,15 @@ impl Placing {
                 Answer::NotLeader(0)
             }
         }
+    }
+
+    /// For a node that does not reach the leader itself.
+    async fn hand_on(&self, leader: NodeId, mut request: PlaceRequest) -> Result<Bytes, String> {
+        request.hand_on = false;
+        let request = Bytes::from(request.encode_to_vec());
+        let (service, within) = (Service::Placement, PLACE_CALL_TIMEOUT);
+        let asked = self.links.call(leader, service, request, within);
+        asked.await.map_err(|error| error.to_string())
     }
 
     /// Somebody was faster, or a node went away meanwhile: the asker asks again.
@@ -247,7 +261,12 @@ impl Serve for Placing {
     fn call(&self, _: NodeId, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
         Box::pin(async move {
             let request = PlaceRequest::decode(request).map_err(|error| error.to_string())?;
-            let answer = Some(self.answer(request).await);
+            let answer = match self.answer(request.clone()).await {
+                Answer::NotLeader(leader) if request.hand_on && leader != 0 => {
+                    return self.hand_on(NodeId(leader), request).await;
+                }
+                answer => Some(answer),
+            };
             Ok(PlaceReply { answer }.encode_to_vec().into())
         })
     }

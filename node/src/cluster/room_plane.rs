@@ -81,6 +81,7 @@ impl RoomPlane {
         let (journal, task) = Journal::start(cluster.clone(), links, homes.clone(), followed);
         keep(task);
         homes.ask_heirs(Arc::new(journal.clone()));
+        let links = Arc::clone(&parts.links);
         let directory = Directory::new(cluster.clone(), parts.links, parts.region);
         let api = Arc::new(ClusterApi::new(
             parts.api,
@@ -94,7 +95,7 @@ impl RoomPlane {
         let (lobby, task) =
             ClusterLobby::start(directory, homes.clone(), rooms.clone(), parts.auto_create);
         keep(task);
-        let placing = Placing::new(cluster, parts.figures, parts.selector, parts.seed);
+        let placing = Placing::new(cluster, links, parts.figures, parts.selector, parts.seed);
         let placing = Arc::new(placing);
         keep(tokio::spawn(upkeep::keep(Arc::clone(&placing))));
         let sessions = SessionServer::new(homes.clone(), rooms, parts.stage);

@@ -12,6 +12,9 @@ pub struct PlaceRequest {
     /// Nothing is placed: why is it where it is? Any master may be asked.
     #[prost(bool, tag = "3")]
     pub explain: bool,
+    /// Who asks cannot reach the leader: whoever is asked hands it on, once.
+    #[prost(bool, tag = "4")]
+    pub hand_on: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -176,8 +179,9 @@ mod tests {
             room: "r".into(),
             region: "e".into(),
             explain: true,
+            hand_on: true,
         };
-        assert_eq!(hex(&asked), "0a01721201651801");
+        assert_eq!(hex(&asked), "0a017212016518012001");
         let placed = Placed {
             home: 1,
             epoch: 2,

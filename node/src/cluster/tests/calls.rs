@@ -189,3 +189,17 @@ async fn nothing_is_placed_for_who_may_not_create_rooms() {
     assert_eq!(denied.unwrap_err().code, Code::Unauthenticated);
     assert_eq!(stage.home(A, "daily"), None);
 }
+
+#[actix_web::test]
+async fn a_room_is_placed_over_another_master_where_the_path_to_the_leader_is_broken() {
+    let stage = Stage::start().await;
+    let leader = stage.leader().await.node();
+    let others: Vec<NodeId> = [A, B, C].into_iter().filter(|n| *n != leader).collect();
+    let (asks, home) = (others[0], others[1]);
+    stage.links.cut(asks, leader);
+    stage.links.cut(leader, asks);
+    stage.prefer(home);
+    let directory = stage.nodes[&asks].plane.api.directory();
+    let place = directory.place("daily").await.unwrap();
+    assert_eq!(place.home, home);
+}
