@@ -7,6 +7,7 @@
 mod aside;
 mod awake;
 pub mod limits;
+mod news;
 mod peer;
 mod watch;
 pub mod wire;
@@ -95,10 +96,14 @@ pub enum Output {
     Knock { node: NodeId },
     /// To the leader.
     Tell { to: NodeId, suspicion: Suspicion },
-    /// This node leads and is sure.
-    Dead(Suspicion),
+    /// This node leads and is sure; whether it was before, and the log does not show it.
+    Dead { suspicion: Suspicion, again: bool },
     /// This node leads, and is the only one that cannot reach somebody: one of these should lead.
     StepAside { to: Vec<NodeId> },
+    /// Its opinion of a node, once; another one of the same node takes its place.
+    Suspected(Suspicion),
+    /// It suspects the node no more: it hears it, or that life of it is over.
+    Relieved { node: NodeId, heard: bool },
 }
 
 /// See the file header.
@@ -122,6 +127,8 @@ pub struct Detector {
     well_since: Option<Duration>,
     /// When it was last said that another should lead.
     aside: Option<Duration>,
+    /// What was said of whom.
+    suspected: BTreeMap<NodeId, Suspicion>,
     outputs: VecDeque<Output>,
     numbers: u64,
     /// Questions to doubted peers that may be asked at once.
@@ -145,6 +152,7 @@ impl Detector {
             few_since: None,
             well_since: None,
             aside: None,
+            suspected: BTreeMap::new(),
             outputs: VecDeque::new(),
             numbers: 1,
             probes: Probes::default(),
@@ -166,14 +174,6 @@ impl Detector {
 
     pub fn deadline(&self) -> Instant {
         self.clock.wake_at(self.due)
-    }
-
-    /// Those this node suspects now, and why.
-    pub fn suspects(&self) -> BTreeMap<NodeId, Cause> {
-        let (now, interval) = (self.clock.now(), self.interval());
-        let opinion =
-            |(node, peer): (&NodeId, &Peer)| Some((*node, peer.suspicion(now, interval)?));
-        self.peers.iter().filter_map(opinion).collect()
     }
 
     /// Those this node keeps a lifeline to.
@@ -331,6 +331,7 @@ impl Detector {
             }
         }
         self.step_aside(now, interval);
+        self.note_news(now, interval);
     }
 
     fn judge(&mut self, now: Duration, node: NodeId, interval: Duration) {
@@ -356,7 +357,8 @@ impl Detector {
             Some(leader)
                 if leader == self.me && declare && self.is_sure(now, suspicion, interval) =>
             {
-                self.outputs.push_back(Output::Dead(suspicion));
+                let again = peer.declared.is_some();
+                self.outputs.push_back(Output::Dead { suspicion, again });
                 self.note_fallen(now, suspicion);
                 self.with(node, |peer| peer.declared = Some(now));
             }

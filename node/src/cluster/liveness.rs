@@ -192,13 +192,15 @@ impl Liveness {
     }
 
     /// Only worth something now: not tried again when a quorum comes back later.
-    async fn declare(self, suspicion: Suspicion) {
+    async fn declare(self, suspicion: Suspicion, again: bool) {
         let Suspicion {
             node,
             incarnation,
             cause,
         } = suspicion;
-        warn!(%node, %incarnation, ?cause, "a node is dead");
+        if !again {
+            warn!(%node, %incarnation, ?cause, "a node is dead");
+        }
         let verdict = self
             .cluster
             .propose(Action::DeclareDead { node, incarnation });
@@ -210,6 +212,8 @@ impl Liveness {
                 };
                 counter!("skein_nodes_declared_dead_total", "cause" => label).increment(1);
             }
+            // It is tried until it succeeds, or a quorum thinks otherwise.
+            _ if again => {}
             Ok(Err(error)) => warn!(%node, %error, "it could not be declared dead"),
             Err(_) => warn!(%node, "it could not be declared dead in time"),
         }
@@ -385,18 +389,28 @@ impl Driver {
                 }
             }
             Output::Tell { to, suspicion } => {
-                info!(node = %suspicion.node, cause = ?suspicion.cause, "a node is suspected");
-                gauge!("skein_nodes_suspected").set(self.detector.suspects().len() as f64);
                 self.errands.spawn(async move {
                     let _ = liveness.say(to, Message::Tell(suspicion)).await;
                 });
             }
-            Output::Dead(suspicion) => {
-                self.errands.spawn(liveness.declare(suspicion));
+            Output::Dead { suspicion, again } => {
+                self.errands.spawn(liveness.declare(suspicion, again));
+            }
+            Output::Suspected(Suspicion { node, cause, .. }) => {
+                info!(%node, ?cause, "a node is suspected");
+                self.count_suspects();
+            }
+            Output::Relieved { node, heard } => {
+                info!(%node, heard, "a node is no longer suspected");
+                self.count_suspects();
             }
             Output::StepAside { to } => {
                 self.errands.spawn(liveness.step_aside(to));
             }
         }
+    }
+
+    fn count_suspects(&self) {
+        gauge!("skein_nodes_suspected").set(self.detector.suspects().len() as f64);
     }
 }

@@ -27,10 +27,6 @@ impl Awake {
         self.awake
     }
 
-    pub(super) fn now(&self) -> Duration {
-        self.awake
-    }
-
     /// When to step next; never later than `STEP_INTERVAL`, as lateness is told by it.
     pub(super) fn wake_at(&self, due: Option<Duration>) -> Instant {
         let wait = due.map_or(STEP_INTERVAL, |due| due.saturating_sub(self.awake));

@@ -185,6 +185,30 @@ fn a_broken_path_between_two_is_not_a_death() {
 }
 
 #[test]
+fn a_suspicion_is_said_once_when_it_begins_and_once_when_it_ends() {
+    for seed in 0..SEEDS {
+        // Nobody seconds it, so there is no verdict either.
+        let mut world = World::new(seed, 2, 3);
+        world.run_for(ms(2_000));
+        world.cut(2, 4);
+        world.run_for(ms(3_000));
+        world.heal();
+        world.run_for(ms(1_000));
+        let mut news = world.news.clone();
+        news.retain(|(by, of, _)| (*by, *of) == (2, 4));
+        assert_eq!(news, [(2, 4, true), (2, 4, false)], "seed {seed}");
+        // One that is called dead is nobody's suspect any more.
+        world.kill(5);
+        world.run_for(ms(1_000));
+        assert!(world.verdicts.iter().any(|v| v.of == 5), "seed {seed}");
+        let said = |begins| world.news.iter().filter(move |n| (n.1, n.2) == (5, begins));
+        assert!(said(true).count() > 0, "seed {seed}");
+        assert_eq!(said(true).count(), said(false).count(), "seed {seed}");
+        assert!(world.suspects(1).is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_leader_that_alone_misses_a_node_lets_another_lead() {
     for seed in 0..SEEDS {
         let mut world = World::new(seed, 3, 3);
@@ -341,7 +365,7 @@ fn a_new_life_is_not_accused_of_the_last() {
     for step in 0..50 {
         detector.handle(start + ms(20 + step * 20), Input::Tick);
     }
-    let verdict = std::iter::from_fn(|| detector.poll()).find(|o| matches!(o, Output::Dead(_)));
+    let verdict = std::iter::from_fn(|| detector.poll()).find(|o| matches!(o, Output::Dead { .. }));
     assert_eq!(verdict, None);
 }
 
@@ -374,7 +398,7 @@ fn an_answer_from_before_the_end_proves_nothing() {
     for step in 0..5 {
         detector.handle(start + ms(20 + step * 20), Input::Tick);
     }
-    let verdict = std::iter::from_fn(|| detector.poll()).find(|o| matches!(o, Output::Dead(_)));
+    let verdict = std::iter::from_fn(|| detector.poll()).find(|o| matches!(o, Output::Dead { .. }));
     assert!(verdict.is_some());
 }
 

@@ -82,6 +82,8 @@ pub(super) struct World {
     pub(super) latency: Duration,
     pub(super) jitter: Duration,
     pub(super) verdicts: Vec<Verdict>,
+    /// By whom, of whom, whether suspected.
+    pub(super) news: Vec<(u64, u64, bool)>,
     pub(super) questions: u64,
     asked: BTreeMap<u64, u64>,
 }
@@ -121,6 +123,7 @@ impl World {
             latency: Duration::from_micros(300),
             jitter: Duration::from_micros(200),
             verdicts: Vec::new(),
+            news: Vec::new(),
             questions: 0,
             asked: BTreeMap::new(),
         };
@@ -321,7 +324,7 @@ impl World {
                     self.push(taken, event);
                 }
             }
-            Output::Dead(suspicion) => {
+            Output::Dead { suspicion, .. } => {
                 assert_eq!(self.leader, Some(id), "only the leader gives a verdict");
                 let verdict = Verdict {
                     at: self.now,
@@ -342,6 +345,8 @@ impl World {
                 self.leader = to.first().map(|node| node.0);
                 self.push(Duration::from_millis(2), Event::Applied);
             }
+            Output::Suspected(suspicion) => self.news.push((id, suspicion.node.0, true)),
+            Output::Relieved { node, .. } => self.news.push((id, node.0, false)),
         }
     }
 
