@@ -40,6 +40,8 @@ pub struct NodeReport {
     /// Share of all CPUs in use, 0 to 1.
     pub cpu: Option<f64>,
     pub version: String,
+    /// The newest version of the log it takes part in; 0: unknown.
+    pub log_version: u16,
 }
 
 impl NodeReport {
@@ -89,6 +91,8 @@ pub struct Report {
     /// The same, in words.
     pub verdict: String,
     pub rooms: usize,
+    /// What is proposed to the log: the oldest version of a living node.
+    pub log_version: u16,
     pub nodes: Vec<NodeReport>,
     pub problems: Vec<Problem>,
 }
@@ -107,13 +111,15 @@ pub(crate) fn report(
     for node in &mut nodes {
         node.answers = answers.get(&NodeId(node.id)).copied();
     }
-    let rooms = cluster.read(|state| state.rooms().count());
+    let (rooms, log_version) =
+        cluster.read(|state| (state.rooms().count(), state.common_version()));
     assess::assess(Report {
         node: status.node.0,
         leader: status.leader.map(|leader| leader.0),
         term: status.term,
         changing: status.changing,
         rooms,
+        log_version,
         nodes,
         ..Report::default()
     })
@@ -166,6 +172,7 @@ fn one(node: NodeId, status: &Status, known: Option<&Node>, heard: Option<Heard>
         report.host = known.info.host.clone();
         report.address = known.info.address.clone();
         report.zone = known.info.zone.clone();
+        report.log_version = known.info.version_max;
         report.master = known.info.roles.master;
         report.media = known.info.roles.media;
         report.may_vote = known.wish != VoterWish::Never;

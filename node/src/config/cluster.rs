@@ -34,6 +34,9 @@ section! {
         witness: String = "auto".into(),
         /// A media node that stays, not one an autoscaler takes away.
         long_lived: bool = false,
+        /// The newest version of the cluster's log this node takes part in; 0 = the newest it knows.
+        /// While all nodes are upgraded and it may have to be taken back: that of the old program.
+        log_version_max: u16 = 0,
         /// API keys whose tokens may drain nodes and take them out; empty = the only key there is,
         /// and nobody's where there are several.
         operators: Vec<String> = Vec::new(),
@@ -144,7 +147,21 @@ impl Cluster {
         if self.witness != "auto" && self.witness != "never" {
             return wrong("cluster.witness", "is `auto` or `never`");
         }
+        if self.log_version_max > consensus::encoding::VERSION {
+            return wrong(
+                "cluster.log_version_max",
+                "is newer than the newest version of the log this program knows",
+            );
+        }
         self.autoscale.check()
+    }
+
+    /// What this node says that it reads of the log.
+    pub fn log_version(&self) -> u16 {
+        match self.log_version_max {
+            0 => consensus::encoding::VERSION,
+            held => held,
+        }
     }
 }
 
@@ -194,6 +211,7 @@ mod tests {
             ("{token: x, roles: [media]}", "cluster.join"),
             ("{token: x, roles: [boss]}", "cluster.roles"),
             ("{token: x, witness: maybe}", "cluster.witness"),
+            ("{token: x, log_version_max: 99}", "cluster.log_version_max"),
             (
                 "{token: x, autoscale: {provider: k8s}}",
                 "cluster.autoscale.provider",

@@ -117,7 +117,7 @@ fn settings(config: &Config, address: String) -> Settings {
             host,
             zone: section.zone.clone(),
             region: config.region.clone(),
-            version_max: consensus::encoding::VERSION,
+            version_max: section.log_version(),
         },
         join: section.join.iter().map(|a| with_port(a)).collect(),
         wish: match section.witness.as_str() {
