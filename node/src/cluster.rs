@@ -20,6 +20,7 @@ pub mod liveness;
 pub mod lobby;
 pub mod membership;
 pub mod node;
+pub mod notices;
 pub mod placing;
 mod quorum;
 pub mod relay;

@@ -3,6 +3,9 @@
 //! shown. Decides nothing.
 
 pub mod aws;
+pub mod azure;
+mod bearer;
+pub mod gcp;
 mod http;
 pub mod sigv4;
 #[cfg(test)]

@@ -236,6 +236,12 @@ pub const JOBS_ELSEWHERE_MAX: usize = 20_000;
 pub const ORPHAN_LASTS: Duration = Duration::from_secs(60);
 /// Rooms the leader looks after in one round of its upkeep; each costs a commit.
 pub const UPKEEP_ROOMS_MAX: usize = 1_000;
+/// The cloud is asked what becomes of this machine: a preempted one has 30 s.
+pub const NOTICES_INTERVAL: Duration = Duration::from_secs(5);
+/// It is told that a drain goes on; its own patience is minutes.
+pub const NOTICE_HOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// A drain ends this long before the machine, so that whoever is left is sent away by it.
+pub const NOTICE_MARGIN: Duration = Duration::from_secs(10);
 /// Figures come every second and are averaged as they come.
 pub const SCALING_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many nodes there should be is decided this often: machines take minutes to come.

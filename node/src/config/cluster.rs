@@ -51,7 +51,7 @@ section! {
 section! {
     /// How many media nodes there are, and where they come from.
     Autoscale {
-        /// webhook, aws; empty = nobody is told.
+        /// webhook, aws, azure, gcp; empty = nobody is told.
         provider: String = String::new(),
         nodes_min: u32 = 1,
         nodes_max: u32 = 5,
@@ -60,13 +60,20 @@ section! {
         warm_up_seconds: u64 = 120,
         cool_down_out_seconds: u64 = 60,
         cool_down_in_seconds: u64 = 300,
-        /// Of the webhook; of AWS only where it is not the region's own.
+        /// Of the webhook; of a cloud only where it is not the usual one.
         url: String = String::new(),
         /// The webhook is signed with it.
         secret: Secret = Secret::default(),
         region: String = String::new(),
-        /// Name of the Auto Scaling group. Nodes have the instance's id as `cluster.host`.
+        /// Name of the Auto Scaling group; of Azure the scale set's resource id; of Google
+        /// `projects/P/zones/Z/instanceGroupManagers/G`. Nodes have the instance's id (Google: its
+        /// name) as `cluster.host`.
         group: String = String::new(),
+        /// Asks the cloud's metadata service whether it takes this machine, and drains the node
+        /// then. On every node of the group; aws, azure, gcp.
+        notices: bool = false,
+        /// Of AWS: the group's lifecycle hook that holds a terminating instance back.
+        hook: String = String::new(),
         /// Of AWS; empty = the role of the instance.
         access_key: String = String::new(),
         secret_key: Secret = Secret::default(),
@@ -80,6 +87,12 @@ impl Autoscale {
             Err(ConfigError::Invalid { key, problem })
         };
         match self.provider.as_str() {
+            "" | "webhook" if self.notices => {
+                return wrong(
+                    "cluster.autoscale.notices",
+                    "needs `provider` aws, azure or gcp",
+                );
+            }
             "" => return Ok(()),
             "webhook" if self.url.is_empty() || self.secret.is_empty() => {
                 return wrong("cluster.autoscale.url", "is missing, or its `secret`");
@@ -87,8 +100,14 @@ impl Autoscale {
             "aws" if self.region.is_empty() || self.group.is_empty() => {
                 return wrong("cluster.autoscale.group", "is missing, or its `region`");
             }
-            "webhook" | "aws" => {}
-            _ => return wrong("cluster.autoscale.provider", "is `webhook` or `aws`"),
+            "azure" | "gcp" if self.group.is_empty() => {
+                return wrong("cluster.autoscale.group", "is missing");
+            }
+            "webhook" | "aws" | "azure" | "gcp" => {}
+            _ => {
+                let known = "is `webhook`, `aws`, `azure` or `gcp`";
+                return wrong("cluster.autoscale.provider", known);
+            }
         }
         if self.nodes_min == 0 || self.nodes_max < self.nodes_min {
             return wrong(
@@ -215,6 +234,14 @@ mod tests {
             (
                 "{token: x, autoscale: {provider: k8s}}",
                 "cluster.autoscale.provider",
+            ),
+            (
+                "{token: x, autoscale: {provider: azure}}",
+                "cluster.autoscale.group",
+            ),
+            (
+                "{token: x, autoscale: {notices: true}}",
+                "cluster.autoscale.notices",
             ),
             (
                 "{token: x, autoscale: {provider: webhook}}",
