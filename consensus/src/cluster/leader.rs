@@ -32,27 +32,29 @@ impl Detour {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn(&self, leader: NodeId) -> Option<usize> {
-        let taken = self.lock();
-        let current = taken.as_ref().filter(|t| t.leader == leader);
-        current.filter(|t| Instant::now() < t.until).map(|t| t.turn)
-    }
-
-    fn begin(&self, leader: NodeId) -> usize {
-        let until = Instant::now() + Duration::from_millis(DETOUR_MS);
-        *self.lock() = Some(Taken {
-            leader,
-            until,
-            turn: 0,
-        });
-        0
-    }
-
-    /// The voter asked does not reach it either.
-    fn go_on(&self) {
-        if let Some(taken) = &mut *self.lock() {
-            taken.turn = taken.turn.wrapping_add(1);
+    /// Which of the other voters, and whether it is asked before the leader itself.
+    fn turn(&self, leader: NodeId) -> (usize, bool) {
+        match &*self.lock() {
+            Some(taken) if taken.leader == leader => (taken.turn, Instant::now() < taken.until),
+            _ => (0, false),
         }
+    }
+
+    /// That one reaches it, or does not: then the leader itself is tried again, and then the next.
+    fn learn(&self, leader: NodeId, turn: usize, reaches: bool) {
+        let now = Instant::now();
+        *self.lock() = Some(match reaches {
+            true => Taken {
+                leader,
+                until: now + Duration::from_millis(DETOUR_MS),
+                turn,
+            },
+            false => Taken {
+                leader,
+                until: now,
+                turn: turn.wrapping_add(1),
+            },
+        });
     }
 }
 
@@ -64,25 +66,22 @@ impl Inner {
         within: Duration,
     ) -> Result<Reply, String> {
         let (leader, address) = self.leader_elsewhere().ok_or("nobody leads")?;
-        let (turn, failure) = match self.detour.turn(leader) {
-            Some(turn) => (turn, format!("{leader} cannot be reached")),
-            None => {
-                match network::exchange(&*self.peers, leader, &address, request, within).await {
-                    Ok(reply) => return named(leader, reply),
-                    Err(reason) => (self.detour.begin(leader), reason),
-                }
+        let (turn, taken) = self.detour.turn(leader);
+        let over = self.voter_beside(leader, turn);
+        if !taken || over.is_none() {
+            match network::exchange(&*self.peers, leader, &address, request, within).await {
+                Ok(reply) => return named(leader, reply),
+                Err(reason) if over.is_none() => return Err(reason),
+                Err(_) => {}
             }
-        };
-        let Some((over, address)) = self.voter_beside(leader, turn) else {
-            return Err(failure);
-        };
+        }
+        let (over, address) = over.ok_or("nobody else votes")?;
         let request = encode(Content::Message, request).map_err(|error| error.to_string())?;
         let request = Request::HandOn { request };
         let replied = network::exchange(&*self.peers, over, &address, &request, within * 2).await;
         let replied = replied.and_then(|reply| named(over, reply));
-        if replied.is_err() {
-            self.detour.go_on();
-        }
+        let reaches = matches!(&replied, Ok(reply) if *reply != Reply::NotLeader);
+        self.detour.learn(leader, turn, reaches);
         replied
     }
 

@@ -364,7 +364,7 @@ async fn a_session_is_restarted_and_ended_at_whichever_node_is_asked() {
     let again = ask!(&home, Method::DELETE, &resource, &headers, "");
     assert_eq!(again.status(), 404);
     let nowhere = ask!(&home, Method::DELETE, "/whip/v1/PA_x@9", &headers, "");
-    assert_eq!(nowhere.status(), 404);
+    assert_eq!(nowhere.status(), 503, "nobody answers there");
     assert!(other.told.lock().unwrap().is_empty());
 }
 
