@@ -144,14 +144,14 @@ impl World {
 async fn a_machine_is_held_until_its_node_is_empty_and_then_let_go() {
     let world = World::new().await;
     world.place().await;
-    world.spend(30).await;
+    world.spend(6).await;
     assert_eq!(world.state(), NodeState::Active);
     world.sky.say("i-1", None);
-    world.spend(90).await;
+    world.spend(70).await;
     assert_eq!(world.state(), NodeState::Draining);
     assert_eq!(world.told(), ["hold i-1"]);
     world.close().await;
-    world.spend(60).await;
+    world.spend(12).await;
     assert_eq!(world.told(), ["release i-1"], "once");
 }
 
@@ -182,6 +182,6 @@ async fn what_is_called_off_is_undone_and_what_a_person_wanted_is_not() {
     let node = world.cluster.node();
     let drain = consensus::command::Action::DrainNode { node };
     world.cluster.propose(drain).await.unwrap();
-    world.spend(30).await;
+    world.spend(11).await;
     assert_eq!(world.state(), NodeState::Draining);
 }
