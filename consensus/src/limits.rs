@@ -95,8 +95,8 @@ pub const PROPOSE_PATIENCE_MS: u64 = 5_000;
 /// Entries the log may grow by while a command is tried again: half of what is remembered, as those
 /// that are on their way to the leader are not counted.
 pub const PROPOSE_ENTRIES_MAX: u64 = REQUESTS_REMEMBERED as u64 / 2;
-/// A leader that cannot be reached is asked over other voters for this long before it is tried again
-/// itself: such a try may take all its patience.
+/// A leader that cannot be reached is asked over other voters for this long before it is tried
+/// again itself: such a try may take all its patience.
 pub const DETOUR_MS: u64 = 5_000;
 /// Between two tries when nobody leads.
 pub const PROPOSE_RETRY_MS: u64 = 20;

@@ -34,8 +34,8 @@ section! {
         witness: String = "auto".into(),
         /// A media node that stays, not one an autoscaler takes away.
         long_lived: bool = false,
-        /// The newest version of the cluster's log this node takes part in; 0 = the newest it knows.
-        /// While all nodes are upgraded and it may have to be taken back: that of the old program.
+        /// The newest version of the cluster's log this node takes part in; 0 = the newest it
+        /// knows. That of the old program while an upgrade may have to be taken back.
         log_version_max: u16 = 0,
         /// API keys whose tokens may drain nodes and take them out; empty = the only key there is,
         /// and nobody's where there are several.
@@ -173,14 +173,6 @@ impl Cluster {
             );
         }
         self.autoscale.check()
-    }
-
-    /// What this node says that it reads of the log.
-    pub fn log_version(&self) -> u16 {
-        match self.log_version_max {
-            0 => consensus::encoding::VERSION,
-            held => held,
-        }
     }
 }
 

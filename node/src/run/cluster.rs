@@ -117,7 +117,10 @@ fn settings(config: &Config, address: String) -> Settings {
             host,
             zone: section.zone.clone(),
             region: config.region.clone(),
-            version_max: section.log_version(),
+            version_max: match section.log_version_max {
+                0 => consensus::encoding::VERSION,
+                held => held,
+            },
         },
         join: section.join.iter().map(|a| with_port(a)).collect(),
         wish: match section.witness.as_str() {

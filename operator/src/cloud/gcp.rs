@@ -7,7 +7,7 @@ mod tests;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reqwest::header::AUTHORIZATION;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Client, Url};
 use serde_json::json;
 
@@ -94,7 +94,9 @@ impl InstanceGroup {
             .client
             .post(below(&self.endpoint, &format!("{}/{verb}", self.path))?)
             .header(AUTHORIZATION, format!("Bearer {}", token.expose()))
-            .header("content-type", "application/json")
+            .header(CONTENT_TYPE, "application/json")
+            // It insists on the length of nothing, too.
+            .header(CONTENT_LENGTH, body.len())
             .body(body);
         send(what, request).await.map(|_| ())
     }

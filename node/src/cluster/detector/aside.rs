@@ -1,5 +1,5 @@
-//! A leader that hears nothing of a node that nobody else misses: it gives that node neither the log
-//! nor an answer, and no verdict either. Another master may lead instead.
+//! A leader that hears nothing of a node that nobody else misses: it gives that node neither the
+//! log nor an answer, and no verdict either. Another master may lead instead.
 
 use std::time::Duration;
 

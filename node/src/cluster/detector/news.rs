@@ -1,5 +1,5 @@
-//! Whom this node suspects, as news: each suspicion is said when it begins and when it ends, however
-//! often the leader is told of it meanwhile. For logs and figures.
+//! Whom this node suspects, as news: each suspicion is said when it begins and when it ends,
+//! however often the leader is told of it meanwhile. For logs and figures.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
