@@ -38,6 +38,7 @@ class Wheel:
 
     It subscribes when its own tracks flow. The SDK changes its offer with its first picture, whereupon libwebrtc
     (1.2 of the SDK) makes its receivers anew, and one that gets a packet meanwhile shows no picture ever again.
+    What it asks for while it starts over is lost (the SDK says it to the session that it has just closed): it asks again.
     """
 
     def __init__(self, identity):
@@ -46,6 +47,7 @@ class Wheel:
         self.room = rtc.Room()
         self.room.on("track_subscribed", self.subscribed)
         self.room.on("track_published", lambda publication, _participant: self.publishes and publication.set_subscribed(True))
+        self.room.on("reconnected", self.subscribe)
         for name in ("disconnected", "reconnecting", "reconnected", "participant_disconnected", "participant_connected"):
             self.room.on(name, lambda *_, name=name: self.events.append((time.monotonic(), name)))
 
@@ -84,9 +86,13 @@ class Wheel:
             picture, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False))
         await self.sends(picture)
         self.publishes = True
+        self.subscribe()
+
+    def subscribe(self):
         for participant in self.room.remote_participants.values():
             for publication in participant.track_publications.values():
-                publication.set_subscribed(True)
+                if not publication.subscribed:
+                    publication.set_subscribed(True)
 
     @staticmethod
     async def sends(track, within=20):

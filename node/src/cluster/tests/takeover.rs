@@ -121,6 +121,19 @@ async fn a_client_whose_gateway_died_resumes_through_another() {
     let mut again = stage.attach(C, "daily", "alice", resume(&join));
     is_let_back_in(&mut again).await;
     assert_eq!(stage.list(C).await, [("daily".to_owned(), 1)]);
+    // Its second gateway dies while it resumes through a third: what is noticed late ends nobody.
+    let before = people(&stage, B).await;
+    let mut third = stage.attach(B, "daily", "alice", resume(&join));
+    stage.kill(A);
+    stage.kill(C);
+    is_let_back_in(&mut third).await;
+    let update = proto::UpdateParticipantMetadata {
+        request_id: 7,
+        ..Default::default()
+    };
+    third.say(proto::signal_request::Message::UpdateMetadata(update));
+    while !matches!(third.signal().await, Message::RequestResponse(told) if told.request_id == 7) {}
+    assert_eq!(people(&stage, B).await, before);
 }
 
 #[actix_web::test]
