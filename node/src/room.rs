@@ -88,14 +88,23 @@ pub struct Room {
     /// Participants whose media core was fed and may have something to say.
     fed: VecDeque<u16>,
     outputs: VecDeque<RoomOutput>,
-    /// A standby is told of it.
     /// What a standby is told of transports.
     protection: protection::Protection,
+    /// A standby is told of it.
     following: Option<image::Following>,
     ended: bool,
     /// Another node speaks for the room.
     fenced: bool,
     handover: Option<handover::Handover>,
+}
+
+/// What a new room begins with otherwise than one from a record; the rest begins empty.
+struct Founding {
+    facts: facts::RoomFacts,
+    lifecycle: facts::Lifecycle,
+    roster: roster::Roster,
+    updates: updates::Updates,
+    dispatch: dispatch::Dispatches,
 }
 
 impl Room {
@@ -110,26 +119,44 @@ impl Room {
         let clock = WallClock::new(now, wall);
         let mut rng = generator(&services.config.seed, number, wall);
         let codecs = services.config.enabled_codecs.clone();
+        let founding = Founding {
+            facts: facts::RoomFacts::new(now, &clock, &options, codecs, &mut rng),
+            lifecycle: facts::Lifecycle::new(now),
+            roster: roster::Roster::default(),
+            updates: updates::Updates::default(),
+            dispatch: dispatch::Dispatches::default(),
+        };
+        let mut room = Self::found((now, clock), number, rng, founding, services);
+        room.webhook("room_started", |_| {});
+        room.dispatch_at_creation(options.agents);
+        room
+    }
+
+    fn found(
+        (now, clock): (Instant, WallClock),
+        number: u32,
+        mut rng: ChaCha12Rng,
+        founding: Founding,
+        services: Arc<Services>,
+    ) -> Self {
         // Rooms are numbered in the order of their making: this deals them out evenly.
         let home = number as usize % services.shards.count().max(1);
         let key = KeySpace::new(number, 0).room;
-        let span = span::Span::new(key, home, services.relay_ids.clone());
-        let facts = facts::RoomFacts::new(now, &clock, &options, codecs, &mut rng);
-        let mut room = Self {
+        Self {
+            span: span::Span::new(key, home, services.relay_ids.clone()),
             services,
             number,
             clock,
             now,
-            facts,
-            lifecycle: facts::Lifecycle::new(now),
-            roster: roster::Roster::default(),
-            updates: updates::Updates::default(),
+            facts: founding.facts,
+            lifecycle: founding.lifecycle,
+            roster: founding.roster,
+            updates: founding.updates,
             data: data::RoomData::default(),
             rpcs: rpc::Rpcs::new(&mut rng),
             speakers: speakers::Speakers::default(),
             quality: quality::Quality::new(now),
-            span,
-            dispatch: dispatch::Dispatches::default(),
+            dispatch: founding.dispatch,
             ice_preferences: Default::default(),
             rng,
             fed: VecDeque::new(),
@@ -139,10 +166,7 @@ impl Room {
             ended: false,
             fenced: false,
             handover: None,
-        };
-        room.webhook("room_started", |_| {});
-        room.dispatch_at_creation(options.agents);
-        room
+        }
     }
 
     /// What time of day it is: clocks are set, and stand still in a suspended machine.

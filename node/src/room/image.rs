@@ -5,7 +5,7 @@ mod following;
 mod member;
 pub(super) mod records;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -14,9 +14,9 @@ use prost::Message as _;
 use self::records::{MemberRecord, RoomRecord};
 use super::environment::Services;
 use super::journal::{RecordKey, RoomImage};
-use super::{Room, data, dispatch, facts, quality, roster, rpc, span, speakers, updates};
+use super::{Founding, Room, dispatch, facts, roster, updates};
 use crate::participant::image::ThawKind;
-use crate::participant::{KeySpace, MediaInput, WallClock};
+use crate::participant::{MediaInput, WallClock};
 
 pub(super) use self::following::{Following, is_news};
 
@@ -29,8 +29,9 @@ pub enum ThawError {
     Malformed,
 }
 
-/// Transports that are already here and only have to go live, as [`KeySpace::within_room`] of their
-/// keys. A participant goes on with them if all of its transports are among them.
+/// Transports that are already here and only have to go live, as
+/// [`KeySpace::within_room`](crate::participant::KeySpace::within_room) of their keys. A
+/// participant goes on with them if all of its transports are among them.
 pub type WarmTransports = BTreeSet<u64>;
 
 impl Room {
@@ -76,38 +77,18 @@ impl Room {
         services: Arc<Services>,
     ) -> Self {
         let clock = WallClock::new(now, wall);
-        let mut rng = super::generator(&services.config.seed, number, wall);
-        let home = number as usize % services.shards.count().max(1);
-        let key = KeySpace::new(number, 0).room;
-        let span = span::Span::new(key, home, services.relay_ids.clone());
+        let rng = super::generator(&services.config.seed, number, wall);
         let facts = facts::RoomFacts::thaw(record, &clock);
         let mut roster = roster::Roster::default();
         roster.set_next_number(u16::try_from(record.next_number).unwrap_or_default());
-        Self {
-            services,
-            number,
-            clock,
-            now,
+        let founding = Founding {
             lifecycle: facts::Lifecycle::thaw(record, &clock),
             roster,
             updates: updates::Updates::thaw(now, record, &clock),
-            data: data::RoomData::default(),
-            rpcs: rpc::Rpcs::new(&mut rng),
-            speakers: speakers::Speakers::default(),
-            quality: quality::Quality::new(now),
-            span,
             dispatch: dispatch::Dispatches::thaw(record, &facts.room),
             facts,
-            ice_preferences: Default::default(),
-            rng,
-            fed: VecDeque::new(),
-            outputs: VecDeque::new(),
-            protection: Default::default(),
-            following: None,
-            ended: false,
-            fenced: false,
-            handover: None,
-        }
+        };
+        Self::found((now, clock), number, rng, founding, services)
     }
 
     /// Everybody is here: tracks first, then who receives them, then what was under way.

@@ -164,11 +164,13 @@ impl RoomActor {
 
     fn follow(&mut self, follower: Option<Arc<dyn Follower>>, ctx: &mut Context<Self>) {
         let mandate = |follower: &Option<Arc<dyn Follower>>| follower.as_ref().map(|f| f.mandate());
-        if mandate(&self.follower) != mandate(&follower) {
+        if follower.is_none() || mandate(&self.follower) != mandate(&follower) {
             // What the last one had leased is free.
             self.room.follow(false);
         }
-        self.room.follow(follower.is_some());
+        if follower.is_some() {
+            self.room.follow(true);
+        }
         self.follower = follower;
         self.flush_journal();
         self.step(None, ctx);
