@@ -15,9 +15,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::hosting::Homes;
-use super::limits::{HELLO_TIMEOUT, OUTLET_BYTES_MAX, OUTLET_MAILBOX_MAX, OUTLET_MESSAGES_MAX};
+use super::limits::{OUTLET_BYTES_MAX, OUTLET_MAILBOX_MAX, OUTLET_MESSAGES_MAX};
 use super::links::{Duplex, Serve};
-use super::session_wire::{ToGateway, ToHome, WireError, frames};
+use super::session_wire::{ToGateway, ToHome, WireError, first_frame, frames};
 use crate::room::contract::{Attach, SessionId, SessionMessage, ToSession};
 use crate::rooms::Rooms;
 
@@ -57,11 +57,9 @@ impl SessionServer {
         let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let Duplex { mut send, recv } = stream;
         let mut said = std::pin::pin!(frames(recv));
-        let hello = tokio::time::timeout(HELLO_TIMEOUT, said.next()).await;
-        let Ok(Some(hello)) = hello else {
+        let Some((kind, body)) = first_frame(&mut said).await? else {
             return Ok(());
         };
-        let (kind, body) = hello?;
         let ToHome::Hello { epoch, attach } = ToHome::decode(kind, &body, session)? else {
             return Err(WireError::Malformed);
         };

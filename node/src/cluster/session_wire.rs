@@ -6,12 +6,12 @@ use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::ids::Epoch;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use prost::Message;
 use protocol::proto;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::limits::FRAME_BYTES_MAX;
+use super::limits::{FRAME_BYTES_MAX, HELLO_TIMEOUT};
 use crate::room::contract::{Attach, AttachError, AttachKind, SessionId};
 
 /// Of the first frame. A home refuses a newer one, and the gateway tries to speak the older.
@@ -234,6 +234,17 @@ where
             Err(error) => Some((Err(error), None)),
         }
     })
+}
+
+/// The first frame, which whoever opens a stream has ready; `None` = it did not come in time.
+pub(super) async fn first_frame<S>(frames: &mut S) -> Result<Option<(u8, Bytes)>, WireError>
+where
+    S: Stream<Item = Result<(u8, Bytes), WireError>> + Unpin,
+{
+    match tokio::time::timeout(HELLO_TIMEOUT, frames.next()).await {
+        Ok(Some(frame)) => frame.map(Some),
+        Ok(None) | Err(_) => Ok(None),
+    }
 }
 
 async fn read(recv: &mut (impl AsyncRead + Unpin)) -> Result<Option<(u8, Bytes)>, WireError> {

@@ -15,9 +15,9 @@ use super::standins::StandIns;
 use super::wire::{Batch, Extent, FromStandby, Question, Reply, ToStandby, question};
 use super::{Heir, Journal};
 use crate::cluster::hosting::Homes;
-use crate::cluster::limits::{HELLO_TIMEOUT, STANDBY_WORDS_MAX};
+use crate::cluster::limits::STANDBY_WORDS_MAX;
 use crate::cluster::links::{Duplex, Serve};
-use crate::cluster::session_wire::{WireError, frames};
+use crate::cluster::session_wire::{WireError, first_frame, frames};
 
 pub struct JournalServer {
     images: Images,
@@ -37,11 +37,9 @@ impl JournalServer {
     async fn serve(&self, from: NodeId, stream: Duplex) -> Result<(), WireError> {
         let Duplex { mut send, recv } = stream;
         let mut said = std::pin::pin!(frames(recv));
-        let hello = tokio::time::timeout(HELLO_TIMEOUT, said.next()).await;
-        let Ok(Some(hello)) = hello else {
+        let Some((kind, body)) = first_frame(&mut said).await? else {
             return Ok(());
         };
-        let (kind, body) = hello?;
         let ToStandby::Hello = ToStandby::decode(kind, body)? else {
             return Err(WireError::Malformed);
         };

@@ -20,11 +20,9 @@ use super::places::Places;
 use super::wire::commands::Here;
 use super::wire::{Described, Description, Hello, ToGuest, encode_fact, events};
 use crate::cluster::directory::{Directory, Place as RoomPlace};
-use crate::cluster::limits::{
-    FACTS_WAITING_MAX, HELLO_TIMEOUT, PART_LEAVES_INTERVAL, PARTS_MAX, TOLD_BATCH,
-};
+use crate::cluster::limits::{FACTS_WAITING_MAX, PART_LEAVES_INTERVAL, PARTS_MAX, TOLD_BATCH};
 use crate::cluster::links::{Duplex, Serve};
-use crate::cluster::session_wire::{WireError, frames};
+use crate::cluster::session_wire::{WireError, first_frame, frames};
 use crate::participant::KeySpace;
 use crate::room::environment::{IsFull, ShardSink, Shards};
 use crate::rooms::ROOM_NUMBERS;
@@ -124,10 +122,9 @@ impl Host {
     async fn serve(&self, from: NodeId, stream: Duplex) -> Result<(), WireError> {
         let Duplex { send, recv } = stream;
         let mut said = std::pin::pin!(frames(recv));
-        let Ok(Some(first)) = tokio::time::timeout(HELLO_TIMEOUT, said.next()).await else {
+        let Some((kind, body)) = first_frame(&mut said).await? else {
             return Ok(());
         };
-        let (kind, body) = first?;
         let ToGuest::Hello(hello) = ToGuest::decode(kind, body)? else {
             return Err(WireError::Malformed);
         };
