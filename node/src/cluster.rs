@@ -29,6 +29,7 @@ pub mod room_plane;
 pub mod scaling;
 pub mod session_server;
 pub mod session_wire;
+mod unanswered;
 pub mod wire;
 mod words;
 

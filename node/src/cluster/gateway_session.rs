@@ -3,10 +3,12 @@
 //! home is gone, the client comes back: as who it is where the room's next home knows it, else from
 //! scratch. Started by `lobby`.
 
+use std::io;
+
 use actix::Recipient;
 use futures_util::StreamExt;
 use protocol::proto::{DisconnectReason, leave_request, signal_response};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::directory::{Found, Place, PlaceError};
@@ -36,6 +38,7 @@ pub(super) async fn run(
     mut words: Words,
 ) {
     let session = attach.session;
+    words.unanswered.joins(&attach);
     let mut until = Instant::now() + ATTACH_PATIENCE;
     loop {
         let place = match resolve(&lobby, &attach).await {
@@ -71,6 +74,7 @@ pub(super) async fn run(
                     participant_sid,
                     missed: true,
                 };
+                words.unanswered.repeat(&mut attach);
                 until = Instant::now() + ATTACH_PATIENCE;
                 "its media is elsewhere"
             }
@@ -177,13 +181,9 @@ async fn converse(
     words: &mut Words,
 ) -> Outcome {
     let Duplex { mut send, recv } = stream;
-    let hello = ToHome::Hello {
-        epoch: place.epoch,
-        attach: Box::new(attach.clone()),
-    };
     let mut known = attach.kind.participant_sid().map(str::to_owned);
     let rebinds = matches!(attach.kind, AttachKind::Rebind { .. });
-    if send.write_all(&hello.encode()).await.is_err() {
+    if greet(&mut send, place, attach, words).await.is_err() {
         return broke(rebinds, known);
     }
     let mut heard = std::pin::pin!(frames(recv));
@@ -208,6 +208,9 @@ async fn converse(
                 admitted = true;
                 if let Some(sid) = joined_as(&message) {
                     known = Some(sid);
+                }
+                if let ToGateway::Signal(response) = &message {
+                    words.unanswered.answered(response);
                 }
                 if !pass_on(message, attach, recipient) {
                     return Outcome::Over;
@@ -235,6 +238,25 @@ async fn converse(
             }
         }
     }
+}
+
+/// Says who comes, and once more what was said to a home that may have died before it heard it.
+async fn greet(
+    send: &mut (impl AsyncWrite + Unpin),
+    place: &Place,
+    attach: &Attach,
+    words: &Words,
+) -> io::Result<()> {
+    let hello = ToHome::Hello {
+        epoch: place.epoch,
+        attach: Box::new(attach.clone()),
+    };
+    send.write_all(&hello.encode()).await?;
+    for message in words.unanswered.lately(Instant::now()) {
+        let repeated = ToHome::Signal(Box::new(message.clone()));
+        send.write_all(&repeated.encode()).await?;
+    }
+    Ok(())
 }
 
 /// Who the client is from now on.

@@ -376,3 +376,18 @@ pub(super) async fn ask_flush(
         }
     }
 }
+
+/// What tests of other parts play.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// Of a node that goes on with everybody unnoticed.
+    pub(in crate::cluster) fn warm_reply() -> Bytes {
+        let reply = Reply {
+            holds: Heir::Warm.to_wire(),
+            ..Reply::default()
+        };
+        reply.encode_to_vec().into()
+    }
+}

@@ -121,6 +121,19 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WORDS_WAITING_MAX: usize = 2_048;
 /// The same as bytes: four of the largest messages a client may send.
 pub const WORDS_WAITING_BYTES_MAX: usize = 8 << 20;
+/// Time in which the death of a home is found and its gateways know: what a client said within it
+/// may have been said to nobody, and is said again to the next home,
+pub const REPEATED_WITHIN: Duration = Duration::from_secs(2);
+/// this many messages at most: real clients say a few when something happens,
+pub const REPEATED_MESSAGES_MAX: usize = 64;
+/// of so many bytes together.
+pub const REPEATED_BYTES_MAX: usize = 64 << 10;
+/// Tracks one client has announced and not been answered about: thirty at once happen.
+pub const UNANSWERED_TRACKS_MAX: usize = 64;
+/// One such announcement; real ones have a few hundred bytes.
+pub const UNANSWERED_TRACK_BYTES_MAX: usize = 8 << 10;
+/// An offer that is kept until it is answered: one with a hundred sections stays below.
+pub const UNANSWERED_OFFER_BYTES_MAX: usize = 512 << 10;
 /// A gateway that stops sends its clients to others over this time: so many that come at once
 /// would be refused there.
 pub const SEND_AWAY_OVER: Duration = Duration::from_secs(3);

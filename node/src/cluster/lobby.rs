@@ -16,6 +16,7 @@ use protocol::proto::signal_request;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::directory::{Directory, Found, Place, lives, serves};
 use super::gateway_session;
@@ -149,6 +150,9 @@ impl ClusterLobby {
         self.0.rooms.attach(attach, recipient);
         sessions.remove(&session);
         drop(sessions);
+        for message in words.unanswered.lately(Instant::now()) {
+            self.0.rooms.signal(&room, session, message.clone());
+        }
         // What was said meanwhile comes after the attach.
         while let Some(word) = words.next() {
             match word {

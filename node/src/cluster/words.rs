@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use consensus::ids::Epoch;
 use protocol::proto::signal_request;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::limits::{WORDS_WAITING_BYTES_MAX, WORDS_WAITING_MAX};
+use super::unanswered::Unanswered;
 
 /// What the lobby passes on.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(super) struct Mouth {
 pub(super) struct Words {
     words: mpsc::Receiver<Word>,
     waiting: Arc<AtomicUsize>,
+    /// Of what was heard.
+    pub(super) unanswered: Unanswered,
 }
 
 pub(super) fn queue() -> (Mouth, Words) {
@@ -54,6 +58,7 @@ pub(super) fn queue() -> (Mouth, Words) {
     let words = Words {
         words: receiver,
         waiting,
+        unanswered: Unanswered::default(),
     };
     (mouth, words)
 }
@@ -77,6 +82,9 @@ impl Words {
     pub(super) async fn recv(&mut self) -> Option<Word> {
         let word = self.words.recv().await?;
         self.waiting.fetch_sub(word.bytes(), Ordering::Relaxed);
+        if let Word::Signal(message) = &word {
+            self.unanswered.asked(Instant::now(), message);
+        }
         Some(word)
     }
 

@@ -28,6 +28,41 @@ pub(crate) fn add_track(
     }
 }
 
+/// A request that was taken in already is answered as it was then. `false`: it is news.
+pub(crate) fn answered_before(
+    publications: &Publications,
+    request: &proto::AddTrackRequest,
+    out: &mut Outputs,
+) -> bool {
+    if publications
+        .pending
+        .queued()
+        .any(|queued| queued == request)
+    {
+        let request = Request::AddTrack(request.clone());
+        out.respond(Reason::Queued, String::new(), request);
+        return true;
+    }
+    let known = match request.sid.is_empty() {
+        true => publications.info_of_cid(&request.cid),
+        false => publications.info(&request.sid).filter(|info| {
+            info.codecs
+                .iter()
+                .any(|codec| codec.cid == codec_cid(request))
+        }),
+    };
+    if let Some(info) = known {
+        published(request, info, out);
+    }
+    known.is_some()
+}
+
+/// The id of the one more codec that is asked for.
+fn codec_cid(request: &proto::AddTrackRequest) -> &str {
+    let wanted = request.simulcast_codecs.first().map(|c| c.cid.as_str());
+    wanted.filter(|cid| !cid.is_empty()).unwrap_or(&request.cid)
+}
+
 fn try_add(
     publications: &mut Publications,
     request: &proto::AddTrackRequest,
@@ -83,10 +118,7 @@ fn add_codec(
     let info = info.clone();
     published(request, &info, out);
     if let Some(codec) = codec {
-        let wanted = request.simulcast_codecs.first().map(|c| c.cid.clone());
-        let cid = wanted
-            .filter(|cid| !cid.is_empty())
-            .unwrap_or_else(|| request.cid.clone());
+        let cid = codec_cid(request).to_owned();
         let awaited = Awaited::Codec {
             sid: TrackSid(info.sid),
             codec,

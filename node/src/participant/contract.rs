@@ -252,6 +252,8 @@ pub enum MediaInput {
     Answer(proto::SessionDescription),
     Trickle(proto::TrickleRequest),
     AddTrack(proto::AddTrackRequest),
+    /// After a thaw: it was not answered, which does not mean that it was not taken in.
+    AddTrackAgain(proto::AddTrackRequest),
     /// `from_admin`: tell the client too.
     Mute {
         track: TrackSid,

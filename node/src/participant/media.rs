@@ -120,6 +120,11 @@ impl ParticipantMedia {
             MediaInput::Answer(answer) => self.client_answered(now, answer),
             MediaInput::Trickle(trickle) => self.client_trickled(trickle),
             MediaInput::AddTrack(request) => self.add_track(now, request),
+            MediaInput::AddTrackAgain(request) => {
+                if !add_track::answered_before(&self.publications, &request, &mut self.out) {
+                    self.add_track(now, request);
+                }
+            }
             MediaInput::Mute {
                 track,
                 muted,

@@ -124,6 +124,16 @@ impl PendingTracks {
         self.infos().find(|info| info.sid == sid)
     }
 
+    pub(crate) fn info_of_cid(&self, cid: &str) -> Option<&proto::TrackInfo> {
+        let named = self.waiting.iter().filter(|track| track.cid == cid);
+        named
+            .filter_map(|track| match &track.awaited {
+                Awaited::Track(info) => Some(&**info),
+                Awaited::Codec { .. } => None,
+            })
+            .next()
+    }
+
     pub(crate) fn info_mut(&mut self, sid: &str) -> Option<&mut proto::TrackInfo> {
         self.waiting
             .iter_mut()

@@ -101,6 +101,13 @@ impl Publications {
         infos.map(prost::Message::encoded_len).sum()
     }
 
+    /// Of the track with this cid, published or waiting for its media.
+    pub(crate) fn info_of_cid(&self, cid: &str) -> Option<&proto::TrackInfo> {
+        let published = self.tracks.iter().find(|track| track.cid == cid);
+        let waits = || self.pending.info_of_cid(cid);
+        published.map(|track| &track.info).or_else(waits)
+    }
+
     /// A track with this cid is published or waits for its media.
     pub(crate) fn cid_taken(&self, cid: &str) -> bool {
         self.pending.contains_cid(cid) || self.tracks.iter().any(|track| track.cid == cid)

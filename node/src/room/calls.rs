@@ -184,7 +184,7 @@ impl Room {
                     "data_ready": member.data.ready,
                     "data_waiting_bytes": member.data.waiting_bytes,
                     "transport_failed": member.transport_failed,
-                    "protected": self.protection.of(&member.media.transports()).as_str(),
+                    "protected": self.protected(member).as_str(),
                 })
             })
             .collect();

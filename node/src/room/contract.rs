@@ -30,7 +30,8 @@ pub struct Attach {
     pub single_peer_connection: bool,
     /// Attributes of the connect request; need `canUpdateOwnMetadata`.
     pub attributes: BTreeMap<String, String>,
-    /// Publisher offer and tracks carried inside a `join_request`.
+    /// Publisher offer and tracks carried inside a `join_request`; of a rebind, those the former
+    /// home left unanswered.
     pub publisher_offer: Option<proto::SessionDescription>,
     pub add_tracks: Vec<proto::AddTrackRequest>,
 }

@@ -12,6 +12,7 @@ use metrics::counter;
 use super::contract::RoomOutput;
 use super::journal::{MediaChange, MediaEntry, StandbyWord};
 use super::limits::MEDIA_ENTRIES_MAX;
+use super::member::Member;
 use super::{KeySpace, Room};
 use crate::participant::MediaInput;
 
@@ -39,10 +40,10 @@ pub(super) struct Protection {
     silent: bool,
 }
 
-/// How a participant would come through the loss of this node.
+/// How a participant would come through the loss of the node that carries its media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protected {
-    /// Nobody stands by.
+    /// Nobody stands by: it would start over.
     No,
     /// It would be told to resume.
     ByResume,
@@ -130,14 +131,25 @@ impl Room {
     }
 
     fn guard(&mut self, number: u16, transport: TransportKey) {
-        let is_near = self.span.shard(number) < self.services.shards.count();
-        if self.protection.on && is_near {
+        if self.protection.on && self.is_near(number) {
             self.protection
                 .transports
                 .insert(transport, Guarded::default());
             let on = true;
             self.tell_shard(Command::Replicate { transport, on });
         }
+    }
+
+    /// Standbys follow transports of this node only: who is carried by another one is lost with it.
+    pub(super) fn protected(&self, member: &Member) -> Protected {
+        match self.is_near(member.number) {
+            true => self.protection.of(&member.media.transports()),
+            false => Protected::No,
+        }
+    }
+
+    fn is_near(&self, number: u16) -> bool {
+        self.span.shard(number) < self.services.shards.count()
     }
 
     /// Its ICE credentials changed: the standby needs them, the client its address under them.

@@ -111,6 +111,12 @@ impl Room {
             self.tell_everything(number);
         }
         self.feed(number, MediaInput::Rebound);
+        for request in &attach.add_tracks {
+            self.feed(number, MediaInput::AddTrackAgain(request.clone()));
+        }
+        if let Some(offer) = &attach.publisher_offer {
+            self.feed(number, MediaInput::Offer(offer.clone()));
+        }
         if missed {
             self.retell_data_handles(number);
         }

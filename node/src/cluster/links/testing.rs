@@ -40,6 +40,14 @@ impl Hub {
         })
     }
 
+    /// What others reach at `node` changes.
+    pub fn replace(&self, node: NodeId, change: impl FnOnce(Services) -> Services) {
+        let mut inner = self.lock();
+        if let Some(services) = inner.nodes.get_mut(&node) {
+            *services = change(Arc::clone(services));
+        }
+    }
+
     /// The process died: calls to it fail at once, the streams it had break.
     pub fn take(&self, node: NodeId) {
         let mut inner = self.lock();

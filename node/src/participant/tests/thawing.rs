@@ -6,7 +6,7 @@ use media::{Command, Event};
 use protocol::proto;
 use protocol::proto::TrackSource::{Camera, Microphone};
 
-use super::stage::Stage;
+use super::stage::{Stage, audio, data, request};
 use crate::participant::MediaInput;
 use crate::participant::image::ThawKind;
 
@@ -109,4 +109,49 @@ fn channels_a_client_names_are_adopted_and_those_it_lacks_are_opened() {
     thawed.feed(MediaInput::SyncState(state));
     let again = |command: &&&Command| matches!(command, Command::AdoptChannel { .. });
     assert_eq!(thawed.commands().iter().filter(again).count(), 0, "once");
+}
+
+#[test]
+fn an_announcement_and_an_offer_that_are_repeated_are_answered_as_they_were() {
+    for kind in [ThawKind::Warm, ThawKind::Cold] {
+        let mut stage = Stage::single();
+        stage.add_track("mic", Microphone);
+        let first = stage.track_published();
+        let again = |stage: &mut Stage, cid: &str, source| {
+            stage.clear();
+            stage.feed(MediaInput::AddTrackAgain(request(cid, source)));
+            stage.track_published()
+        };
+        let mut waiting = stage.thawed(kind);
+        assert_eq!(again(&mut waiting, "mic", Microphone), first);
+        let sections = [data(0), audio(1, "mic")];
+        stage.client_offers(5, &sections);
+        let answers = |stage: &Stage| {
+            let answers = stage.answers().into_iter();
+            // The version of a description counts up.
+            let body = |sdp: String| sdp.split_once("\r\ns=").map(|(_, body)| body.to_owned());
+            answers
+                .map(|one| (one.id, body(one.sdp)))
+                .collect::<Vec<_>>()
+        };
+        let answered = answers(&stage);
+        let mut shown = stage.thawed(kind);
+        let sids: Vec<_> = again(&mut shown, "mic", Microphone);
+        assert_eq!(sids.len(), 1);
+        assert_eq!(sids[0].sid, first[0].sid);
+        shown.clear();
+        shown.client_offers(5, &sections);
+        match kind {
+            ThawKind::Warm => assert_eq!(answers(&shown), answered),
+            ThawKind::Cold => assert_eq!(answers(&shown).len(), 1),
+        }
+        let added = |c: &&&Command| matches!(c, Command::AddTrack { .. });
+        assert_eq!(
+            shown.commands().iter().filter(added).count(),
+            0,
+            "one track"
+        );
+        let news = again(&mut shown, "cam", Camera);
+        assert_ne!(news[0].sid, first[0].sid);
+    }
 }
