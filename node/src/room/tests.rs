@@ -288,7 +288,8 @@ impl House {
     fn resume(&mut self, identity: &str) -> SessionId {
         let number = self.room.roster.of_identity(identity);
         let member = number.and_then(|number| self.room.roster.get(number));
-        let participant_sid = member.map_or("PA_any".into(), |member| member.sid.0.clone());
+        let known = member.map(|member| member.sid.0.clone());
+        let participant_sid = known.unwrap_or_else(|| "PA_any".into());
         let kind = AttachKind::Resume {
             participant_sid,
             reason: 1,
