@@ -254,10 +254,12 @@ impl World {
         }
     }
 
+    /// Also those whose operator died before it was done.
     pub(crate) fn undrain_all(&mut self) {
-        let drained = self.drained.clone();
-        for host in drained {
-            self.undo(Undo::Drain(host));
+        for host in self.hosts() {
+            if !self.grid.scenario.is_master(host) {
+                self.undo(Undo::Drain(host));
+            }
         }
     }
 
