@@ -88,6 +88,9 @@ pub enum Event {
         version: u32,
         delta: Bytes,
     },
+    /// The client lets this node choose the path: it may hear where the standby is, and will not go
+    /// there before it is told to. Once for each `Command::Replicate`.
+    InControl { transport: TransportKey },
     /// The standby here knows everything up to `version`: for `Command::Replicated` at the primary.
     StandbyHas {
         transport: TransportKey,

@@ -76,6 +76,7 @@ impl Event {
             | Self::ChannelClosed { transport, .. }
             | Self::Data { transport, .. }
             | Self::Stats { transport, .. }
+            | Self::InControl { transport }
             | Self::TransportImage { transport, .. }
             | Self::TransportDelta { transport, .. }
             | Self::StandbyHas { transport, .. }

@@ -20,6 +20,8 @@ pub(crate) struct Follower {
     imaged: Option<Instant>,
     /// The control plane wants an image.
     wants_image: bool,
+    /// It was told that the client lets this node choose.
+    in_control: bool,
     /// It was asked with this version whether it can read images. Before it has answered, nothing
     /// is leased: one that cannot, or does not answer, holds nothing up.
     asked: Option<u32>,
@@ -69,7 +71,8 @@ impl Shard {
             slot.transport.unfollow();
             return Some(());
         }
-        slot.follower.get_or_insert_default().wants_image = true;
+        let follower = slot.follower.get_or_insert_default();
+        (follower.wants_image, follower.in_control) = (true, false);
         self.ticker.watch(now);
         self.tell_standby(now, index, true);
         Some(())
@@ -95,6 +98,23 @@ impl Shard {
             self.tell_standby(now, index, true);
         }
         Some(())
+    }
+
+    /// Says once that the client lets this node choose its path.
+    pub(super) fn say_control(&mut self, index: u32) {
+        let Some(slot) = self.transports.get_mut(index) else {
+            return;
+        };
+        let followed = slot.transport.is_followed() && slot.transport.controls();
+        if let Some(follower) = slot
+            .follower
+            .as_mut()
+            .filter(|one| followed && !one.in_control)
+        {
+            follower.in_control = true;
+            let transport = slot.key;
+            self.events.push_back(Event::InControl { transport });
+        }
     }
 
     /// The last image of a followed transport that was frozen: its numbers are exact, so a standby

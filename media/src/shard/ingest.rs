@@ -89,6 +89,7 @@ impl Shard {
             slot.open = true;
             self.retarget_transport(index);
         }
+        self.say_control(index);
         self.watch_timer(index);
     }
 

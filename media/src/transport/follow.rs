@@ -65,6 +65,11 @@ impl Transport {
         }
     }
 
+    /// The client may be told where the standby is.
+    pub fn controls(&self) -> bool {
+        self.ice.controls()
+    }
+
     pub fn is_followed(&self) -> bool {
         self.following.is_some()
     }

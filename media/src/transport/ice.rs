@@ -72,6 +72,8 @@ pub(super) struct Agent {
     nominee_forced: bool,
     /// Nominating checks still to be sent in quick succession.
     hasty: u8,
+    /// We control, and a check of the peer said that it knows.
+    controls: bool,
     /// A standby: pairs are kept warm, none is nominated or selected.
     dormant: bool,
     pairs: Vec<Pair>,
@@ -105,6 +107,7 @@ impl Agent {
             nominee: None,
             nominee_forced: false,
             hasty: 0,
+            controls: false,
             dormant: false,
             pairs: Vec::new(),
             selected: None,
@@ -336,6 +339,7 @@ impl Agent {
     }
 
     fn keep_old_credentials(&mut self) {
+        self.controls = false;
         if self.old.as_ref().is_none_or(|old| old.expires.is_some()) {
             self.old = Some(OldCredentials {
                 local: self.local.clone(),

@@ -8,6 +8,7 @@
 )]
 #![allow(dead_code, reason = "the world is shared with the forwarding tests")]
 
+mod control;
 mod silence;
 mod takeover;
 

@@ -11,13 +11,6 @@ use skein_media::ids::TransportKey;
 use crate::takeover::Call;
 use crate::world::ROOM;
 
-fn replicate(call: &mut Call) {
-    for client in [call.publisher, call.subscriber] {
-        let (transport, on) = (call.world.clients[client].key, true);
-        call.world.command(Command::Replicate { transport, on });
-    }
-}
-
 fn images(call: &Call, of: TransportKey) -> Vec<(bool, Bytes)> {
     let image = |event: &Event| match event {
         Event::TransportImage {
@@ -40,7 +33,7 @@ fn a_standby_that_never_answers_holds_nothing_up() {
     let mut call = Call::new(11);
     call.frames(30);
     call.world.follows = false;
-    replicate(&mut call);
+    call.replicate();
     let before = call.seen(7_000).len();
     call.frames(600);
     assert_eq!(call.seen(7_000).len() - before, 1_800, "twenty seconds");
@@ -77,7 +70,7 @@ fn what_only_asks_takes_nothing_over() {
     let mut call = Call::new(13);
     call.frames(30);
     call.world.follows = false;
-    replicate(&mut call);
+    call.replicate();
     let transport = call.world.clients[call.subscriber].key;
     let (probe, image) = images(&call, transport).remove(0);
     call.world.command_second(Command::AddStandby {

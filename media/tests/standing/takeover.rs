@@ -76,12 +76,20 @@ impl Call {
     }
 
     pub(crate) fn follow(&mut self) {
+        self.replicate();
+        self.introduce();
+    }
+
+    pub(crate) fn replicate(&mut self) {
         for client in [self.publisher, self.subscriber] {
-            let transport = self.world.clients[client].key;
-            self.world.command(Command::Replicate {
-                transport,
-                on: true,
-            });
+            let (transport, on) = (self.world.clients[client].key, true);
+            self.world.command(Command::Replicate { transport, on });
+        }
+    }
+
+    /// Clients hear where the standby is.
+    pub(crate) fn introduce(&mut self) {
+        for client in [self.publisher, self.subscriber] {
             let candidate = RemoteCandidate {
                 protocol: Protocol::Udp,
                 address: second_home(),

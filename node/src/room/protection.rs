@@ -18,8 +18,11 @@ use crate::participant::MediaInput;
 
 #[derive(Debug, Default)]
 struct Guarded {
-    /// Where the client was told that the standby is.
+    /// Where the standby is, and where the client was told that it is.
+    addresses: Vec<SocketAddr>,
     told: Vec<SocketAddr>,
+    /// The client lets the home choose its path.
+    in_control: bool,
     ready: bool,
     /// The standby has dropped it for good.
     refused: bool,
@@ -216,6 +219,12 @@ impl Room {
                 let delta = MediaChange::Delta(delta.clone());
                 self.protection.say(*transport, delta);
             }
+            Event::InControl { transport } => {
+                if let Some(guarded) = self.protection.transports.get_mut(transport) {
+                    guarded.in_control = true;
+                }
+                self.introduce_standby(*transport);
+            }
             Event::StandbySilent { transport } => {
                 counter!("skein_standbys_silent_total").increment(1);
                 tracing::debug!(transport = transport.0, "a standby acknowledges nothing");
@@ -291,20 +300,12 @@ impl Room {
                 if guarded.needs.is_some_and(|needs| needs <= version) {
                     guarded.needs = None;
                 }
-                let news = !addresses.is_empty() && guarded.told != addresses;
-                if news {
-                    guarded.told.clone_from(&addresses);
+                if !addresses.is_empty() {
+                    guarded.addresses = addresses;
                 }
                 let transport = key;
                 self.tell_shard(Command::Replicated { transport, version });
-                if news {
-                    let number = KeySpace::participant_of(key.0);
-                    let input = MediaInput::StandbyAt {
-                        transport,
-                        addresses,
-                    };
-                    self.feed(number, input);
-                }
+                self.introduce_standby(key);
             }
             StandbyWord::Stale if guarded.refused => {}
             StandbyWord::Stale => {
@@ -321,6 +322,23 @@ impl Room {
             }
             StandbyWord::Ready(ready) => guarded.ready = ready && !guarded.refused,
         }
+    }
+
+    /// Tells the client where the standby is, as soon as it will not go there by itself.
+    fn introduce_standby(&mut self, transport: TransportKey) {
+        let Some(guarded) = self.protection.transports.get_mut(&transport) else {
+            return;
+        };
+        if !guarded.in_control || guarded.addresses == guarded.told {
+            return;
+        }
+        guarded.told.clone_from(&guarded.addresses);
+        let addresses = guarded.told.clone();
+        let input = MediaInput::StandbyAt {
+            transport,
+            addresses,
+        };
+        self.feed(KeySpace::participant_of(transport.0), input);
     }
 
     /// What the standby has to be told of transports since the last call.

@@ -279,7 +279,10 @@ impl Carrier {
         let Table { going, said, .. } = &mut *table;
         let one = going.get_mut(&transport).filter(|one| !one.frozen);
         match one {
-            Some(one) if on => said.push_back(one.image(transport)),
+            Some(one) if on => {
+                said.push_back(one.image(transport));
+                said.push_back(Event::InControl { transport });
+            }
             Some(one) => {
                 (one.followed, one.limit, one.offered) = (false, FREE, FREE);
                 (one.asked, one.answered) = (None, false);

@@ -250,6 +250,9 @@ impl Agent {
     /// RFC 8445 §7.3.1.1; `false` = the peer has to change its role.
     fn settle_roles(&mut self, message: &Message<'_>) -> bool {
         match (message.controlling(), message.controlled()) {
+            // It will hear of it from our check. libwebrtc changes its role a moment after each sign
+            // of a conflict: told a second time by an error it would change it back.
+            (Some(_), _) if self.dormant || self.takes_control() => {}
             (Some(theirs), _) if self.controlling => {
                 if self.tie_breaker >= theirs {
                     return false;
@@ -262,6 +265,7 @@ impl Agent {
                 }
                 self.switch_role(true);
             }
+            (None, Some(_)) => self.controls = true,
             _ => {}
         }
         true
@@ -269,6 +273,7 @@ impl Agent {
 
     pub(super) fn switch_role(&mut self, controlling: bool) {
         self.controlling = controlling;
+        self.controls = false;
         self.nominee = None;
         self.nominee_forced = false;
         if controlling && let Some(selected) = self.selected {

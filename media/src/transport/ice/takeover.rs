@@ -28,6 +28,17 @@ impl Agent {
         self.run_checks(now);
     }
 
+    /// The peer lets us choose the pair. One that still chooses for itself would take a standby's as
+    /// soon as it hears of it, for its higher priority, and send to who does not listen.
+    pub(in crate::transport) fn controls(&self) -> bool {
+        self.controls
+    }
+
+    /// Control was taken, and the peer has not said yet that it knows.
+    pub(super) fn takes_control(&self) -> bool {
+        self.controlling && self.tie_breaker == u64::MAX && !self.controls
+    }
+
     /// Becomes a standby's: answers, keeps pairs warm, nominates nothing.
     pub(in crate::transport) fn become_dormant(&mut self) {
         self.dormant = true;

@@ -48,6 +48,7 @@ pub(in crate::room) fn is_news(event: &media::Event) -> bool {
     !matches!(
         event,
         media::Event::Data { .. }
+            | media::Event::InControl { .. }
             | media::Event::LayerActive { .. }
             | media::Event::LayerSelected { .. }
             | media::Event::PathSelected { .. }

@@ -57,6 +57,32 @@ fn every_acknowledgement_says_whether_the_client_would_notice() {
 }
 
 #[test]
+fn clients_hear_of_the_standby_when_they_leave_the_choice_of_the_path_to_the_home() {
+    let (mut hall, transport) = hall();
+    let told = |hall: &Hall| {
+        let candidates = hall.clients["alice"].heard.iter();
+        let of_standby = |message: &&Message| match message {
+            Message::Trickle(trickle) => trickle.candidate_init.contains("10.9.9.9"),
+            _ => false,
+        };
+        candidates.filter(of_standby).count()
+    };
+    let word = StandbyWord::Has {
+        version: 1,
+        addresses: vec!["10.9.9.9:7882".parse().unwrap()],
+        ready: false,
+    };
+    said(&mut hall, transport, word.clone());
+    assert_eq!(told(&hall), 0);
+    let in_control = || RoomInput::Shard(media::Event::InControl { transport });
+    hall.input(in_control());
+    assert_eq!(told(&hall), 1);
+    said(&mut hall, transport, word);
+    hall.input(in_control());
+    assert_eq!(told(&hall), 1, "once");
+}
+
+#[test]
 fn what_the_standby_cannot_do_binds_nothing_and_is_not_asked_again() {
     let (mut hall, transport) = hall();
     let followed = |hall: &Hall| hall.shards.followed[&within(transport)];
