@@ -14,6 +14,9 @@ TELL_S = 0.05
 
 
 class FarWheel:
+    #: Seconds until what was decoded last is old: it is told of now and then.
+    fresh_s = Wheel.fresh_s + 2 * TELL_S
+
     def __init__(self, identity, within):
         self.identity, self.within, self.heard, self.events = identity, within, {}, []
         self.process = self.reading = None
@@ -38,9 +41,6 @@ class FarWheel:
 
     def flow(self, other, kind):
         return self.heard.setdefault((other, kind), Flow())
-
-    def hears_and_sees(self, *others):
-        return all(self.flow(other, kind).flows(within=0.3 + 2 * TELL_S) for other in others for kind in ("audio", "video"))
 
     async def leave(self):
         # The end of its input is what it waits for.

@@ -29,7 +29,7 @@ class Flow:
         edges = [since, *inside, until]
         return max(b - a for a, b in zip(edges, edges[1:])) * 1_000
 
-    def flows(self, within=0.3):
+    def flows(self, within):
         return bool(self.at) and time.monotonic() - self.at[-1] < within
 
 
@@ -40,6 +40,9 @@ class Wheel:
     (1.2 of the SDK) makes its receivers anew, and one that gets a packet meanwhile shows no picture ever again.
     What it asks for while it starts over is lost (the SDK says it to the session that it has just closed): it asks again.
     """
+
+    #: Seconds until what was decoded last is old.
+    fresh_s = 0.3
 
     def __init__(self, identity):
         self.identity, self.flows, self.tasks, self.events = identity, {}, [], []
@@ -118,9 +121,6 @@ class Wheel:
             at += 480
             pcm = (np.sin(2 * np.pi * 440 * t) * 8_000).astype(np.int16)
             await microphone.capture_frame(rtc.AudioFrame(pcm.tobytes(), RATE, 1, 480))
-
-    def hears_and_sees(self, *others):
-        return all(self.flow(other, kind).flows() for other in others for kind in ("audio", "video"))
 
     async def leave(self):
         for task in self.tasks:

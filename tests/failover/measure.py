@@ -12,27 +12,43 @@ from browsers import Chromium, Firefox
 from cluster import Balancer, Cluster
 from report import EXPECTED_OF_TAKEOVER, Report
 from scenarios import SCENARIOS, TAKEOVER
-from stage import Stage
+from stage import Cast, Stage
+
+# A browser and its codecs keep two busy, the nodes and the other clients as many.
+CORES_FOR_ALL = 8
 
 
 class Impossible(Exception):
     """What was asked for cannot be done here."""
 
 
-async def people_in_browsers(options):
-    """Name and driver of each; one driver of a kind."""
-    found = {}
+async def browsers_for(options):
+    """A driver of each kind that is asked for."""
+    found = []
     if options.browsers:
-        chromium = Chromium()
-        await chromium.start()
-        found |= {f"carol{number or ''}": chromium for number in range(options.browsers)}
+        found.append(Chromium())
     if options.firefox:
         if not Firefox.program():
             raise Impossible("Firefox is not installed (Debian: firefox-esr), or FIREFOX names it")
-        firefox = Firefox()
-        await firefox.start()
-        found["frank"] = firefox
+        found.append(Firefox())
+    for driver in found:
+        await driver.start()
     return found
+
+
+def casts_of(options, drivers):
+    """Everybody at once where the machine has the cores for it, else one kind of client after the other: two cores that
+    carry a cluster, Chromium and Firefox measure themselves."""
+    people = {
+        "Chromium": {f"carol{number or ''}": driver for driver in drivers if driver.kind == "Chromium"
+                     for number in range(options.browsers)},
+        "Firefox": {"frank": driver for driver in drivers if driver.kind == "Firefox"},
+    }
+    if options.together or (os.cpu_count() or 1) >= CORES_FOR_ALL:
+        return [Cast("all", ["alice", "bob"], far=True, browsers=people["Chromium"] | people["Firefox"])]
+    casts = [Cast("libwebrtc", ["alice", "bob"], far=True),
+             *(Cast(kind, browsers=browsers) for kind, browsers in people.items() if browsers)]
+    return [cast for cast in casts if cast.name in (options.clients or cast.name)]
 
 
 async def run(options, folder):
@@ -41,22 +57,23 @@ async def run(options, folder):
     asked = options.scenarios or [name for name in (TAKEOVER if options.takeover else SCENARIOS) if name in known]
     if unknown := set(asked) - set(known):
         raise Impossible(f"not possible on loopback: {', '.join(unknown)}")
-    cluster, report, browsers = Cluster(folder, network), Report(), {}
+    cluster, report, drivers = Cluster(folder, network), Report(), []
     try:
         cluster.start()
         cluster.wait(cluster.whole, "a whole cluster", 90)
-        browsers = await people_in_browsers(options)
+        drivers = await browsers_for(options)
         balancer = Balancer(
             [(node.address, node.port) for node in cluster.masters],
             network.addresses[hosts.CLIENTS] if network else "127.0.0.1")
         await balancer.start()
-        stage = Stage(cluster, balancer, browsers, report, options.seed)
+        stage = Stage(cluster, balancer, casts_of(options, drivers), report, options.seed)
         for name in asked:
             for kill in range(options.kills):
-                print(f"{name} {kill + 1}/{options.kills}: {await known[name].run(stage)}", flush=True)
+                told = await known[name].run(stage)
+                print(f"{name} {kill + 1}/{options.kills} ({stage.cast.name}): {told}", flush=True)
     finally:
         cluster.stop()
-        for driver in set(browsers.values()):
+        for driver in drivers:
             if isinstance(driver, Firefox):
                 driver.stop()
         if report.scenarios:
@@ -77,6 +94,9 @@ def main():
     parser.add_argument("--browsers", type=int, default=1, help="people in Chromium")
     parser.add_argument("--no-browser", dest="browsers", action="store_const", const=0, help="only clients on libwebrtc")
     parser.add_argument("--firefox", action="store_true", help="one person in Firefox, too")
+    parser.add_argument("--clients", action="append", choices=["libwebrtc", "Chromium", "Firefox"],
+                        help="only rooms with these; may be repeated")
+    parser.add_argument("--together", action="store_true", help="all kinds of clients in one room, whatever the machine")
     parser.add_argument("--takeover", action="store_true", help="the scenarios of takeovers, and what is expected of them")
     parser.add_argument("--json", help="writes the figures there too")
     options = parser.parse_args()

@@ -28,24 +28,25 @@ UNSEEN_MS, PLANNED, FLOOR = 40, "drain of a media node", "nothing (floor of this
 
 class Report:
     def __init__(self):
-        self.scenarios, self.notes = {}, {}
+        self.scenarios, self.casts, self.notes = {}, {}, {}
 
     def note(self, name, value):
         """A figure of the whole run."""
         self.notes.setdefault(name, []).append(value)
 
-    def add(self, scenario, **figures):
-        of = self.scenarios.setdefault(scenario, {"kills": 0, "lost_participants": 0})
-        of["kills"] += 1
-        for name, value in figures.items():
-            if isinstance(value, list):
-                of.setdefault(name, []).extend(value)
-            else:
-                of[name] = of.get(name, 0) + value
+    def add(self, scenario, cast, **figures):
+        """What one strike came to, with that kind of clients in the room."""
+        for of in (self.scenarios.setdefault(scenario, {}), self.casts.setdefault(scenario, {}).setdefault(cast, {})):
+            of["kills"] = of.get("kills", 0) + 1
+            for name, value in figures.items():
+                of[name] = of.get(name, [] if isinstance(value, list) else 0) + value
 
     def result(self):
-        return {name: {key: summary(value) if isinstance(value, list) else value for key, value in of.items()}
-                | {"fallback_share": share(of)} for name, of in self.scenarios.items()}
+        def told(of):
+            return {key: summary(value) if isinstance(value, list) else value for key, value in of.items()} | {
+                "fallback_share": share(of)}
+        return {name: told(of) | {"clients": {cast: told(part) for cast, part in self.casts[name].items()}}
+                for name, of in self.scenarios.items()}
 
     def missed(self, expected):
         """What is not as expected, in words."""
@@ -69,15 +70,21 @@ class Report:
         lines = [f"{'scenario':<34}{'kills':>6}  {'audio p50/p99/worst ms':>24}  {'video p50/p99/worst ms':>24}"
                  f"  {'API p50/p99/worst ms':>24}{'unaware':>9}{'resumed':>9}{'rejoined':>10}{'lost':>6}"]
         for name, of in self.result().items():
-            def gap(key, of=of):
-                return "/".join(str(of[key][q]) for q in ("p50", "p99", "worst")) if of.get(key) else "-"
-            lines.append(f"{name:<34}{of['kills']:>6}  {gap('audio_gap_ms'):>24}  {gap('video_gap_ms'):>24}"
-                         f"  {gap('api_gap_ms'):>24}{of['unaware']:>9}{of['resumed']:>9}{of['rejoined']:>10}"
-                         f"{of['lost_participants']:>6}")
+            lines.append(self.line(name, of))
+            if len(of["clients"]) > 1:
+                lines += [self.line(f"  with {cast}", part) for cast, part in of["clients"].items()]
         for name, values in self.notes.items():
             of = summary(values)
             lines.append(f"{name}: {of['p50']}/{of['p99']}/{of['worst']} p50/p99/worst")
         return "\n".join(lines)
+
+    @staticmethod
+    def line(name, of):
+        def gap(key):
+            return "/".join(str(of[key][q]) for q in ("p50", "p99", "worst")) if of.get(key) else "-"
+        return (f"{name:<34}{of['kills']:>6}  {gap('audio_gap_ms'):>24}  {gap('video_gap_ms'):>24}"
+                f"  {gap('api_gap_ms'):>24}{of['unaware']:>9}{of['resumed']:>9}{of['rejoined']:>10}"
+                f"{of['lost_participants']:>6}")
 
     def write(self, path):
         with open(path, "w") as file:

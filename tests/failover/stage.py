@@ -1,5 +1,6 @@
 """One room with people in it, and what they miss when something is struck."""
 import asyncio
+import dataclasses
 import random
 import re
 import time
@@ -23,27 +24,43 @@ async def until(probe, what, within=40.0):
         await asyncio.sleep(0.05)
 
 
+@dataclasses.dataclass
+class Cast:
+    """Who comes into a room together."""
+
+    name: str
+    wheels: list = dataclasses.field(default_factory=lambda: ["alice"])
+    #: Somebody on libwebrtc behind a router.
+    far: bool = False
+    #: Name and driver of each person in a browser.
+    browsers: dict = dataclasses.field(default_factory=dict)
+
+
 class Stage:
     """On a cluster that stays up over all kills."""
 
-    def __init__(self, cluster, balancer, browsers, report, seed):
-        """`browsers`: name and driver of each person in a browser."""
+    def __init__(self, cluster, balancer, casts, report, seed):
+        """`casts`: who comes, in turn from room to room."""
         self.cluster, self.balancer, self.report, self.random = cluster, balancer, report, random.Random(seed)
-        self.browsers, self.number = browsers, 0
+        self.casts, self.number = casts, 0
 
     async def fill(self):
+        self.cast = self.casts[self.number % len(self.casts)]
         self.number += 1
         self.room = f"failover-{self.number}"
-        self.people = [Wheel("alice"), Wheel("bob")]
-        if self.cluster.network:
+        self.people = [Wheel(name) for name in self.cast.wheels]
+        if self.cast.far and self.cluster.network:
             self.people.append(FarWheel("dave", self.cluster.network.within(hosts.BEHIND)))
-        if self.browsers:
+        if self.cast.browsers:
             place = "://" + self.balancer.url.partition("//")[2] + "/"
             link = re.sub("://[^/]+/", place, self.cluster.master().skein("room", "link", self.room).strip(), count=1)
-            self.people += [Browser(name, driver, link) for name, driver in self.browsers.items()]
+            self.people += [Browser(name, driver, link) for name, driver in self.cast.browsers.items()]
+        # Every cast comes with one peer connection and with two.
+        turn = (self.number - 1) // len(self.casts)
         for person in self.people:
             url = self.balancer.far_url if isinstance(person, FarWheel) else self.balancer.url
-            await person.join(url, self.room, single_pc=bool((self.number + len(person.identity)) % 2))
+            await person.join(url, self.room, single_pc=bool((turn + len(person.identity)) % 2))
+        await self.everybody_known()
         await self.everybody_flows()
         self.asker = Asker([node.url for node in self.cluster.masters], self.room, [person.identity for person in self.people])
         await self.everybody_protected()
@@ -58,14 +75,27 @@ class Stage:
             await asyncio.sleep(0.1)
         self.report.note("protected_after_ms", (time.monotonic() - began) * 1_000)
 
-    def pairs(self):
-        """Who decodes whom. The browser's sound is a beep now and then, so nobody is asked for it."""
-        senders = [person for person in self.people if isinstance(person, (Wheel, FarWheel))]
-        return [(me, other.identity) for me in self.people for other in senders if me is not other]
+    async def everybody_known(self):
+        """By what they are called in the room."""
+        for browser in (person for person in self.people if isinstance(person, Browser)):
+            others = self.people[0].room.remote_participants
+            await until(lambda: any(other.name == browser.identity for other in others.values()),
+                        f"{browser.identity} to be in the room")
+            browser.known_as = next(other.identity for other in others.values() if other.name == browser.identity)
+
+    def flows(self):
+        """Who decodes what of whom. The sound of a browser is a beep now and then, so nobody is asked for it."""
+        for me in self.people:
+            for other in self.people:
+                if me is other or isinstance(other, Browser) and not isinstance(me, Wheel):
+                    continue
+                name = other.known_as if isinstance(other, Browser) else other.identity
+                for kind in ("video",) if isinstance(other, Browser) else ("audio", "video"):
+                    yield me, name, kind
 
     async def everybody_flows(self, within=40.0):
         try:
-            await until(lambda: all(me.hears_and_sees(other) for me, other in self.pairs()),
+            await until(lambda: all(me.flow(other, kind).flows(me.fresh_s) for me, other, kind in self.flows()),
                         "sound and picture both ways", within)
         except TimeoutError as missing:
             missing.add_note("; ".join(self.silences()))
@@ -73,11 +103,10 @@ class Stage:
 
     def silences(self):
         now = time.monotonic()
-        for me, other in self.pairs():
-            for kind in ("audio", "video"):
-                at = me.flow(other, kind).at
-                if not at or now - at[-1] > 0.6:
-                    yield f"{me.identity} last decoded {kind} of {other}: " + (f"{now - at[-1]:.1f} s ago" if at else "never")
+        for me, other, kind in self.flows():
+            at = me.flow(other, kind).at
+            if not me.flow(other, kind).flows(me.fresh_s):
+                yield f"{me.identity} last decoded {kind} of {other}: " + (f"{now - at[-1]:.1f} s ago" if at else "never")
 
     async def measure(self, scenario, strike):
         """Strikes, watches, and notes what was missed; what happened, in words."""
@@ -94,13 +123,13 @@ class Stage:
         await asyncio.sleep(SETTLE_S)
         now = time.monotonic()
 
-        def gaps(kind):
-            return [me.flow(other, kind).gap(struck - 0.2, now) for me, other in self.pairs()]
+        def gaps(wanted):
+            return [me.flow(other, kind).gap(struck - 0.2, now) for me, other, kind in self.flows() if kind == wanted]
         audio, video = gaps("audio"), gaps("video")
         events = [f"{person.identity} {name}" for person in self.people for at, name in person.events if at >= struck]
         came_back = self.how_they_came_back(before, await self.asker.sids(), struck)
         self.report.add(
-            scenario, audio_gap_ms=audio, video_gap_ms=video,
+            scenario, self.cast.name, audio_gap_ms=audio, video_gap_ms=video,
             api_gap_ms=[self.asker.flow.gap(struck - 0.2, now)], lost_participants=len(lost), **came_back)
         return "; ".join([f"longest gap {max(audio):.0f}/{max(video):.0f} ms", *(f"LOST: {one}" for one in lost),
                           ", ".join(events) or "no event"])

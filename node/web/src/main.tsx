@@ -6,6 +6,13 @@ import { createRoot } from "react-dom/client";
 import { type Entry, enter, entryFromAddress, type Pass } from "./entry";
 import { Mark } from "./Mark";
 
+/** `?singlePC=false` takes two peer connections, as older clients do; LiveKit's own page knows the same word. */
+const roomOptions = {
+  adaptiveStream: true,
+  dynacast: true,
+  singlePeerConnection: new URLSearchParams(location.search).get("singlePC") !== "false",
+};
+
 const Check = lazy(() => import("./check/Check"));
 
 /** Lobby → room → farewell: the whole life of a visit. */
@@ -53,7 +60,7 @@ function Page() {
       connect
       audio={choices.audioEnabled && { deviceId: choices.audioDeviceId || undefined }}
       video={choices.videoEnabled && { deviceId: choices.videoDeviceId || undefined }}
-      options={{ adaptiveStream: true, dynacast: true }}
+      options={roomOptions}
       onDisconnected={() => setLeft(true)}
       onError={(error) => setProblem(error.message)}
     >
