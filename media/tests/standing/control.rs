@@ -1,5 +1,5 @@
-//! Who chooses the path. A client that does so itself would go to the standby as soon as it hears of
-//! it: it is to hear of it when it leaves the choice to the home.
+//! Who chooses the path. A client that does so itself would go to the standby as soon as it hears
+//! of it: it is to hear of it when it leaves the choice to the home.
 
 use skein_media::event::Event;
 

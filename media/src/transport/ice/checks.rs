@@ -250,8 +250,8 @@ impl Agent {
     /// RFC 8445 §7.3.1.1; `false` = the peer has to change its role.
     fn settle_roles(&mut self, message: &Message<'_>) -> bool {
         match (message.controlling(), message.controlled()) {
-            // It will hear of it from our check. libwebrtc changes its role a moment after each sign
-            // of a conflict: told a second time by an error it would change it back.
+            // It will hear of it from our check. libwebrtc changes its role a moment after each
+            // sign of a conflict: told a second time by an error it would change it back.
             (Some(_), _) if self.dormant || self.takes_control() => {}
             (Some(theirs), _) if self.controlling => {
                 if self.tie_breaker >= theirs {

@@ -28,8 +28,8 @@ impl Agent {
         self.run_checks(now);
     }
 
-    /// The peer lets us choose the pair. One that still chooses for itself would take a standby's as
-    /// soon as it hears of it, for its higher priority, and send to who does not listen.
+    /// The peer lets us choose the pair. One that still chooses for itself would take a standby's
+    /// as soon as it hears of it, for its higher priority, and send to who does not listen.
     pub(in crate::transport) fn controls(&self) -> bool {
         self.controls
     }
