@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -96,6 +97,12 @@ class Node:
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)
 
+    def forget(self):
+        """Its logs stay: a segment of the cluster's log is reserved in full, so many runs would fill a disk."""
+        for kept in self.folder.iterdir():
+            if kept.is_dir():
+                shutil.rmtree(kept, ignore_errors=True)
+
     def log(self):
         return (self.folder / "server.log").read_text(errors="replace")
 
@@ -155,6 +162,8 @@ class Cluster:
         if any(failure):
             for node in self.nodes:
                 print(f"--- node {node.name}\n{node.log()[-6000:]}")
+        for node in self.nodes:
+            node.forget()
 
     def home_of(self, room, ask):
         return home_of(self.nodes, room, ask)

@@ -63,7 +63,8 @@ class Cluster:
                 try:
                     node.process.wait(15)
                 except subprocess.TimeoutExpired:
-                    node.process.kill()
+                    node.kill()
+            node.forget()
 
 
 # Whoever does not answer a connection by then is passed over.
