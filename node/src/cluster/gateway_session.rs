@@ -41,6 +41,10 @@ pub(super) async fn run(
     words.unanswered.joins(&attach);
     let mut until = Instant::now() + ATTACH_PATIENCE;
     loop {
+        if matches!(attach.kind, AttachKind::Rebind { .. }) {
+            // Also what was said to a home that turned out to be none.
+            words.unanswered.repeat(&mut attach);
+        }
         let place = match resolve(&lobby, &attach).await {
             Ok(place) => place,
             Err(Answer::Refuse(error)) => {
@@ -74,7 +78,6 @@ pub(super) async fn run(
                     participant_sid,
                     missed: true,
                 };
-                words.unanswered.repeat(&mut attach);
                 until = Instant::now() + ATTACH_PATIENCE;
                 "its media is elsewhere"
             }
@@ -153,7 +156,7 @@ async fn elsewhere(
     let links = lobby.directory().links();
     let opened = tokio::select! {
         opened = links.open(place.home, Service::Session) => opened,
-        word = words.recv() => return match word {
+        word = words.other_than_signals() => return match word {
             Some(Word::Moved(_)) => Outcome::Again("the home died"),
             Some(Word::Resume) => {
                 // Who rebinds was let in elsewhere.

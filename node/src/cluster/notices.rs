@@ -121,7 +121,15 @@ impl Ear {
         if known.released {
             return;
         }
-        let over = self.record().is_none_or(|record| record.done_ms.is_some());
+        let record = self.record();
+        let cluster = &self.parts.cluster;
+        let member = cluster.read(|state| state.node(cluster.node()).is_some());
+        if record.is_none() && member {
+            // Somebody undrained it, and the machine goes all the same.
+            known.drains = false;
+            return;
+        }
+        let over = record.is_none_or(|record| record.done_ms.is_some());
         if !over && known.held.elapsed() < NOTICE_HOLD_INTERVAL {
             return;
         }

@@ -43,6 +43,8 @@ pub(super) struct Mouth {
 pub(super) struct Words {
     words: mpsc::Receiver<Word>,
     waiting: Arc<AtomicUsize>,
+    /// Looked at already, and not heard yet.
+    held: Option<Word>,
     /// Of what was heard.
     pub(super) unanswered: Unanswered,
 }
@@ -58,6 +60,7 @@ pub(super) fn queue() -> (Mouth, Words) {
     let words = Words {
         words: receiver,
         waiting,
+        held: None,
         unanswered: Unanswered::default(),
     };
     (mouth, words)
@@ -80,7 +83,10 @@ impl Mouth {
 impl Words {
     /// `None`: nothing more will be said.
     pub(super) async fn recv(&mut self) -> Option<Word> {
-        let word = self.words.recv().await?;
+        let word = match self.held.take() {
+            Some(word) => word,
+            None => self.words.recv().await?,
+        };
         self.waiting.fetch_sub(word.bytes(), Ordering::Relaxed);
         if let Word::Signal(message) = &word {
             self.unanswered.asked(Instant::now(), message);
@@ -88,9 +94,22 @@ impl Words {
         Some(word)
     }
 
+    /// The next word unless it is the client's: those wait until somebody can hear them, and so
+    /// does what comes behind. Nothing is lost where this is dropped.
+    pub(super) async fn other_than_signals(&mut self) -> Option<Word> {
+        if self.held.is_none() {
+            match self.words.recv().await? {
+                signal @ Word::Signal(_) => self.held = Some(signal),
+                other => return Some(other),
+            }
+        }
+        std::future::pending().await
+    }
+
     /// What was said and not heard yet.
     pub(super) fn next(&mut self) -> Option<Word> {
-        self.words.try_recv().ok()
+        let held = self.held.take();
+        held.or_else(|| self.words.try_recv().ok())
     }
 
     /// Nobody will say anything.
@@ -112,6 +131,20 @@ mod tests {
             ..Default::default()
         };
         Word::Signal(Box::new(signal_request::Message::UpdateMetadata(update)))
+    }
+
+    #[tokio::test]
+    async fn what_the_client_says_waits_for_who_can_hear_it_and_the_end_does_not() {
+        let (mouth, mut words) = queue();
+        assert!(mouth.say(metadata(1)) && mouth.say(Word::Closed));
+        let other = words.other_than_signals();
+        let soon = std::time::Duration::from_millis(1);
+        assert!(tokio::time::timeout(soon, other).await.is_err());
+        assert!(matches!(words.recv().await, Some(Word::Signal(_))));
+        assert!(matches!(
+            words.other_than_signals().await,
+            Some(Word::Closed)
+        ));
     }
 
     #[tokio::test]

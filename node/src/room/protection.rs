@@ -324,6 +324,18 @@ impl Room {
         }
     }
 
+    /// What a client was told of its standbys while it had no WebSocket is lost.
+    pub(super) fn introduce_standbys_again(&mut self, number: u16) {
+        let member = self.roster.get(number);
+        let transports = member.map(|member| member.media.transports());
+        for (transport, _) in transports.into_iter().flatten() {
+            if let Some(guarded) = self.protection.transports.get_mut(&transport) {
+                guarded.told.clear();
+            }
+            self.introduce_standby(transport);
+        }
+    }
+
     /// Tells the client where the standby is, as soon as it will not go there by itself.
     fn introduce_standby(&mut self, transport: TransportKey) {
         let Some(guarded) = self.protection.transports.get_mut(&transport) else {

@@ -103,6 +103,7 @@ impl Room {
         if let Some(member) = self.roster.get_mut(number) {
             member.absent_since = None;
         }
+        self.introduce_standbys_again(number);
         if missed {
             let departed = self.still_gone(departed);
             if !departed.is_empty() {

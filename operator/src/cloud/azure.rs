@@ -134,6 +134,11 @@ impl Group for ScaleSet {
             let Some(Value::Object(mut sku)) = read.get("sku").cloned() else {
                 return Err(CloudError::answer(what, "it has no sku"));
             };
+            // Machines on their way that whoever leads now does not know of count as well.
+            let there = sku.get("capacity").and_then(Value::as_u64);
+            if there.is_some_and(|there| there >= u64::from(growth.to)) {
+                return Ok(());
+            }
             sku.insert("capacity".into(), growth.to.into());
             let body = json!({ "sku": sku });
             let set = self.call("the scale set's capacity", Method::PATCH, "", Some(&body));
@@ -212,6 +217,14 @@ impl Notices for Metadata {
 
     fn release<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), CloudError>> {
         Box::pin(async move {
+            // An event that is let begin begins for all its machines.
+            let said = self.get(EVENTS_PATH).await?;
+            let read: Document = serde_json::from_str(&said)
+                .map_err(|error| CloudError::answer("scheduled events", &error.to_string()))?;
+            let shared = |event: &Event| event.event_id == notice.id && event.resources.len() > 1;
+            if read.events.iter().any(shared) {
+                return Ok(());
+            }
             let (name, value) = METADATA_HEADER;
             let body = json!({ "StartRequests": [{ "EventId": notice.id }] });
             let request = self.client.post(below(&self.endpoint, EVENTS_PATH)?);

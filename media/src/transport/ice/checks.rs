@@ -41,7 +41,7 @@ impl Agent {
         if !message.verify(&key) {
             return Err(DropReason::Unauthenticated);
         }
-        if !self.settle_roles(message) {
+        if !self.settle_roles(message, old) {
             let conflict = Builder::new(Class::Error, message.transaction())
                 .error(stun::ROLE_CONFLICT, "Role Conflict")
                 .finish(&key);
@@ -248,13 +248,14 @@ impl Agent {
     }
 
     /// RFC 8445 §7.3.1.1; `false` = the peer has to change its role.
-    fn settle_roles(&mut self, message: &Message<'_>) -> bool {
+    fn settle_roles(&mut self, message: &Message<'_>, old: bool) -> bool {
         match (message.controlling(), message.controlled()) {
             // It will hear of it from our check. libwebrtc changes its role a moment after each
             // sign of a conflict: told a second time by an error it would change it back.
             (Some(_), _) if self.dormant || self.takes_control() => {}
             (Some(theirs), _) if self.controlling => {
                 if self.tie_breaker >= theirs {
+                    self.controls = false;
                     return false;
                 }
                 self.switch_role(false);
@@ -265,7 +266,8 @@ impl Agent {
                 }
                 self.switch_role(true);
             }
-            (None, Some(_)) => self.controls = true,
+            // Before a restart it may have had another role.
+            (None, Some(_)) => self.controls |= !old,
             _ => {}
         }
         true

@@ -71,6 +71,24 @@ fn document(events: &[Value]) -> Answer {
 }
 
 #[tokio::test]
+async fn an_event_of_several_machines_is_left_to_its_time() {
+    let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(600));
+    let mut both = event("c", "Redeploy", "media_3", &soon);
+    both["Resources"] = json!(["media_3", "media_4"]);
+    let answers = vec![
+        Answer::ok("media_3"),
+        document(std::slice::from_ref(&both)),
+        document(&[both]),
+    ];
+    let imds = TestPeer::start(answers).await;
+    let notices = metadata(&imds);
+    let notice = notices.poll().await.unwrap().unwrap();
+    notices.release(&notice).await.unwrap();
+    let asked = imds.requests().await;
+    assert!(asked.iter().all(|asked| asked.line.starts_with("GET ")));
+}
+
+#[tokio::test]
 async fn a_machine_hears_of_its_own_end_and_lets_it_come() {
     let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(600));
     let imds = TestPeer::start(vec![
@@ -84,6 +102,7 @@ async fn a_machine_hears_of_its_own_end_and_lets_it_come() {
             event("c", "Terminate", "Media_3", &soon),
             event("d", "Preempt", "media_3", ""),
         ]),
+        document(&[event("c", "Terminate", "media_3", &soon)]),
         document(&[event("c", "Terminate", "media_3", &soon)]),
         Answer::ok(""),
     ])

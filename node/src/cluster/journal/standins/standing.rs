@@ -135,7 +135,8 @@ impl Standing {
                     shard,
                     // A shard says it once, however many images follow.
                     ready: known.is_some_and(|one| one.ready),
-                    told: known.is_some_and(|one| one.told),
+                    // The home may ask for want of them: it forgets over an ICE restart.
+                    told: false,
                     bytes: image.len(),
                 };
                 self.bytes = self.bytes + one.bytes - known.map_or(0, |one| one.bytes);
