@@ -100,6 +100,7 @@ def main():
     parser.add_argument("--takeover", action="store_true", help="the scenarios of takeovers, and what is expected of them")
     parser.add_argument("--json", help="writes the figures there too")
     options = parser.parse_args()
+    options.firefox |= "Firefox" in (options.clients or ())
     folder = pathlib.Path(tempfile.mkdtemp(prefix="skein-failover-"))
     print(f"seed {options.seed}; logs of the nodes in {folder}", flush=True)
     failed = True
