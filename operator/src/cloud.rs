@@ -7,6 +7,7 @@ pub mod azure;
 mod bearer;
 pub mod gcp;
 mod http;
+mod imds;
 pub mod sigv4;
 #[cfg(test)]
 mod test_peer;

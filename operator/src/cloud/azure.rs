@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::bearer::{Bearer, below};
 use super::http::send;
+use super::imds::Imds;
 use super::{CloudError, Group, Growth, Notice, Notices};
 
 const COMPUTE_VERSION: &str = "2024-07-01";
@@ -33,43 +34,46 @@ const ENDS: [&str; 4] = ["Terminate", "Preempt", "Redeploy", "Reboot"];
 /// The metadata service of the machine this runs on.
 #[derive(Clone, Debug)]
 pub struct Metadata {
-    client: Client,
-    endpoint: Url,
+    imds: Imds,
     /// Of the machine; it does not change.
     name: Arc<OnceCell<String>>,
 }
 
 impl Metadata {
     pub fn new(client: Client, endpoint: Url) -> Self {
+        Self::of(Imds::new(client, endpoint, METADATA_HEADER))
+    }
+
+    pub fn here(client: Client) -> Result<Self, CloudError> {
+        Imds::here(client, METADATA, METADATA_HEADER).map(Self::of)
+    }
+
+    fn of(imds: Imds) -> Self {
         Self {
-            client,
-            endpoint,
+            imds,
             name: Arc::default(),
         }
     }
 
-    pub fn here(client: Client) -> Result<Self, CloudError> {
-        let endpoint = Url::parse(METADATA);
-        let endpoint = endpoint.map_err(|e| CloudError::answer("metadata", &e.to_string()))?;
-        Ok(Self::new(client, endpoint))
-    }
-
-    async fn get(&self, path: &str) -> Result<String, CloudError> {
-        let (name, value) = METADATA_HEADER;
-        let request = self.client.get(below(&self.endpoint, path)?);
-        send(path, request.header(name, value)).await
+    async fn events(&self) -> Result<Vec<Event>, CloudError> {
+        let said = self.imds.get(EVENTS_PATH).await?;
+        let read: Document = serde_json::from_str(&said)
+            .map_err(|error| CloudError::answer("scheduled events", &error.to_string()))?;
+        Ok(read.events)
     }
 
     /// What scheduled events call this machine.
     async fn name(&self) -> Result<&str, CloudError> {
-        let ask = || async { self.get(NAME_PATH).await.map(|name| name.trim().to_owned()) };
+        let ask = || async {
+            let name = self.imds.get(NAME_PATH).await?;
+            Ok(name.trim().to_owned())
+        };
         self.name.get_or_try_init(ask).await.map(String::as_str)
     }
 
     /// Of the managed identity, which must be one that is assigned by the system.
     fn identity(&self) -> Result<Bearer, CloudError> {
-        let url = below(&self.endpoint, &format!("{TOKEN_PATH}{MANAGEMENT}"))?;
-        Ok(Bearer::new(self.client.clone(), url, METADATA_HEADER))
+        self.imds.bearer(&format!("{TOKEN_PATH}{MANAGEMENT}"))
     }
 }
 
@@ -200,11 +204,9 @@ impl Notices for Metadata {
     fn poll(&self) -> BoxFuture<'_, Result<Option<Notice>, CloudError>> {
         Box::pin(async move {
             let name = self.name().await?;
-            let said = self.get(EVENTS_PATH).await?;
-            let read: Document = serde_json::from_str(&said)
-                .map_err(|error| CloudError::answer("scheduled events", &error.to_string()))?;
+            let events = self.events().await?;
             let now = SystemTime::now();
-            let ours = read.events.iter().filter(|event| event.takes(name));
+            let ours = events.iter().filter(|event| event.takes(name));
             let notices = ours.map(|event| event.notice(now));
             Ok(notices.min_by_key(|notice| notice.within))
         })
@@ -218,18 +220,13 @@ impl Notices for Metadata {
     fn release<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), CloudError>> {
         Box::pin(async move {
             // An event that is let begin begins for all its machines.
-            let said = self.get(EVENTS_PATH).await?;
-            let read: Document = serde_json::from_str(&said)
-                .map_err(|error| CloudError::answer("scheduled events", &error.to_string()))?;
             let shared = |event: &Event| event.event_id == notice.id && event.resources.len() > 1;
-            if read.events.iter().any(shared) {
+            if self.events().await?.iter().any(shared) {
                 return Ok(());
             }
-            let (name, value) = METADATA_HEADER;
             let body = json!({ "StartRequests": [{ "EventId": notice.id }] });
-            let request = self.client.post(below(&self.endpoint, EVENTS_PATH)?);
-            let request = request.header(name, value).header(CONTENT_TYPE, JSON);
-            let request = request.body(body.to_string());
+            let request = self.imds.request(Method::POST, EVENTS_PATH)?;
+            let request = request.header(CONTENT_TYPE, JSON).body(body.to_string());
             send("an event's start", request).await.map(|_| ())
         })
     }

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::bearer::{Bearer, below};
 use super::http::send;
+use super::imds::Imds;
 use super::{CloudError, Group, Growth, Notice, Notices};
 
 const COMPUTE: &str = "https://compute.googleapis.com/compute/v1/";
@@ -30,33 +31,25 @@ const MAINTENANCE_NOTICE: Duration = Duration::from_secs(60);
 
 /// The metadata server of the instance this runs on.
 #[derive(Clone, Debug)]
-pub struct Metadata {
-    client: Client,
-    endpoint: Url,
-}
+pub struct Metadata(Imds);
 
 impl Metadata {
     pub fn new(client: Client, endpoint: Url) -> Self {
-        Self { client, endpoint }
+        Self(Imds::new(client, endpoint, METADATA_HEADER))
     }
 
     pub fn here(client: Client) -> Result<Self, CloudError> {
-        let endpoint = Url::parse(METADATA);
-        let endpoint = endpoint.map_err(|e| CloudError::answer("metadata", &e.to_string()))?;
-        Ok(Self::new(client, endpoint))
+        Imds::here(client, METADATA, METADATA_HEADER).map(Self)
     }
 
     async fn get(&self, path: &str) -> Result<String, CloudError> {
-        let (name, value) = METADATA_HEADER;
-        let request = self.client.get(below(&self.endpoint, path)?);
-        let said = send(path, request.header(name, value)).await?;
+        let said = self.0.get(path).await?;
         Ok(said.trim().to_owned())
     }
 
     /// Of the instance's service account.
     fn identity(&self) -> Result<Bearer, CloudError> {
-        let url = below(&self.endpoint, TOKEN_PATH)?;
-        Ok(Bearer::new(self.client.clone(), url, METADATA_HEADER))
+        self.0.bearer(TOKEN_PATH)
     }
 }
 

@@ -34,7 +34,7 @@ impl Agent {
         self.controls
     }
 
-    /// Control was taken, and the peer has not said yet that it knows.
+    /// We control for good, as a server does, and no check of the peer said yet that it knows.
     pub(super) fn takes_control(&self) -> bool {
         self.controlling && self.tie_breaker == u64::MAX && !self.controls
     }

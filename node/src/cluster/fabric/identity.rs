@@ -83,6 +83,19 @@ impl ClusterSecret {
     }
 }
 
+#[cfg(test)]
+impl ClusterSecret {
+    /// What nodes have before and after each of the three rounds in which `from` becomes `to`.
+    pub(in crate::cluster) fn exchanged(from: &str, to: &str) -> Result<[Self; 4], IdentityError> {
+        Ok([
+            Self::new(from)?,
+            Self::new(from)?.accepting(to)?,
+            Self::new(to)?.accepting(from)?,
+            Self::new(to)?,
+        ])
+    }
+}
+
 fn cluster_id(keys: &Prk) -> Result<u64, IdentityError> {
     Ok(u64::from_le_bytes(derive(keys, &[b"cluster id"])?))
 }

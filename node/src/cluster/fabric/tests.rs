@@ -216,13 +216,7 @@ async fn whether_a_node_lives_is_asked_on_a_connection_of_its_own() {
 #[tokio::test]
 async fn a_secret_is_exchanged_without_a_moment_at_which_nodes_do_not_meet() {
     const NEXT: &str = "the secret that all nodes shall have from now on";
-    let secret = |token| ClusterSecret::new(token).unwrap();
-    let rounds = [
-        secret(TOKEN),
-        secret(TOKEN).accepting(NEXT).unwrap(),
-        secret(NEXT).accepting(TOKEN).unwrap(),
-        secret(NEXT),
-    ];
+    let rounds = ClusterSecret::exchanged(TOKEN, NEXT).unwrap();
     let at = "127.0.0.1:0";
     for (number, pair) in (1..).step_by(2).zip(rounds.windows(2)) {
         let before = node_with(number, &pair[0], at);

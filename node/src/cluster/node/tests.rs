@@ -302,13 +302,7 @@ async fn a_removed_machine_that_still_has_the_secret_is_told_nothing_else() {
 async fn a_node_keeps_its_log_while_the_secret_is_exchanged() {
     const NEXT: &str = "the secret that all nodes shall have from now on";
     let place = Place::new();
-    let secret = |token| ClusterSecret::new(token).unwrap();
-    let rounds = [
-        secret(TOKEN),
-        secret(TOKEN).accepting(NEXT).unwrap(),
-        secret(NEXT).accepting(TOKEN).unwrap(),
-        secret(NEXT),
-    ];
+    let rounds = ClusterSecret::exchanged(TOKEN, NEXT).unwrap();
     let mut id = None;
     for round in rounds {
         let node = start_with(&place, &[], BOTH, round).await.unwrap();
