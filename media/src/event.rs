@@ -90,7 +90,12 @@ pub enum Event {
     },
     /// The client lets this node choose the path: it may hear where the standby is, and will not go
     /// there before it is told to. Once for each `Command::Replicate`.
-    InControl { transport: TransportKey },
+    InControl {
+        transport: TransportKey,
+        /// How many standbys went on with it so far: the next one's candidates have to be above
+        /// theirs.
+        takeovers: u32,
+    },
     /// The standby here knows everything up to `version`: for `Command::Replicated` at the primary.
     StandbyHas {
         transport: TransportKey,

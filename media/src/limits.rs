@@ -93,6 +93,9 @@ pub const RECEIVED_INDEX_TOLD: u64 = 8_192;
 /// Added to the last nomination known of a primary when its standby nominates: it may have made
 /// some more since.
 pub const NOMINATION_TAKEOVER_STEP: u32 = 1 << 16;
+/// How far the candidates of each standby are above those of the one before: more than a node has
+/// addresses, so that clients that only ever move upwards (Firefox) follow every takeover.
+pub const STANDBY_PRIORITY_STEP: u32 = 64;
 /// A standby is told again where down tracks stand, so that it can guess what was sent since.
 pub const CONTINUATION_RENEWED: Duration = Duration::from_secs(30);
 /// Least time between two images of one transport: each is a kilobyte or two.

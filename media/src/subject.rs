@@ -76,7 +76,7 @@ impl Event {
             | Self::ChannelClosed { transport, .. }
             | Self::Data { transport, .. }
             | Self::Stats { transport, .. }
-            | Self::InControl { transport }
+            | Self::InControl { transport, .. }
             | Self::TransportImage { transport, .. }
             | Self::TransportDelta { transport, .. }
             | Self::StandbyHas { transport, .. }

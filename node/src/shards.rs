@@ -273,9 +273,12 @@ fn start_workers(
     let mut workers = Vec::with_capacity(count);
     let mut waiting = Vec::with_capacity(count);
     for (index, set) in ports.into_iter().enumerate() {
+        let mut config = shard_config(index);
+        let bound = |reach: &Reach| SocketAddr::new(reach.bound, set.port);
+        config.udp_addresses = reaches.iter().map(bound).collect();
         let (handle, worker) = Worker::new(Parts {
             index,
-            shard: Shard::new(shard_config(index)),
+            shard: Shard::new(config),
             udp: set.sockets,
             // The first worker accepts for all: a connection is handed over once.
             tcp: std::mem::take(&mut listeners),

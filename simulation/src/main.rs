@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use consensus::testing::{Mutation, mutate};
+use tracing_subscriber::fmt::format::Writer;
 
 use faults::Fault;
 
@@ -51,6 +52,16 @@ impl Which {
             Self::Voters => "seed",
             Self::Nodes => "nodes",
         }
+    }
+}
+
+/// The time of what nodes log: that of the trace.
+struct Virtual;
+
+impl tracing_subscriber::fmt::time::FormatTime for Virtual {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        write!(out, "{:10.6}", now.as_secs_f64())
     }
 }
 
@@ -125,15 +136,15 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
-            .without_time()
+            .with_timer(Virtual)
             .with_ansi(false)
             .init();
     }
     panics::collect();
-    let verdict = match arguments.ring {
+    let verdict = apart(|| match arguments.ring {
         Which::Voters => world::run(seed, !arguments.quiet),
         Which::Nodes => nodes::run(seed, !arguments.quiet, mistake),
-    };
+    })?;
     let mut out = io::stdout().lock();
     if arguments.quiet && !verdict.wrong.is_empty() {
         for line in &verdict.tail {
@@ -153,6 +164,16 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
         verdict.hash
     )?;
     Ok(verdict.wrong.is_empty())
+}
+
+/// In a thread of its own: the order in hash maps follows from how many a thread made before, and
+/// a log makes some.
+fn apart<R: Send>(run: impl FnOnce() -> R + Send) -> io::Result<R> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, run)?;
+        let ended = thread.join();
+        ended.map_err(|_| io::Error::other("the simulation panicked"))
+    })
 }
 
 fn list() -> io::Result<bool> {

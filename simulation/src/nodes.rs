@@ -12,6 +12,7 @@ mod judge;
 mod lines;
 mod machine;
 mod numbers;
+mod operators;
 mod scenario;
 mod sdp;
 mod shards;

@@ -96,7 +96,10 @@ class Balancer:
                 continue
         else:
             return writer.close()
-        await asyncio.gather(self.pump(reader, far_writer), self.pump(far_reader, writer))
+        try:
+            await asyncio.gather(self.pump(reader, far_writer), self.pump(far_reader, writer))
+        except asyncio.CancelledError:
+            pass  # the run is over
 
     @staticmethod
     async def pump(reader, writer):

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::limits::STANDBY_PRIORITY_STEP;
 use crate::types::{LocalCandidate, Protocol, RemoteCandidate};
 
 /// A candidate line of the client.
@@ -40,16 +41,19 @@ pub fn format_candidate(candidate: &LocalCandidate, ufrag: &str) -> String {
 
 /// A standby's candidates as its client is told them (by trickling, once it is connected): reached
 /// over UDP only, and above every candidate of the `primary`, or the client takes the pair for a
-/// worse one of the same network and gives it up.
+/// worse one of the same network and gives it up; and above all earlier standbys, one of which may
+/// be the primary of now (`takeovers` of them were).
 pub fn standby_candidates(
     primary: &[LocalCandidate],
     standby: &[LocalCandidate],
+    takeovers: u32,
 ) -> Vec<LocalCandidate> {
     let highest = primary.iter().map(|candidate| candidate.priority).max();
-    let above = highest.unwrap_or(0).saturating_add(standby.len() as u32);
+    let step = STANDBY_PRIORITY_STEP.saturating_mul(takeovers.saturating_add(1));
+    let above = highest.unwrap_or(0).saturating_add(step);
     let udp = standby.iter().filter(|one| one.protocol == Protocol::Udp);
     let told = |(at, candidate): (u32, &LocalCandidate)| LocalCandidate {
-        priority: above - at,
+        priority: above.saturating_sub(at),
         foundation: format!("s{}", candidate.foundation),
         ..candidate.clone()
     };
@@ -131,16 +135,16 @@ mod tests {
             of(Protocol::Udp, 3, 2_130_706_431),
             of(Protocol::Udp, 4, 2_130_706_175),
         ];
-        let told = standby_candidates(&primary, &standby);
+        let told = standby_candidates(&primary, &standby, 0);
         let told: Vec<_> = told
             .iter()
             .map(|one| (one.address.port(), one.priority))
             .collect();
-        assert_eq!(told, [(3, 2_130_706_434), (4, 2_130_706_433)]);
-        let line = format_candidate(&standby_candidates(&primary, &standby)[0], "abc");
+        assert_eq!(told, [(3, 2_130_706_495), (4, 2_130_706_494)]);
+        let line = format_candidate(&standby_candidates(&primary, &standby, 1)[0], "abc");
         assert_eq!(
             line,
-            "candidate:s1 1 udp 2130706434 127.0.0.1 3 typ host ufrag abc"
+            "candidate:s1 1 udp 2130706559 127.0.0.1 3 typ host ufrag abc"
         );
     }
 

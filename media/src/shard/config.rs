@@ -1,6 +1,7 @@
 //! Settings of a shard, as the operator may change them; defaults are LiveKit's. What nobody
 //! should change is a constant in `limits.rs`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ pub struct ShardConfig {
     pub seed: [u8; 32],
     /// The node's certificate; its fingerprint is what our SDP says.
     pub identity: Arc<DtlsIdentity>,
+    /// Where its UDP sockets are bound: standbys check clients from there.
+    pub udp_addresses: Vec<SocketAddr>,
     pub audio_level: AudioLevelSettings,
     pub key_frame_throttle: KeyFrameThrottle,
     pub packet_buffers: PacketBuffers,
@@ -23,6 +26,7 @@ impl ShardConfig {
         ShardConfig {
             seed,
             identity,
+            udp_addresses: Vec::new(),
             audio_level: AudioLevelSettings::default(),
             key_frame_throttle: KeyFrameThrottle::default(),
             packet_buffers: PacketBuffers::default(),

@@ -112,8 +112,11 @@ impl Shard {
             .filter(|one| followed && !one.in_control)
         {
             follower.in_control = true;
-            let transport = slot.key;
-            self.events.push_back(Event::InControl { transport });
+            let (transport, takeovers) = (slot.key, slot.transport.takeovers());
+            self.events.push_back(Event::InControl {
+                transport,
+                takeovers,
+            });
         }
     }
 

@@ -18,8 +18,8 @@ use crate::shard::due::Due;
 use crate::shard::image::{ShardPart, read_head};
 use crate::slab::Slab;
 use crate::transport::delta::Reader;
-use crate::transport::{SnapshotError, Standby};
-use crate::types::Path;
+use crate::transport::{SnapshotError, Standby, TransportOptions};
+use crate::types::{Path, Protocol};
 
 struct StandbySlot {
     key: TransportKey,
@@ -125,7 +125,7 @@ impl Shard {
         let mut reader = Reader(image);
         let version = read_head(&mut reader)?;
         let part = ShardPart::read(now, &mut reader)?;
-        let seed = self.rng.random();
+        let made = (self.standby_options(), self.rng.random());
         let index = match self.standbys.index.get(&key).copied() {
             Some(index) => {
                 let slot = self.standbys.slots.get_mut(index);
@@ -134,13 +134,13 @@ impl Shard {
                     // What was acknowledged since is behind what it says.
                     return Ok(());
                 }
-                slot.standby.replace(now, reader.0, seed)?;
+                slot.standby.replace(now, reader.0, made)?;
                 (slot.part, slot.version, slot.stale) = (part, version, false);
                 slot.bound = !probe;
                 index
             }
             None => {
-                let standby = Standby::new(now, reader.0, seed)?;
+                let standby = Standby::new(now, reader.0, made)?;
                 let slot = StandbySlot {
                     key,
                     room,
@@ -165,6 +165,14 @@ impl Shard {
         self.drain_standby(now, index);
         self.say_standby_has(now, index);
         Ok(())
+    }
+
+    fn standby_options(&self) -> TransportOptions {
+        let own = self.config.udp_addresses.iter();
+        TransportOptions {
+            local_addresses: own.map(|own| (Protocol::Udp, *own)).collect(),
+            ..TransportOptions::default()
+        }
     }
 
     fn say_standby_has(&mut self, now: Instant, index: u32) {

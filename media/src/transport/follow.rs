@@ -70,6 +70,11 @@ impl Transport {
         self.ice.controls()
     }
 
+    /// How many standbys went on with it so far.
+    pub fn takeovers(&self) -> u32 {
+        self.ice.takeovers()
+    }
+
     pub fn is_followed(&self) -> bool {
         self.following.is_some()
     }
@@ -86,7 +91,8 @@ impl Transport {
         }
     }
 
-    /// Something changed that only a new image tells: credentials, channels, the client's address.
+    /// Something changed that only a new image tells: credentials, channels, the client's address
+    /// and whether it may be checked from elsewhere.
     pub fn outgrew_image(&self) -> bool {
         let following = self.following.as_ref();
         following.is_some_and(|following| following.shape != self.shape())
@@ -137,6 +143,7 @@ impl Transport {
         self.ice.local().ufrag.hash(&mut hasher);
         self.ice.remote().map(|r| &r.ufrag).hash(&mut hasher);
         self.ice.selected().map(|p| p.remote).hash(&mut hasher);
+        self.ice.controls().hash(&mut hasher);
         self.max_message_bytes.hash(&mut hasher);
         if let Some(sctp) = &self.sctp {
             for channel in sctp.channels().iter() {

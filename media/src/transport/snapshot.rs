@@ -10,7 +10,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::SnapshotError;
 
 /// Raised with every change of the layout; a node thaws the versions it knows.
-pub(super) const VERSION: u16 = 2;
+pub(super) const VERSION: u16 = 3;
 const MAGIC: [u8; 6] = *b"skein\0";
 const HEAD_BYTES: usize = 8;
 
@@ -70,6 +70,8 @@ pub(super) struct TransportSnapshot {
     pub(super) nomination: u32,
     /// The client's address on the selected path.
     pub(super) client: Option<SocketAddr>,
+    /// The client lets the primary choose its path: the standby may check it.
+    pub(super) led: bool,
     pub(super) dtls: Option<DtlsSnapshot>,
     pub(super) fingerprint_algorithm: String,
     pub(super) fingerprint: Vec<u8>,

@@ -22,10 +22,15 @@ pub struct Standby {
 }
 
 impl Standby {
-    pub fn new(now: Instant, image: &[u8], seed: [u8; 32]) -> Result<Standby, SnapshotError> {
+    /// `options` has the addresses of this node.
+    pub fn new(
+        now: Instant,
+        image: &[u8],
+        (options, seed): (TransportOptions, [u8; 32]),
+    ) -> Result<Standby, SnapshotError> {
         let snapshot = Box::new(TransportSnapshot::decode(image)?);
         Ok(Standby {
-            ice: agent(now, &snapshot, seed),
+            ice: agent(now, &snapshot, options, seed),
             snapshot,
             datagrams_in: 0,
             dropped: 0,
@@ -37,13 +42,15 @@ impl Standby {
         &mut self,
         now: Instant,
         image: &[u8],
-        seed: [u8; 32],
+        (options, seed): (TransportOptions, [u8; 32]),
     ) -> Result<(), SnapshotError> {
         let snapshot = Box::new(TransportSnapshot::decode(image)?);
         let old = &self.snapshot;
         if (&old.local_ufrag, &old.remote_ufrag) != (&snapshot.local_ufrag, &snapshot.remote_ufrag)
         {
-            self.ice = agent(now, &snapshot, seed);
+            self.ice = agent(now, &snapshot, options, seed);
+        } else {
+            seek(&mut self.ice, now, &snapshot);
         }
         self.snapshot = snapshot;
         Ok(())
@@ -110,12 +117,24 @@ impl Standby {
     }
 }
 
-fn agent(now: Instant, snapshot: &TransportSnapshot, seed: [u8; 32]) -> Agent {
+fn seek(ice: &mut Agent, now: Instant, snapshot: &TransportSnapshot) {
+    ice.set_nomination(snapshot.nomination);
+    if let Some(client) = snapshot.client.filter(|_| snapshot.led) {
+        ice.seek(now, client);
+    }
+}
+
+fn agent(
+    now: Instant,
+    snapshot: &TransportSnapshot,
+    options: TransportOptions,
+    seed: [u8; 32],
+) -> Agent {
     let local = IceCredentials {
         ufrag: snapshot.local_ufrag.clone(),
         pwd: snapshot.local_pwd.clone(),
     };
-    let mut ice = Agent::new(now, local, TransportOptions::default(), seed);
+    let mut ice = Agent::new(now, local, options, seed);
     ice.set_remote(
         now,
         IceCredentials {
@@ -124,5 +143,6 @@ fn agent(now: Instant, snapshot: &TransportSnapshot, seed: [u8; 32]) -> Agent {
         },
     );
     ice.become_dormant();
+    seek(&mut ice, now, snapshot);
     ice
 }

@@ -12,6 +12,9 @@ pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 pub const LIVE_MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Why a node refused, as text.
 pub const REFUSAL_BYTES_MAX: usize = 4 << 10;
+/// Streams one peer may have open on a connection at first: QUIC keeps a place for each. Whoever
+/// uses half of what it may is allowed twice as many, up to the most of the plane.
+pub const STREAMS_AT_FIRST: u32 = 128;
 /// Streams one peer may have open on one connection: a session of each client a gateway carries.
 pub const STREAMS_MAX: u32 = 32_768;
 /// Raft's calls at once on one connection: it has a few under way for each peer.

@@ -170,7 +170,7 @@ impl Connection {
     pub(crate) fn trickle_standby(
         &self,
         primary: &[LocalCandidate],
-        addresses: &[SocketAddr],
+        (addresses, takeovers): (&[SocketAddr], u32),
         out: &mut Outputs,
     ) {
         let candidate = |(index, address): (usize, &SocketAddr)| LocalCandidate {
@@ -181,7 +181,7 @@ impl Connection {
         };
         let standby: Vec<_> = addresses.iter().enumerate().map(candidate).collect();
         let ufrag = &self.negotiator.local_ice().ufrag;
-        let lines: Vec<_> = standby_candidates(primary, &standby)
+        let lines: Vec<_> = standby_candidates(primary, &standby, takeovers)
             .iter()
             .map(|candidate| format_candidate(candidate, ufrag))
             .collect();

@@ -309,6 +309,8 @@ pub enum MediaInput {
     StandbyAt {
         transport: TransportKey,
         addresses: Vec<SocketAddr>,
+        /// How many standbys went on with the transport before.
+        takeovers: u32,
     },
     /// The participant leaves: everything is torn down, nothing is said to the client.
     Close,

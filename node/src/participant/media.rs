@@ -169,7 +169,8 @@ impl ParticipantMedia {
             MediaInput::StandbyAt {
                 transport,
                 addresses,
-            } => self.standby_at(transport, &addresses),
+                takeovers,
+            } => self.standby_at(transport, (&addresses, takeovers)),
             MediaInput::Close => self.close(),
             MediaInput::Timeout => {}
         }
@@ -245,11 +246,11 @@ impl ParticipantMedia {
             .collect()
     }
 
-    fn standby_at(&mut self, transport: media::TransportKey, addresses: &[SocketAddr]) {
+    fn standby_at(&mut self, transport: media::TransportKey, standby: (&[SocketAddr], u32)) {
         let mut connections = self.publisher.iter().chain(&self.subscriber);
         if let Some(connection) = connections.find(|connection| connection.key == transport) {
             let primary = &self.environment.candidates;
-            connection.trickle_standby(primary, addresses, &mut self.out);
+            connection.trickle_standby(primary, standby, &mut self.out);
         }
     }
 

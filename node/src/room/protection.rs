@@ -23,6 +23,8 @@ struct Guarded {
     told: Vec<SocketAddr>,
     /// The client lets the home choose its path.
     in_control: bool,
+    /// How many standbys went on with it before.
+    takeovers: u32,
     ready: bool,
     /// The standby has dropped it for good.
     refused: bool,
@@ -219,9 +221,12 @@ impl Room {
                 let delta = MediaChange::Delta(delta.clone());
                 self.protection.say(*transport, delta);
             }
-            Event::InControl { transport } => {
+            Event::InControl {
+                transport,
+                takeovers,
+            } => {
                 if let Some(guarded) = self.protection.transports.get_mut(transport) {
-                    guarded.in_control = true;
+                    (guarded.in_control, guarded.takeovers) = (true, *takeovers);
                 }
                 self.introduce_standby(*transport);
             }
@@ -345,10 +350,11 @@ impl Room {
             return;
         }
         guarded.told.clone_from(&guarded.addresses);
-        let addresses = guarded.told.clone();
+        let (addresses, takeovers) = (guarded.told.clone(), guarded.takeovers);
         let input = MediaInput::StandbyAt {
             transport,
             addresses,
+            takeovers,
         };
         self.feed(KeySpace::participant_of(transport.0), input);
     }

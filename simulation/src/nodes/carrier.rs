@@ -281,7 +281,10 @@ impl Carrier {
         match one {
             Some(one) if on => {
                 said.push_back(one.image(transport));
-                said.push_back(Event::InControl { transport });
+                said.push_back(Event::InControl {
+                    transport,
+                    takeovers: 0,
+                });
             }
             Some(one) => {
                 (one.followed, one.limit, one.offered) = (false, FREE, FREE);

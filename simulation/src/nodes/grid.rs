@@ -39,6 +39,15 @@ pub(crate) enum Order {
     Stop,
 }
 
+/// Those who want a node drained, or to serve again.
+#[derive(Default)]
+pub(crate) struct Operators {
+    /// Who came last has it as wanted.
+    pub(crate) latest: u64,
+    /// Drains being asked for.
+    pub(crate) asking: u32,
+}
+
 /// Where a takeover or a move of a room is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -79,6 +88,7 @@ pub(crate) struct Plan {
     /// Of running processes.
     pub(crate) clusters: BTreeMap<Host, Cluster>,
     pub(crate) orders: BTreeMap<Host, mpsc::Sender<Order>>,
+    pub(crate) operators: BTreeMap<NodeId, Operators>,
     pub(crate) views: BTreeMap<Host, View>,
     /// Who each machine is in the cluster.
     pub(crate) ids: BTreeMap<Host, NodeId>,

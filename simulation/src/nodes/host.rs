@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use node::agent::{Agents, Settings as AgentSettings};
 use node::api::{Api, Forward};
 use node::auth::Caller;
-use node::cluster::drain::{self, Drainage, Terms};
+use node::cluster::drain;
 use node::cluster::fabric::ClusterSecret;
 use node::cluster::heartbeat::{Beat, Pulse};
 use node::cluster::leaving::Leaving;
@@ -36,9 +36,10 @@ use tokio::sync::{Notify, mpsc};
 
 use super::client::room_name;
 use super::door;
-use super::grid::{Grid, Order, PORT, View};
+use super::grid::{Grid, PORT, View};
 use super::lines::{Dialler, Lifelines};
 use super::machine::WAL;
+use super::operators::follow_orders;
 use super::shards::{self, Carried};
 use super::socket::Socket;
 use super::watched::Watched;
@@ -49,8 +50,6 @@ const TOKEN: &str = "the secret of a cluster that exists in a simulation only";
 /// Between two looks at how things are.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two tries of an operator.
-const OPERATOR_RETRY: Duration = Duration::from_millis(500);
-const OPERATOR_TRIES_MAX: usize = 40;
 
 /// Runs until the node ends; the simulator takes what is left away and starts the next process.
 pub(crate) async fn run(grid: Arc<Grid>, host: Host) -> turmoil::Result {
@@ -120,9 +119,9 @@ async fn live(grid: &Arc<Grid>, host: Host) -> turmoil::Result {
     tokio::spawn(look(grid.clone(), host, node.clone(), plane));
     let stopped = Arc::new(Notify::new());
     let orders = grid.take_orders(host);
-    let ended = stopped.clone();
+    let (ended, operated) = (stopped.clone(), grid.clone());
     tokio::spawn(async move {
-        follow_orders(drainage, orders).await;
+        follow_orders(operated, drainage, orders).await;
         leave(&leaving, &rooms).await;
         ended.notify_one();
     });
@@ -342,18 +341,6 @@ async fn people(plane: &RoomPlane, room: &str) -> Result<BTreeSet<String>, Strin
     }
 }
 
-/// What the simulator asks of a node, until it is to stop.
-async fn follow_orders(drainage: Drainage, mut orders: mpsc::Receiver<Order>) {
-    while let Some(order) = orders.recv().await {
-        match order {
-            Order::Stop => return,
-            Order::Drain(_) | Order::Undrain(_) => {
-                tokio::spawn(operate(drainage.clone(), order));
-            }
-        }
-    }
-}
-
 /// As `shutdown` does it when it is forced to.
 async fn leave(leaving: &Leaving, rooms: &Rooms) {
     leaving.begin().await;
@@ -368,19 +355,4 @@ async fn leave(leaving: &Leaving, rooms: &Rooms) {
     rooms.stop().await;
     tokio::time::sleep(STOP_GRACE).await;
     leaving.node.stop().await;
-}
-
-/// An operator tries until it is done, or gives up.
-async fn operate(drainage: Drainage, order: Order) {
-    for _ in 0..OPERATOR_TRIES_MAX {
-        let done = match order {
-            Order::Drain(node) => drainage.drain(node, &Terms::default()).await,
-            Order::Undrain(node) => drainage.undrain(node).await,
-            Order::Stop => return,
-        };
-        if done.is_ok() {
-            return;
-        }
-        tokio::time::sleep(OPERATOR_RETRY).await;
-    }
 }

@@ -10,7 +10,7 @@ use crate::transport::stun::{self, Builder, Class, Message, TransactionId};
 use crate::types::Path;
 
 /// PRIORITY of our checks: what a candidate learnt from them would have (type preference 110).
-const PEER_REFLEXIVE_PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
+pub(super) const PEER_REFLEXIVE_PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
 /// A controlling client that left its pair this long ago may move to one of lower priority.
 const NOMINATION_STALE: Duration = Duration::from_secs(3);
 
@@ -308,7 +308,7 @@ impl Agent {
         let username = format!("{}:{}", remote.plain.ufrag, local.plain.ufrag);
         let mut request = Builder::new(Class::Request, id)
             .username(&username)
-            .priority(PEER_REFLEXIVE_PRIORITY)
+            .priority(self.check_priority())
             .role(self.controlling, self.tie_breaker);
         if nominating {
             request = request.use_candidate().nomination(self.nomination);

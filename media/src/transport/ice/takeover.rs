@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Agent, Pair};
+use super::checks::PEER_REFLEXIVE_PRIORITY;
+use super::{Agent, Pair, local_priority};
 use crate::limits::{
     ICE_KEEPALIVE, ICE_KEEPALIVE_DORMANT, ICE_KEEPALIVE_SPARE, ICE_MAX_PAIRS,
-    ICE_MAX_PAIRS_DORMANT, NOMINATION_TAKEOVER_STEP, TAKEOVER_CHECKS,
+    ICE_MAX_PAIRS_DORMANT, NOMINATION_TAKEOVER_STEP, STANDBY_PRIORITY_STEP, TAKEOVER_CHECKS,
 };
-use crate::types::{Path, Protocol};
+use crate::types::{Path, Protocol, RemoteCandidate};
 
 impl Agent {
     /// Controls from now on and stays with the path in use: only who controls can hand the peer
@@ -37,6 +38,33 @@ impl Agent {
     /// We control for good, as a server does, and no check of the peer said yet that it knows.
     pub(super) fn takes_control(&self) -> bool {
         self.controlling && self.tie_breaker == u64::MAX && !self.controls
+    }
+
+    pub(in crate::transport) fn takeovers(&self) -> u32 {
+        self.nomination / NOMINATION_TAKEOVER_STEP
+    }
+
+    /// Checks the client where it is, from all addresses of this node, as one with a better
+    /// candidate than whoever it knows: Firefox takes no candidate any more once it is connected,
+    /// but learns from a check that there is one.
+    pub(in crate::transport) fn seek(&mut self, now: Instant, client: SocketAddr) {
+        self.add_candidate(
+            now,
+            RemoteCandidate {
+                protocol: Protocol::Udp,
+                address: client,
+                priority: local_priority(Protocol::Udp),
+            },
+        );
+    }
+
+    /// PRIORITY of our checks: what a candidate learnt from them would have.
+    pub(super) fn check_priority(&self) -> u32 {
+        let step = STANDBY_PRIORITY_STEP.saturating_mul(self.takeovers().saturating_add(1));
+        match self.dormant {
+            true => local_priority(Protocol::Udp).saturating_add(step),
+            false => PEER_REFLEXIVE_PRIORITY,
+        }
     }
 
     /// Becomes a standby's: answers, keeps pairs warm, nominates nothing.

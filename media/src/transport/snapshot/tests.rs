@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 
 use super::*;
 
-const VERSION_2_SHA_256: &str = "46c96115ff12468244fd8766938583a97220b2524b09572ce1842050af06c774";
+const VERSION_3_SHA_256: &str = "0025b544d7972d9437fbb2e62ec0507845315b797f01b2121274d71d4fc1cf57";
 
 fn sample() -> TransportSnapshot {
     TransportSnapshot {
@@ -14,6 +14,7 @@ fn sample() -> TransportSnapshot {
         remote_ufrag: "ru".into(),
         remote_pwd: "rp".into(),
         nomination: 3,
+        led: true,
         client: Some(SocketAddr::from(([10, 0, 0, 2], 5_000))),
         dtls: Some(DtlsSnapshot {
             local_epoch: 1,
@@ -64,10 +65,10 @@ fn snapshots_are_read_as_written() {
 }
 
 #[test]
-fn version_2_has_these_bytes() {
+fn version_3_has_these_bytes() {
     let raw = sample().encode();
-    assert_eq!(&raw[..8], b"skein\0\x02\0");
+    assert_eq!(&raw[..8], b"skein\0\x03\0");
     let hash = digest::digest(&digest::SHA256, &raw);
     let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!((raw.len(), hex.as_str()), (728, VERSION_2_SHA_256));
+    assert_eq!((raw.len(), hex.as_str()), (736, VERSION_3_SHA_256));
 }

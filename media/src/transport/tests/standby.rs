@@ -2,6 +2,7 @@
 //! is ever used twice, whoever wakes up late and whatever gets lost between the two.
 
 use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::event::TransportState;
 use crate::transport::delta::Reader;
 use crate::transport::{
     SRTCP_TAIL_BYTES, SRTP_TAIL_BYTES, SendOutcome, SnapshotError, Standby, TransportEvent,
+    TransportOptions,
 };
 use crate::types::{Protocol, Reliability, RemoteCandidate};
 
@@ -34,13 +36,21 @@ fn connected(seed: u64) -> Network {
     network
 }
 
+fn made_at(home: SocketAddr) -> (TransportOptions, [u8; 32]) {
+    let options = TransportOptions {
+        local_addresses: [(Protocol::Udp, home)].into_iter().collect(),
+        ..TransportOptions::default()
+    };
+    (options, [9; 32])
+}
+
 /// Lets a new host follow `primary`, and tells the client its candidate.
 fn add_standby(network: &mut Network, primary: usize, version: u32) -> usize {
     let now = network.now;
     let image = network.hosts[primary].transport.follow(now, version);
-    let standby = Standby::new(now, &image.unwrap(), [9; 32]).unwrap();
     let at = network.hosts.len();
     let home = address(&format!("10.0.0.{}:7882", 7 + at));
+    let standby = Standby::new(now, &image.unwrap(), made_at(home)).unwrap();
     network.hosts.push(Host::standby(now, standby, home));
     let candidate = RemoteCandidate {
         protocol: Protocol::Udp,
@@ -124,6 +134,39 @@ fn channels_go_on(network: &mut Network, server: usize) {
 }
 
 #[test]
+fn a_client_that_is_told_nothing_is_checked_where_it_is_and_follows() {
+    let mut network = connected(66);
+    let home = address("10.0.0.9:7882");
+    let now = network.now;
+    let primary = &mut network.hosts[SERVER].transport;
+    let image = primary.follow(now, 1).unwrap();
+    let standby = Standby::new(now, &image, made_at(home)).unwrap();
+    network.hosts.push(Host::standby(now, standby, home));
+    let second = network.hosts.len() - 1;
+    assert_eq!(
+        network.hosts[second].sent.len(),
+        0,
+        "the client still chooses"
+    );
+    network.run(Duration::from_secs(5));
+    assert_eq!(network.hosts[second].sent.len(), 0);
+    let now = network.now;
+    let primary = &mut network.hosts[SERVER].transport;
+    assert!(primary.outgrew_image());
+    let image = primary.follow(now, 2).unwrap();
+    let standby = network.hosts[second].standby.as_mut().unwrap();
+    standby.replace(now, &image, made_at(home)).unwrap();
+    network.run(Duration::from_secs(5));
+    let (now, host) = (network.now, &mut network.hosts[second]);
+    assert!(host.standby.as_ref().unwrap().warm_path(now).is_some());
+    network.hosts[SERVER].alive = false;
+    network.hosts[second].take_over(now);
+    let follows =
+        |n: &Network| n.hosts[CLIENT].transport.selected_path().map(|p| p.remote) == Some(home);
+    network.run_until(Duration::from_secs(2), follows);
+}
+
+#[test]
 fn a_standby_without_a_pair_comes_alive_without_a_path() {
     let mut network = connected(64);
     let second = add_standby(&mut network, SERVER, 1);
@@ -143,9 +186,9 @@ fn images_of_another_version_and_deltas_that_are_damaged_are_refused() {
     let image = network.hosts[SERVER].transport.follow(now, 1).unwrap();
     let mut older = image.clone();
     older[6] = 1;
-    let refused = Standby::new(now, &older, [0; 32]).map(|_| ());
+    let refused = Standby::new(now, &older, Default::default()).map(|_| ());
     assert!(matches!(refused, Err(SnapshotError::Version(1))));
-    let mut standby = Standby::new(now, &image, [0; 32]).unwrap();
+    let mut standby = Standby::new(now, &image, Default::default()).unwrap();
     assert!(standby.update(&mut Reader(&[1, 2, 3])).is_err());
 }
 
@@ -252,7 +295,7 @@ impl Schedule {
                 break;
             };
             if whole {
-                standby.replace(now, &bytes, [3; 32]).unwrap();
+                standby.replace(now, &bytes, Default::default()).unwrap();
             } else if pair.applied + 1 == version {
                 standby.update(&mut Reader(&bytes)).unwrap();
             } else {

@@ -2,8 +2,8 @@
 //! answer. Whoever shows a certificate of another cluster is refused and counted.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use consensus::ids::NodeId;
@@ -13,7 +13,10 @@ use tokio::time::{Instant, timeout};
 use super::framing::{self, Kind, Writer};
 use super::identity::node_of;
 use super::{Fabric, Plane};
-use crate::cluster::limits::{DIAL_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX, REFUSAL_LOG};
+use crate::cluster::limits::{
+    DIAL_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX, LIVE_STREAMS_MAX, RAFT_STREAMS_MAX,
+    REFUSAL_LOG, STREAMS_AT_FIRST, STREAMS_MAX,
+};
 use crate::cluster::links::Service;
 use crate::net::gate::Visitor;
 
@@ -27,6 +30,42 @@ enum Door {
     /// It shows first that its address is its own: a packet, not a handshake.
     Prove,
     Shut,
+}
+
+/// How many streams a peer may have open on one connection.
+struct Allowance {
+    open: Arc<()>,
+    now: u32,
+    most: u32,
+}
+
+impl Allowance {
+    fn of(plane: Plane) -> Self {
+        let most = match plane {
+            Plane::Raft => RAFT_STREAMS_MAX,
+            Plane::Rpc => STREAMS_MAX,
+            Plane::Live => LIVE_STREAMS_MAX,
+            Plane::Relay => 0,
+        };
+        let (open, now) = (Arc::new(()), STREAMS_AT_FIRST);
+        Self { open, now, most }
+    }
+
+    /// A stream is open for as long as the result lives.
+    fn hold(&self) -> Arc<()> {
+        Arc::clone(&self.open)
+    }
+
+    /// The new allowance, when half of the last one is in use.
+    fn raised(&mut self) -> Option<u32> {
+        let open = Arc::strong_count(&self.open).saturating_sub(1);
+        let half = usize::try_from(self.now / 2).unwrap_or(usize::MAX);
+        if open < half || self.now >= self.most {
+            return None;
+        }
+        self.now = self.now.saturating_mul(2).min(self.most);
+        Some(self.now)
+    }
 }
 
 impl Fabric {
@@ -127,9 +166,17 @@ impl Fabric {
 
     /// Answers what the peer opens for as long as the connection lives.
     pub(super) async fn serve(self, node: NodeId, plane: Plane, connection: Connection) {
+        let mut allowance = Allowance::of(plane);
         while let Ok((send, recv)) = connection.accept_bi().await {
             let fabric = self.clone();
-            tokio::spawn(async move { fabric.answer(node, plane, send, recv).await });
+            let held = allowance.hold();
+            if let Some(more) = allowance.raised() {
+                connection.set_max_concurrent_bi_streams(VarInt::from_u32(more));
+            }
+            tokio::spawn(async move {
+                fabric.answer(node, plane, send, recv).await;
+                drop(held);
+            });
         }
         self.forget(node, plane, &connection);
     }

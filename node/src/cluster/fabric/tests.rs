@@ -8,7 +8,7 @@ use quinn::TokioRuntime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::cluster::limits::MESSAGE_BYTES_MAX;
+use crate::cluster::limits::{MESSAGE_BYTES_MAX, STREAMS_AT_FIRST};
 use crate::cluster::links::registry::Registry;
 use crate::cluster::links::{DatagramLinks, Serve};
 
@@ -123,6 +123,22 @@ async fn streams_carry_both_ways_end_and_break() {
     }
     let refused = one.open(NodeId(2), Service::Session).await.err().unwrap();
     assert!(matches!(refused, LinkError::Refused { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn whoever_uses_its_streams_is_allowed_more() {
+    let (one, two) = (node(1, TOKEN, "127.0.0.1:0"), node(2, TOKEN, "127.0.0.1:0"));
+    one.book().set(NodeId(2), &address(&two));
+    let mut open = Vec::new();
+    for number in 0..STREAMS_AT_FIRST * 3 {
+        let stream = timeout(PATIENCE, one.open(NodeId(2), Service::Api)).await;
+        open.push(
+            stream
+                .unwrap_or_else(|_| panic!("stream {number}"))
+                .unwrap(),
+        );
+    }
+    assert_eq!(ask(&one, 2, "hi").await.unwrap(), "n1: hi");
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use super::Plane;
 use super::identity::{Identity, IdentityError};
 use crate::cluster::limits::{
     CONNECTION_WINDOW_BYTES, HANDSHAKES_MAX, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE,
-    LIVE_STREAMS_MAX, RAFT_STREAMS_MAX, RELAY_LARGE_MAX, RELAY_PACKET_BYTES, RELAY_RECEIVE_BYTES,
-    RELAY_SEND_BYTES, RELAY_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    RELAY_LARGE_MAX, RELAY_PACKET_BYTES, RELAY_RECEIVE_BYTES, RELAY_SEND_BYTES, RELAY_WINDOW_BYTES,
+    STREAM_WINDOW_BYTES, STREAMS_AT_FIRST,
 };
 
 /// Random bytes of one node, from its seed.
@@ -54,7 +54,7 @@ pub(super) fn server(
 ) -> Result<ServerConfig, IdentityError> {
     let token_key = Salt::new(HKDF_SHA256, b"").extract(&entropy.bytes::<32>());
     let mut config = ServerConfig::new(Arc::new(identity.server()?), Arc::new(token_key));
-    config.transport_config(Arc::new(transport(STREAMS_MAX)));
+    config.transport_config(Arc::new(transport(STREAMS_AT_FIRST)));
     config.max_incoming(HANDSHAKES_MAX);
     // Addresses of nodes do not wander; whose does registers anew.
     config.migration(false);
@@ -69,10 +69,8 @@ pub(super) fn client(
 ) -> Result<ClientConfig, IdentityError> {
     let mut config = ClientConfig::new(Arc::new(identity.client(plane)?));
     let transport = match plane {
-        Plane::Raft => transport(RAFT_STREAMS_MAX),
-        Plane::Rpc => transport(STREAMS_MAX),
         Plane::Relay => relay(),
-        Plane::Live => transport(LIVE_STREAMS_MAX),
+        Plane::Raft | Plane::Rpc | Plane::Live => transport(STREAMS_AT_FIRST),
     };
     config.transport_config(Arc::new(transport));
     let entropy = entropy.clone();

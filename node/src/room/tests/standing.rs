@@ -74,7 +74,13 @@ fn clients_hear_of_the_standby_when_they_leave_the_choice_of_the_path_to_the_hom
     };
     said(&mut hall, transport, word.clone());
     assert_eq!(told(&hall), 0);
-    let in_control = || RoomInput::Shard(media::Event::InControl { transport });
+    let takeovers = 0;
+    let in_control = || {
+        RoomInput::Shard(media::Event::InControl {
+            transport,
+            takeovers,
+        })
+    };
     hall.input(in_control());
     assert_eq!(told(&hall), 1);
     said(&mut hall, transport, word);
