@@ -74,6 +74,8 @@ pub(super) struct Agent {
     hasty: u8,
     /// We control, and a check of the peer said that it knows.
     controls: bool,
+    /// It answered nothing while we took control: it is not asked again.
+    keeps_control: bool,
     /// A standby: pairs are kept warm, none is nominated or selected.
     dormant: bool,
     pairs: Vec<Pair>,
@@ -108,6 +110,7 @@ impl Agent {
             nominee_forced: false,
             hasty: 0,
             controls: false,
+            keeps_control: false,
             dormant: false,
             pairs: Vec::new(),
             selected: None,
@@ -339,7 +342,7 @@ impl Agent {
     }
 
     fn keep_old_credentials(&mut self) {
-        self.controls = false;
+        (self.controls, self.keeps_control) = (false, false);
         if self.old.as_ref().is_none_or(|old| old.expires.is_some()) {
             self.old = Some(OldCredentials {
                 local: self.local.clone(),

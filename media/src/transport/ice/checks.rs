@@ -335,6 +335,9 @@ impl Agent {
         }
         self.out.push_back((path, request));
         if selected && !was_doubtful && self.pairs[index].is_doubtful() {
+            if self.takes_control() {
+                self.give_control_back(now);
+            }
             // The selected pair may be gone: see at once which other one still works.
             for pair in self.pairs.iter_mut().filter(|pair| pair.path != path) {
                 pair.check_soon(now);

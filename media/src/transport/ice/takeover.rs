@@ -16,7 +16,7 @@ impl Agent {
     /// Controls from now on and stays with the path in use: only who controls can hand the peer
     /// over to a standby.
     pub(in crate::transport) fn take_control(&mut self, now: Instant) {
-        if self.controlling {
+        if self.controlling || self.keeps_control {
             return;
         }
         self.tie_breaker = u64::MAX;
@@ -27,6 +27,17 @@ impl Agent {
             pair.check_soon(now);
         }
         self.run_checks(now);
+    }
+
+    /// Some clients drop checks of who controls while they do (pion): with no check answered they
+    /// would be sent nothing any more, so they choose the pair as before.
+    pub(super) fn give_control_back(&mut self, now: Instant) {
+        self.keeps_control = true;
+        self.switch_role(false);
+        let selected = self.selected;
+        if let Some(pair) = self.pairs.iter_mut().find(|p| Some(p.path) == selected) {
+            pair.check_soon(now);
+        }
     }
 
     /// The peer lets us choose the pair. One that still chooses for itself would take a standby's

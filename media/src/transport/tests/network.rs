@@ -10,6 +10,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::event::TransportState;
+use crate::transport::stun::{Class, Message};
 use crate::transport::{
     DtlsIdentity, Received, Standby, Transport, TransportEvent, TransportOptions, TransportOutput,
 };
@@ -123,6 +124,8 @@ pub(super) struct Network {
     pub(super) hosts: Vec<Host>,
     pub(super) loss_percent: u32,
     pub(super) jitter_ms: u32,
+    /// The client drops checks of who controls, as pion does while it does so itself.
+    pub(super) keeps_control: bool,
     /// Addresses nothing reaches or leaves any more.
     pub(super) dead: Vec<SocketAddr>,
     rng: ChaCha12Rng,
@@ -165,6 +168,7 @@ impl Network {
             ],
             loss_percent: 0,
             jitter_ms: 0,
+            keeps_control: false,
             dead: Vec::new(),
             rng,
             flying: BTreeMap::new(),
@@ -330,6 +334,11 @@ impl Network {
                 break;
             }
             let (to, path, mut datagram) = entry.remove();
+            let claims = |m: Message<'_>| m.class() == Class::Request && m.controlling().is_some();
+            let refused = self.keeps_control && to == CLIENT;
+            if refused && Message::parse(&datagram).is_some_and(claims) {
+                continue;
+            }
             let host = &mut self.hosts[to];
             if !host.alive {
                 continue;

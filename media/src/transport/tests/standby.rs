@@ -167,6 +167,29 @@ fn a_client_that_is_told_nothing_is_checked_where_it_is_and_follows() {
 }
 
 #[test]
+fn a_client_that_keeps_control_loses_nothing() {
+    let mut network = connected(67);
+    network.keeps_control = true;
+    let now = network.now;
+    let primary = &mut network.hosts[SERVER].transport;
+    primary.follow(now, 1).unwrap();
+    primary.acknowledged(1);
+    network.run(Duration::from_secs(60));
+    let now = network.now;
+    let primary = &mut network.hosts[SERVER].transport;
+    assert!(!primary.controls());
+    primary.follow(now, 2).unwrap();
+    primary.acknowledged(2);
+    network.run(Duration::from_secs(60));
+    assert!(network.hosts[SERVER].transport.selected_path().is_some());
+    let before = network.hosts[CLIENT].rtp.len();
+    stream(&mut network, SERVER, 20);
+    network.run(Duration::from_secs(1));
+    assert_eq!(network.hosts[CLIENT].rtp.len() - before, 40);
+    assert!(!network.hosts[SERVER].was(TransportState::Disconnected));
+}
+
+#[test]
 fn a_standby_without_a_pair_comes_alive_without_a_path() {
     let mut network = connected(64);
     let second = add_standby(&mut network, SERVER, 1);
