@@ -59,3 +59,6 @@ pub(crate) const NUMBERS_A_TURN: u64 = 3;
 pub(crate) const SILENT_AFTER_MS: u64 = 1_000;
 /// The mistake that loses webhooks loses one in so many: a run has some hundred.
 pub(crate) const WEBHOOKS_A_LOSS: u64 = 7;
+/// What the log says of nodes is known to those who choose among them, and what they asked for
+/// before is done, after so long.
+pub(crate) const KNOWN_AFTER_MS: u64 = 1_000;

@@ -184,7 +184,10 @@ fn options(grid: &Arc<Grid>, host: Host) -> ClusterOptions {
         lanes: Lanes::Tasks,
         observer: Some(Observer(Arc::new(move |seen| {
             let innocent = |node| watching.is_innocent(node);
-            let told = watching.judge().seen(NodeId(host.0), &seen, innocent);
+            let now = watching.now();
+            let told = watching
+                .judge()
+                .seen((NodeId(host.0), now), &seen, innocent);
             if let Some(told) = told {
                 watching.trace.line(host.name(), told);
             }

@@ -17,7 +17,7 @@ use super::grid::Step;
 use super::numbers::Numbers;
 use super::scenario::Scenario;
 use super::told::Told;
-use crate::limits::{PROMISE_MS, PROMISED_AFTER_MS, SPOKE_AFTER_MS};
+use crate::limits::{KNOWN_AFTER_MS, PROMISE_MS, PROMISED_AFTER_MS, SPOKE_AFTER_MS};
 use crate::oracle::Oracle;
 use crate::scenario::Host;
 
@@ -46,6 +46,8 @@ pub(crate) struct Judge {
     pub(crate) entries: u64,
     pub(crate) numbers: Numbers,
     pub(crate) told: Told,
+    /// When a node's state changed last, by the log.
+    changed: BTreeMap<NodeId, Duration>,
     /// How often a host was begun.
     lives: BTreeMap<Host, u64>,
     /// Promises made.
@@ -66,6 +68,7 @@ impl Judge {
             entries: 0,
             numbers: Numbers::default(),
             told: Told::default(),
+            changed: BTreeMap::new(),
             lives: BTreeMap::new(),
             promises: 0,
             steps: Vec::new(),
@@ -80,25 +83,33 @@ impl Judge {
     /// to that node lately.
     pub(crate) fn seen(
         &mut self,
-        by: NodeId,
+        (by, now): (NodeId, Duration),
         seen: &Seen<'_>,
         innocent: impl Fn(NodeId) -> bool,
     ) -> Option<String> {
         let told = self.log.seen(by, seen)?;
         if let Seen::Command { effects, state, .. } = seen {
             for effect in *effects {
-                self.effect(effect, state, &innocent);
+                self.effect(effect, (state, now), &innocent);
             }
         }
         Some(told)
     }
 
-    fn effect(&mut self, effect: &Effect, state: &State, innocent: impl Fn(NodeId) -> bool) {
+    fn effect(
+        &mut self,
+        effect: &Effect,
+        (state, now): (&State, Duration),
+        innocent: impl Fn(NodeId) -> bool,
+    ) {
+        if let Effect::NodeChanged { node, .. } = effect {
+            self.changed.insert(*node, now);
+        }
         match effect {
-            Effect::RoomPlaced { name, room } => self.put(name, room, state),
+            Effect::RoomPlaced { name, room } => self.put(name, room, (state, now)),
             Effect::RoomMoved { name, room, .. } => {
                 self.steps.push((Step::Moved, room.home));
-                self.put(name, room, state);
+                self.put(name, room, (state, now));
             }
             Effect::StandbyChanged { room, .. } => {
                 let standby = room.standby;
@@ -122,13 +133,20 @@ impl Judge {
         }
     }
 
-    /// A room gets a home that works, if there is one.
-    fn put(&mut self, name: &RoomName, room: &Room, state: &State) {
+    /// A room gets a home that works, if there is one, as whoever chooses may know: what was
+    /// changed a moment ago it may have asked for earlier.
+    fn put(&mut self, name: &RoomName, room: &Room, (state, now): (&State, Duration)) {
         let takes = |node: &consensus::state::Node| {
             node.state == NodeState::Active && node.info.roles.media
         };
+        let lately = Duration::from_millis(KNOWN_AFTER_MS);
+        let settled = |node: NodeId| {
+            let at = self.changed.get(&node).copied().unwrap_or_default();
+            now.saturating_sub(at) >= lately
+        };
         let home = state.node(room.home);
-        if !home.is_some_and(takes) && state.nodes().any(|(_, node)| takes(node)) {
+        let better = |(id, node): (NodeId, &_)| takes(node) && settled(id);
+        if !home.is_some_and(takes) && settled(room.home) && state.nodes().any(better) {
             let how = home.map(|node| node.state);
             self.accuse(format!("{name} was put on {}, which is {how:?}", room.home));
         }
