@@ -122,6 +122,9 @@ pub enum Event {
         transport: TransportKey,
         heard: bool,
     },
+    /// The client followed a takeover `CHANNELS_PATIENCE` ago; its data channels did not, and carry
+    /// nothing any more.
+    ChannelsLost { transport: TransportKey },
     /// The answer to `Command::Freeze`.
     Frozen {
         transport: TransportKey,

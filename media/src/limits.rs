@@ -107,6 +107,9 @@ pub const PROBE_RETRY: Duration = Duration::from_secs(5);
 pub const STANDBY_SILENT: Duration = Duration::from_millis(1_500);
 /// How long a client may take to answer at the standby that took over, before it is told to resume.
 pub const TAKEOVER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client that followed may take to let its data channels begin anew. Some never do
+/// (pion drops the INIT of an association that it takes for established) and have to start over.
+pub const CHANNELS_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client may take to reach a new standby before it counts as not protected.
 pub const STANDBY_GRACE: Duration = Duration::from_secs(10);
 /// SSRCs of a transport that a standby is told of.

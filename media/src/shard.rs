@@ -22,6 +22,7 @@ mod send;
 pub(crate) mod slot;
 mod standbys;
 mod subscriptions;
+pub(crate) mod takeover;
 mod ticks;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -85,6 +85,7 @@ impl Event {
             | Self::StandbyStale { transport }
             | Self::StandbyReady { transport, .. }
             | Self::TakenOver { transport, .. }
+            | Self::ChannelsLost { transport }
             | Self::Frozen { transport, .. } => Subject::Transport(transport),
             Self::TrackStarted { track, .. }
             | Self::StreamLearned { track, .. }

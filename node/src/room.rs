@@ -277,6 +277,7 @@ impl Room {
             }
             media::Event::Transport { state, .. } => self.transport_changed(number, *state),
             media::Event::TakenOver { heard: false, .. } => self.not_taken_over(number),
+            media::Event::ChannelsLost { .. } => self.channels_lost(number),
             _ => {}
         }
         self.hear_of_protection(number, &event);

@@ -8,6 +8,7 @@ use crate::downstream::sender::Sender;
 use crate::event::TransportStats;
 use crate::ids::TransportKey;
 use crate::shard::follow::Follower;
+use crate::shard::takeover::Takeover;
 use crate::transport::Transport;
 use crate::types::Path;
 use crate::upstream::receiver::Receiver;
@@ -42,8 +43,8 @@ pub(crate) struct TransportSlot {
     pub(crate) followed_version: u32,
     /// Where its down tracks stood on the node it was taken over from.
     pub(crate) resumed: Vec<Continuation>,
-    /// When it was taken over, until the client was heard here.
-    pub(crate) taken_over: Option<Instant>,
+    /// While it was taken over a moment ago.
+    pub(crate) takeover: Option<Takeover>,
 }
 
 impl TransportSlot {
@@ -71,7 +72,7 @@ impl TransportSlot {
             follower: None,
             followed_version: 0,
             resumed: Vec::new(),
-            taken_over: None,
+            takeover: None,
         }
     }
 }

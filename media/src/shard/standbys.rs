@@ -11,11 +11,12 @@ use crate::demux::stun_local_ufrag;
 use crate::event::{Event, TransportState};
 use crate::fast_hash::FastMap;
 use crate::ids::{RoomKey, TransportKey};
-use crate::limits::{ICE_MAX_PAIRS_DORMANT, STANDBY_GRACE, TAKEOVER_PATIENCE, TIMER_REST};
+use crate::limits::{ICE_MAX_PAIRS_DORMANT, STANDBY_GRACE, TIMER_REST};
 use crate::rtcp::write;
 use crate::shard::Shard;
 use crate::shard::due::Due;
 use crate::shard::image::{ShardPart, read_head};
+use crate::shard::takeover::Takeover;
 use crate::slab::Slab;
 use crate::transport::delta::Reader;
 use crate::transport::{SnapshotError, Standby, TransportOptions};
@@ -338,7 +339,7 @@ impl Shard {
         }
         self.resume_parts(now, index, slot.part);
         if warm {
-            self.transports.get_mut(index)?.taken_over = Some(now);
+            self.transports.get_mut(index)?.takeover = Some(Takeover::Unheard(now));
         } else {
             let transport = key;
             let heard = false;
@@ -368,22 +369,6 @@ impl Shard {
         }
         self.send_rtcp(index);
         self.ticker.media(now);
-    }
-
-    /// Says whether the client followed, once it did or had the time to.
-    pub(super) fn watch_takeover(&mut self, now: Instant, index: u32) {
-        let Some(slot) = self.transports.get_mut(index) else {
-            return;
-        };
-        let Some(at) = slot.taken_over else {
-            return;
-        };
-        let heard = slot.transport.answered_after(at);
-        if heard || now.saturating_duration_since(at) >= TAKEOVER_PATIENCE {
-            slot.taken_over = None;
-            let transport = slot.key;
-            self.events.push_back(Event::TakenOver { transport, heard });
-        }
     }
 }
 

@@ -75,6 +75,13 @@ impl Transport {
         self.ice.takeovers()
     }
 
+    /// It goes on here, without its data channels so far.
+    pub fn awaits_channels(&self) -> bool {
+        self.sctp
+            .as_ref()
+            .is_some_and(super::sctp::Sctp::awaits_peer)
+    }
+
     pub fn is_followed(&self) -> bool {
         self.following.is_some()
     }

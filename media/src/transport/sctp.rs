@@ -259,6 +259,12 @@ impl Sctp {
         &self.channels
     }
 
+    /// Channels of before a restart wait for the peer to begin anew, too.
+    pub(super) fn awaits_peer(&self) -> bool {
+        let up = self.current.as_ref().is_some_and(|one| one.established);
+        !up && !self.adopted.is_empty()
+    }
+
     /// Tells the peer that the association ends.
     pub(super) fn close(&mut self, now: Instant) {
         let now = now + self.ahead;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use media::event::TransportState;
+use metrics::counter;
 use protocol::proto::DisconnectReason;
 use protocol::proto::leave_request::Action;
 use protocol::proto::participant_info::State;
@@ -149,6 +150,15 @@ impl Room {
         member.transport_failed = true;
         member.close_at = Some(self.now + RETURN_TIMEOUT);
         self.end_session(number, DisconnectReason::Migration, Some(Action::Resume));
+    }
+
+    /// Its sound and picture went on, its data channels never will: with new connections only.
+    pub(super) fn channels_lost(&mut self, number: u16) {
+        counter!("skein_channels_not_taken_over_total").increment(1);
+        let identity = self.roster.get(number).map(|one| one.identity());
+        let room = &self.facts.room.name;
+        tracing::info!(room, participant = identity, "data channels did not follow");
+        self.close_member(number, DisconnectReason::Migration, Some(Action::Reconnect));
     }
 
     pub(super) fn transport_changed(&mut self, number: u16, state: TransportState) {

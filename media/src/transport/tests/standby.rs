@@ -102,6 +102,7 @@ fn the_client_follows_the_standby_and_sees_nothing() {
         network.hosts[SERVER].alive = false;
         let (now, home) = (network.now, network.hosts[second].addresses[0]);
         network.hosts[second].take_over(now);
+        assert!(network.hosts[second].transport.awaits_channels());
         let follows =
             |n: &Network| n.hosts[CLIENT].transport.selected_path().map(|p| p.remote) == Some(home);
         network.run_until(Duration::from_secs(2), follows);
@@ -113,6 +114,7 @@ fn the_client_follows_the_standby_and_sees_nothing() {
         network.run(Duration::from_secs(1));
         assert_eq!(network.hosts[CLIENT].rtp.len() - before, 40);
         channels_go_on(&mut network, second);
+        assert!(!network.hosts[second].transport.awaits_channels());
         assert!(!network.hosts[CLIENT].was(TransportState::Disconnected));
     }
 }

@@ -164,3 +164,15 @@ fn shards_that_say_nothing_hold_a_move_up_for_a_moment_only() {
     hall.wait(Duration::from_millis(1));
     assert_eq!((hall.last_words, hall.room.ended), (1, true));
 }
+
+#[test]
+fn who_lost_its_data_channels_in_a_takeover_starts_over() {
+    let (mut hall, transport) = hall();
+    hall.input(RoomInput::Shard(media::Event::ChannelsLost { transport }));
+    let heard = hall.clients["alice"].heard.iter();
+    let starts_over = |message: &Message| match message {
+        Message::Leave(leave) => leave.action() == Action::Reconnect,
+        _ => false,
+    };
+    assert!(heard.clone().any(starts_over));
+}
