@@ -316,7 +316,7 @@ impl Heirs for Journal {
         let followed = table.rooms.get(room).map(|mandate| mandate.standby);
         let link = followed.filter(|standby| *standby == node);
         let link = link.and_then(|standby| table.links.get(&standby));
-        link.is_some_and(|link| link.is_live(room))
+        link.is_some_and(|link| link.could_go_on(room))
     }
 }
 

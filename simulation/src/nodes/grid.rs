@@ -189,6 +189,14 @@ impl Grid {
         }
     }
 
+    /// It is up for long enough.
+    pub(crate) fn takes_orders(&self, host: Host) -> bool {
+        let plan = self.plan();
+        plan.orders
+            .get(&host)
+            .is_some_and(|orders| !orders.is_closed())
+    }
+
     /// The receiving end, of a process that begins.
     pub(crate) fn take_orders(&self, host: Host) -> mpsc::Receiver<Order> {
         // overflow: DROPS the order.

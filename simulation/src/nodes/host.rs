@@ -49,8 +49,6 @@ use crate::scenario::Host;
 const TOKEN: &str = "the secret of a cluster that exists in a simulation only";
 /// Between two looks at how things are.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Between two tries of an operator.
-
 /// Runs until the node ends; the simulator takes what is left away and starts the next process.
 pub(crate) async fn run(grid: Arc<Grid>, host: Host) -> turmoil::Result {
     if let Err(error) = live(&grid, host).await {

@@ -230,9 +230,10 @@ impl World {
         }
     }
 
+    /// Somebody who can be asked for something.
     fn somebody_up(&self) -> Option<Host> {
         let mut up = self.hosts();
-        up.retain(|host| self.grid.wires().is_up(*host));
+        up.retain(|host| self.grid.wires().is_up(*host) && self.grid.takes_orders(*host));
         let at = usize::try_from(self.below(up.len() as u64)).ok()?;
         up.get(at).copied()
     }

@@ -155,8 +155,8 @@ impl Link {
     }
 
     /// The standby could go on with the room.
-    pub(super) fn is_live(&self, room: &str) -> bool {
-        self.locked().outbox.is_live(room)
+    pub(super) fn could_go_on(&self, room: &str) -> bool {
+        self.locked().outbox.could_go_on(room)
     }
 
     /// Returns once the standby knows all that the room has said so far.

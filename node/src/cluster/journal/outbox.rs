@@ -34,6 +34,8 @@ struct Feed {
     ticket: Ticket,
     phase: Phase,
     waiting: BTreeMap<RecordKey, Option<Bytes>>,
+    /// The standby had all of it when it took no more, perhaps because the room is its own by now.
+    known: bool,
     /// Of its transports, in order.
     media: VecDeque<MediaEntry>,
     /// Of what waits.
@@ -90,7 +92,9 @@ impl Outbox {
     pub(super) fn follow(&mut self, room: &str, tenure: Tenure) -> Ticket {
         self.discard(room);
         let ticket = self.ticket();
+        let before = self.rooms.get(room).filter(|feed| feed.tenure == tenure);
         let feed = Feed {
+            known: before.is_some_and(|feed| feed.known),
             tenure,
             ticket,
             phase: Phase::Asked,
@@ -215,7 +219,9 @@ impl Outbox {
 
     /// The standby does not take it; it may later.
     pub(super) fn refused(&mut self, now: Instant, room: &str, tenure: Tenure) {
-        if self.tenure(room) == Some(tenure) {
+        let feed = self.rooms.get_mut(room);
+        if let Some(feed) = feed.filter(|feed| feed.tenure == tenure) {
+            feed.known |= feed.phase == Phase::Live;
             self.drop_room(now, room);
         }
     }
@@ -363,10 +369,10 @@ impl Outbox {
         })
     }
 
-    /// The standby could go on with the room, if not from its very last moment.
-    pub(super) fn is_live(&self, room: &str) -> bool {
+    /// The standby could go on with the room, if not from its very last moment; or does so.
+    pub(super) fn could_go_on(&self, room: &str) -> bool {
         let feed = self.rooms.get(room);
-        feed.is_some_and(|feed| feed.phase == Phase::Live)
+        feed.is_some_and(|feed| feed.phase == Phase::Live || feed.known)
     }
 }
 

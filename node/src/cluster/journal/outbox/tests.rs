@@ -47,7 +47,7 @@ fn a_room_says_everything_first_and_then_what_changed_merged_by_key() {
         (first.seq, first.extent, first.last),
         (1, Extent::Begins, true)
     );
-    assert!(outbox.is_live("daily") && !outbox.is_settled("daily"));
+    assert!(outbox.could_go_on("daily") && !outbox.is_settled("daily"));
     outbox.changed(now, "daily", ticket, vec![put(1, 20)]);
     outbox.changed(now, "daily", ticket, vec![put(1, 30), put(3, 5)]);
     let second = next(&mut outbox).unwrap();
@@ -83,7 +83,7 @@ fn a_large_room_lets_others_pass_and_ends_with_what_changed_meanwhile() {
     assert_eq!((second.extent, second.last), (Extent::Continues, true));
     let expected = [1, 3, 4].map(RecordKey::Member);
     assert_eq!(keys(&second), expected);
-    assert!(outbox.is_live("large"));
+    assert!(outbox.could_go_on("large"));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn what_was_said_for_an_earlier_stream_is_not_sent_on_a_new_one() {
     assert_eq!(room, "daily");
     outbox.changed(now, "daily", old, vec![put(3, 10)]);
     assert!(next(&mut outbox).is_none());
-    assert!(!outbox.is_live("daily"));
+    assert!(!outbox.could_go_on("daily"));
     outbox.changed(now, "daily", *new, vec![put(1, 10), put(2, 10), put(3, 10)]);
     let again = next(&mut outbox).unwrap();
     assert_eq!(
@@ -123,7 +123,7 @@ fn a_standby_that_acknowledges_nothing_is_sent_a_bounded_amount_and_memory_is_bo
         assert!(outbox.waiting_bytes() <= JOURNAL_WAITING_BYTES_MAX);
     }
     assert_eq!(outbox.waiting_bytes(), 0);
-    assert!(!outbox.is_live("daily"));
+    assert!(!outbox.could_go_on("daily"));
     // Not at once: a room that never fits must not be written out all the time.
     assert!(outbox.resync(now).is_empty());
     let later = outbox.deadline().unwrap();
@@ -142,11 +142,23 @@ fn a_room_that_is_refused_or_forgotten_is_not_sent_any_more() {
     outbox.changed(now, "daily", ticket, vec![put(1, 1)]);
     next(&mut outbox).unwrap();
     outbox.refused(now, "daily", tenure(3));
-    assert!(outbox.is_live("daily"), "of an earlier life");
+    assert!(outbox.could_go_on("daily"), "of an earlier life");
     outbox.refused(now, "daily", TENURE);
     outbox.changed(now, "daily", ticket, vec![put(1, 2)]);
     assert!(next(&mut outbox).is_none());
+    assert!(
+        outbox.could_go_on("daily"),
+        "the room may be its own by now"
+    );
     assert_eq!(outbox.resync(now + Duration::from_secs(60)).len(), 1);
+    assert!(outbox.could_go_on("daily"));
+    outbox.follow("daily", tenure(9));
+    assert!(
+        !outbox.could_go_on("daily"),
+        "of a later life it knows nothing"
+    );
+    outbox.follow("daily", TENURE);
+    assert!(!outbox.could_go_on("daily"));
 
     outbox.forget("daily");
     assert!(outbox.is_empty());
