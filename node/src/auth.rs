@@ -182,6 +182,11 @@ impl Caller {
         self.has(|video| video.room_admin && video.room == room)
     }
 
+    /// What anybody in the room may know of it.
+    pub fn may_know_of(&self, room: &str) -> Checked {
+        self.has(|video| (video.room_join || video.room_admin) && video.room == room)
+    }
+
     /// Forwarding or moving a participant of `room` to `destination`.
     pub fn may_move(&self, room: &str, destination: &str) -> Checked {
         self.may_administer(room)?;

@@ -21,6 +21,7 @@ mod leaving;
 mod limits;
 mod member;
 mod metadata;
+mod moves;
 mod options;
 mod permissions;
 mod protection;
@@ -53,6 +54,7 @@ pub use environment::{
 };
 pub use image::{ThawError, WarmTransports};
 pub(crate) use join_response::server_info;
+pub use moves::{Arrival, MoveCause};
 pub use options::RoomOptions;
 pub(crate) use permissions::source_name;
 use protocol::proto;
@@ -96,6 +98,8 @@ pub struct Room {
     /// Another node speaks for the room.
     fenced: bool,
     handover: Option<handover::Handover>,
+    /// How it came here, and to where it was before.
+    moves: moves::Moves,
 }
 
 /// What a new room begins with otherwise than one from a record; the rest begins empty.
@@ -166,6 +170,7 @@ impl Room {
             ended: false,
             fenced: false,
             handover: None,
+            moves: Default::default(),
         }
     }
 
@@ -217,6 +222,7 @@ impl Room {
             self.rpcs.deadline(),
             self.speakers.deadline(),
             self.quality.deadline(&self.roster),
+            self.moves.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -232,6 +238,7 @@ impl Room {
         self.rpc_timers();
         self.speaker_timers();
         self.quality_timer();
+        self.arrival_timer();
         if self
             .lifecycle
             .deadline(&self.facts.room)
@@ -276,7 +283,12 @@ impl Room {
                 self.transport_measured(number, *transport, stats);
             }
             media::Event::Transport { state, .. } => self.transport_changed(number, *state),
-            media::Event::TakenOver { heard: false, .. } => self.not_taken_over(number),
+            media::Event::TakenOver { transport, heard } => {
+                self.arrived_on(number, *transport, *heard);
+                if !heard {
+                    self.not_taken_over(number);
+                }
+            }
             media::Event::ChannelsLost { .. } => self.channels_lost(number),
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! What an operator asks a node over HTTP, beyond LiveKit's API: its own state, and everything
-//! about one room. Needs a token with `roomList`, or `roomAdmin` of the room.
+//! about one room. Needs a token with `roomList`, or `roomAdmin` of the room; how it moved between
+//! nodes, one that lets its holder into the room.
 
 pub mod cluster;
 pub mod operator;
@@ -20,6 +21,8 @@ use crate::config::Config;
 use crate::room::contract::{RoomCall, RoomError, RoomReply};
 use crate::rooms::Rooms;
 use crate::telemetry::node_stats::NodeStats;
+
+const ALONE: &str = "this node is in no cluster";
 
 struct Inner {
     node_id: String,
@@ -71,6 +74,7 @@ pub fn configure(config: &mut web::ServiceConfig, status: &Status) {
         .app_data(Data::new(status.clone()))
         .route("/skein/node", web::get().to(node))
         .route("/skein/rooms/{room}", web::get().to(room))
+        .route("/skein/rooms/{room}/moves", web::get().to(moves))
         .route("/skein/rooms/{room}/place", web::get().to(place));
 }
 
@@ -100,16 +104,7 @@ async fn room(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpR
         return refused(&denied);
     }
     if let Some(cluster) = status.0.cluster.get() {
-        return match cluster.inspect(&caller, &name).await {
-            Ok(inspection) => HttpResponse::Ok().json(inspection),
-            Err(error) => {
-                let status = StatusCode::from_u16(error.code.status());
-                refusal(
-                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-                    error.message,
-                )
-            }
-        };
+        return told(cluster.inspect(&caller, &name).await);
     }
     match status.0.rooms.call(&name, RoomCall::Inspect).await {
         Ok(RoomReply::Inspection(inspection)) => HttpResponse::Ok().json(inspection),
@@ -122,13 +117,35 @@ async fn room(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpR
     }
 }
 
+/// How a room went from node to node. The room page asks this every few seconds.
+async fn moves(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpResponse {
+    if let Err(denied) = caller.may_know_of(&name) {
+        return refused(&denied);
+    }
+    match status.0.cluster.get() {
+        Some(cluster) => told(cluster.moves(&caller, &name).await),
+        None => refusal(StatusCode::NOT_FOUND, ALONE),
+    }
+}
+
+fn told(answer: Result<serde_json::Value, protocol::twirp::Error>) -> HttpResponse {
+    match answer {
+        Ok(told) => HttpResponse::Ok().json(told),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.code.status());
+            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            refusal(status, error.message)
+        }
+    }
+}
+
 /// Where a room is, and why there.
 async fn place(caller: Caller, status: Data<Status>, name: Path<String>) -> HttpResponse {
     if let Err(denied) = caller.may_administer(&name) {
         return refused(&denied);
     }
     let Some(cluster) = status.0.cluster.get() else {
-        return refusal(StatusCode::NOT_FOUND, "this node is in no cluster");
+        return refusal(StatusCode::NOT_FOUND, ALONE);
     };
     match cluster.directory().explain(&name).await {
         Some(told) => HttpResponse::Ok().json(told),

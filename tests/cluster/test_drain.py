@@ -7,6 +7,7 @@ import pytest
 from livekit import api
 from nodes import KEY, SECRET, Cluster
 from test_rooms import eventually, join
+from test_takeover import told_of_move
 
 pytestmark = pytest.mark.asyncio
 
@@ -38,6 +39,8 @@ async def test_rooms_of_a_draining_node_move_and_their_clients_with_them():
                 active = [p for p in found.participants if p.state == api.ParticipantInfo.State.ACTIVE]
                 return len(active) == 2
             await eventually(all_in, "both clients to be in the room that moved")
+            former, _ = await told_of_move(cluster, asked, "room0", "drain")
+            assert former == home.name
             told = drains(other)
             assert [drain["phase"] for drain in told] == ["done"], told
             assert told[0]["rooms_left"] == 0

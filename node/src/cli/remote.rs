@@ -179,7 +179,19 @@ fn print_room(answer: &Value) -> Result<(), CliError> {
     let people = room
         .as_object_mut()
         .and_then(|room| room.remove("participants"));
+    let moves = room.as_object_mut().and_then(|room| room.remove("moves"));
     print::fields(&room)?;
+    let moves = rows(
+        &moves.unwrap_or_default(),
+        &["from", "to", "cause", "took_ms", "at"],
+    );
+    if !moves.is_empty() {
+        writeln!(io::stdout())?;
+        print::table(
+            &["MOVED FROM", "TO", "CAUSE", "TOOK MS", "AT UNIX MS"],
+            &moves,
+        )?;
+    }
     let people = people.unwrap_or_default();
     let columns = ["identity", "sid", "state", "sdk"];
     let mut rows = rows(&people, &columns);

@@ -29,6 +29,7 @@ use target::{Target, target};
 /// The service of calls that are not LiveKit's.
 const OPERATOR: &str = "Skein";
 const INSPECT: &str = "InspectRoom";
+const MOVES: &str = "RoomMoves";
 const DELETE: &str = "DeleteRoom";
 
 pub struct ClusterApi {
@@ -81,13 +82,27 @@ impl ClusterApi {
 
     /// Everything an operator wants to see of a room, wherever it is.
     pub async fn inspect(&self, caller: &Caller, room: &str) -> Result<serde_json::Value, Error> {
+        self.ask_operator(caller, INSPECT, room).await
+    }
+
+    /// How it went from node to node, for whoever may join it.
+    pub async fn moves(&self, caller: &Caller, room: &str) -> Result<serde_json::Value, Error> {
+        self.ask_operator(caller, MOVES, room).await
+    }
+
+    async fn ask_operator(
+        &self,
+        caller: &Caller,
+        method: &str,
+        room: &str,
+    ) -> Result<serde_json::Value, Error> {
         let target = Target::Room {
             name: room.to_owned(),
             creates: false,
             repeatable: true,
         };
         let answer = self
-            .carry(caller, OPERATOR, INSPECT, room.as_bytes(), target)
+            .carry(caller, OPERATOR, method, room.as_bytes(), target)
             .await?;
         serde_json::from_slice(&answer)
             .map_err(|error| Error::new(Code::Internal, error.to_string()))
@@ -118,6 +133,7 @@ impl ClusterApi {
         let may = match (creates, method) {
             (true, "CreateRoom") => makes,
             (true, _) => administers,
+            (false, MOVES) => caller.may_know_of(&name).is_ok(),
             (false, _) => administers || makes,
         };
         if !may || name.is_empty() {
@@ -270,10 +286,15 @@ impl ClusterApi {
 
     async fn answer_operator(&self, caller: &Caller, method: &str, body: &[u8]) -> Answer {
         let room = String::from_utf8_lossy(body);
-        if method != INSPECT || caller.may_administer(&room).is_err() {
+        let (may, call) = match method {
+            INSPECT => (caller.may_administer(&room), RoomCall::Inspect),
+            MOVES => (caller.may_know_of(&room), RoomCall::Moves),
+            _ => return Err(Error::new(Code::Unimplemented, "not implemented")),
+        };
+        if may.is_err() {
             return Err(Error::new(Code::Unauthenticated, "permissions denied"));
         }
-        match self.rooms.call(&room, RoomCall::Inspect).await {
+        match self.rooms.call(&room, call).await {
             Ok(RoomReply::Inspection(value)) => Ok(value.to_string().into_bytes()),
             Ok(_) => Err(room_error(RoomError::Internal("unexpected answer".into()))),
             Err(RoomError::NotFound(text)) => Err(Error::new(Code::NotFound, text)),

@@ -40,6 +40,10 @@ impl Room {
             RoomCall::ListDispatch(request) => Ok(self.list_dispatches(&request)),
             RoomCall::Figures => Ok(RoomReply::Figures(self.figures())),
             RoomCall::Inspect => Ok(RoomReply::Inspection(self.inspection())),
+            RoomCall::Moves => {
+                let moves = serde_json::json!({ "moves": self.moves.view() });
+                Ok(RoomReply::Inspection(moves))
+            }
         };
         self.reply(call, result);
     }
@@ -195,6 +199,7 @@ impl Room {
             "participants": members,
             "dispatches": self.dispatch.len(),
             "pending_rpcs": self.rpcs.len(),
+            "moves": self.moves.view(),
         })
     }
 }

@@ -143,6 +143,8 @@ pub enum RoomCall {
     Figures,
     /// Everything an operator wants to see, for `skein room inspect`.
     Inspect,
+    /// Of it, how the room went from node to node: for whoever may join.
+    Moves,
 }
 
 #[derive(Clone, Debug)]

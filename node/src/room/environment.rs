@@ -15,6 +15,7 @@ use super::contract::JobRequest;
 use super::ice_servers::IceServer;
 use super::image::WarmTransports;
 use super::journal::{JournalEntry, MediaEntry, RoomImage};
+use super::moves::Arrival;
 pub use super::span::RelayIds;
 use crate::config::room::DEFAULT_CODECS;
 use crate::participant::contract::Kinds;
@@ -311,6 +312,8 @@ pub struct Opening {
     pub image: Option<RoomImage>,
     /// Of its transports, those that are ready to go on here.
     pub warm: WarmTransports,
+    /// With the image: how it came from there.
+    pub arrival: Option<Arrival>,
 }
 
 /// What the cluster has to do with this node's rooms; without a cluster there is none.

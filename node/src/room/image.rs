@@ -14,7 +14,7 @@ use prost::Message as _;
 use self::records::{MemberRecord, RoomRecord};
 use super::environment::Services;
 use super::journal::{RecordKey, RoomImage};
-use super::{Founding, Room, dispatch, facts, roster, updates};
+use super::{Founding, Room, dispatch, facts, moves, roster, updates};
 use crate::participant::image::ThawKind;
 use crate::participant::{MediaInput, WallClock};
 
@@ -88,7 +88,9 @@ impl Room {
             dispatch: dispatch::Dispatches::thaw(record, &facts.room),
             facts,
         };
-        Self::found((now, clock), number, rng, founding, services)
+        let mut room = Self::found((now, clock), number, rng, founding, services);
+        room.moves = moves::Moves::thaw(record);
+        room
     }
 
     /// Everybody is here: tracks first, then who receives them, then what was under way.

@@ -180,6 +180,7 @@ impl Room {
     /// knows them, and what it was is no longer this node's to report.
     pub(super) fn fence(&mut self, resume: bool) {
         self.fenced = true;
+        self.weigh_arrival(true);
         for number in self.roster.numbers() {
             let goes_on = self.hand_over(number);
             if resume {
@@ -213,6 +214,7 @@ impl Room {
     }
 
     pub(super) fn end_telling(&mut self, reason: DisconnectReason, action: Action) {
+        self.weigh_arrival(true);
         let numbers = self.roster.numbers();
         // All sessions first: nobody needs to hear how the others go.
         for number in &numbers {

@@ -58,6 +58,11 @@ pub(crate) const SIGNAL_SILENCE_MAX: Duration = Duration::from_secs(40);
 /// How long a room that goes on elsewhere waits for its shards to freeze its transports: they do so
 /// within milliseconds, and the standby waits, too.
 pub(crate) const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(100);
+/// Within this, whoever came along from the room's last home is back, or will hardly be: then the
+/// move is told of.
+pub(crate) const ARRIVAL_PATIENCE: Duration = Duration::from_secs(10);
+/// Moves between nodes that a room remembers: they are in its record, and a page shows the last.
+pub(crate) const MOVES_MAX: usize = 8;
 /// Participants of a room: the width of a participant's number in a key, less a reserve.
 pub(crate) const PARTICIPANTS_MAX: usize = 60_000;
 /// A receiver must acknowledge an RPC within this; LiveKit's `rpcMaxRoundTripLatency`.

@@ -71,6 +71,7 @@ impl Room {
         self.feed(number, MediaInput::Resumed);
         self.retell_data_handles(number);
         self.settle_speakers_of(number);
+        self.came_back(number);
     }
 
     /// A session goes on under a WebSocket that never closed. Whoever does not fit to what is known
@@ -122,6 +123,7 @@ impl Room {
             self.retell_data_handles(number);
         }
         self.settle_speakers_of(number);
+        self.weigh_arrival(false);
     }
 
     /// Everybody and the room, as they are now.

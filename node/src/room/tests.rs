@@ -9,6 +9,7 @@ mod hall;
 mod hostile;
 mod joining;
 mod lifetime;
+mod moves;
 mod quality;
 mod resume;
 mod standing;

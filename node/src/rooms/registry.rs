@@ -96,17 +96,22 @@ impl Registry {
         ctx: &mut Context<Self>,
     ) -> Option<Addr<RoomActor>> {
         let (mut epoch, mut image, mut warm) = (0, None, WarmTransports::new());
+        let mut arrival = None;
         if let Some(hosting) = &self.hosting {
             let opening = hosting.begin(&options.name)?;
             options.sid = Some(opening.sid);
             (epoch, image, warm) = (opening.epoch, opening.image, opening.warm);
+            arrival = opening.arrival;
         }
         let reserved = self.release(&options.name);
         let stood_by = reserved.map_or(0, |_| self.services.shards.count());
         let number = reserved.unwrap_or_else(|| self.free_number());
         let name = options.name.clone();
         let key = KeySpace::new(number, 0).room;
-        let thawed = image.and_then(|image| self.thaw(number, &name, &image, &warm));
+        let mut thawed = image.and_then(|image| self.thaw(number, &name, &image, &warm));
+        if let (Some(room), Some(arrival)) = (&mut thawed, arrival) {
+            room.arrived(arrival);
+        }
         let room = thawed.unwrap_or_else(|| {
             let (now, wall) = (Instant::now(), SystemTime::now());
             Room::new(now, wall, number, options, self.services.clone())

@@ -24,6 +24,7 @@ impl Hosting for Host {
             epoch,
             image: None,
             warm: WarmTransports::new(),
+            arrival: None,
         })
     }
 

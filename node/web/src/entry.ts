@@ -36,7 +36,7 @@ export async function enter(invitation: string, name: string): Promise<Pass> {
   return { token, url: location.origin.replace(/^http/, "ws") };
 }
 
-function roomOf(token: string): string {
+export function roomOf(token: string): string {
   try {
     const part = token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
     const bytes = Uint8Array.from(atob(part), (c) => c.charCodeAt(0));

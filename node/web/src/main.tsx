@@ -5,6 +5,7 @@ import { lazy, StrictMode, Suspense, useMemo, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { type Entry, enter, entryFromAddress, type Pass } from "./entry";
 import { Mark } from "./Mark";
+import { Moved } from "./Moved";
 
 /** `?singlePC=false` takes two peer connections, as older clients do; LiveKit's own page knows the same word. */
 const roomOptions = {
@@ -65,6 +66,7 @@ function Page() {
       onError={(error) => setProblem(error.message)}
     >
       <VideoConference />
+      <Moved pass={pass} />
     </LiveKitRoom>
   );
 }

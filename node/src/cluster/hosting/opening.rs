@@ -3,21 +3,64 @@
 
 use std::sync::atomic::Ordering;
 
-use consensus::command::Room;
+use consensus::command::{NodeState, Room};
+use consensus::ids::NodeId;
+use consensus::state::{Mandate, State};
+use tokio::time::Instant;
 
 use super::{Homes, Hosted, Phase};
+use crate::cluster::directory::{lives, serves};
 use crate::room::environment::{Hosting, Opening};
+use crate::room::{Arrival, MoveCause, WarmTransports};
+
+impl Homes {
+    /// How a room came here by what its last home left of it.
+    fn arrival(&self, by: &Mandate, known_since: Instant) -> Arrival {
+        self.0.cluster.read(|state| Arrival {
+            from: name_of(state, by.home),
+            to: name_of(state, self.node()),
+            cause: match state.node(by.home).map(|node| node.state) {
+                _ if !serves(state, by.home, by.epoch) => MoveCause::Death,
+                Some(NodeState::Draining) => MoveCause::Drain,
+                _ => MoveCause::Order,
+            },
+            ago: known_since.elapsed(),
+        })
+    }
+}
+
+/// For people: its host, where no other living node is on that; else its id.
+fn name_of(state: &State, node: NodeId) -> String {
+    let host = state.node(node).map(|node| node.info.host.as_str());
+    let named = host.filter(|host| {
+        let mut others = state.nodes().filter(|(id, _)| *id != node);
+        let shared = others.any(|(id, other)| lives(state, id) && other.info.host == *host);
+        !host.is_empty() && !shared
+    });
+    named.map_or_else(|| node.to_string(), str::to_owned)
+}
 
 impl Hosting for Homes {
     fn begin(&self, room: &str) -> Option<Opening> {
         // Under the lock: what the log says later finds the entry and fences it.
         let mut hosted = self.locked();
         let current = self.current(room)?;
-        let ending = hosted.get(room).map(|known| known.phase);
-        if matches!(ending, Some(Phase::Closing | Phase::Fenced)) {
+        let phase = hosted.get(room).map(|known| known.phase);
+        if matches!(phase, Some(Phase::Closing | Phase::Fenced)) {
             return None;
         }
-        let (image, warm) = self.0.images.take(room, current.epoch);
+        let legacy = self.0.images.take(room, current.epoch);
+        let arrival = legacy.as_ref().map(|legacy| {
+            let known_since = match phase {
+                Some(Phase::Expected { since, .. }) => since,
+                _ => Instant::now(),
+            };
+            self.arrival(&legacy.mandate, known_since)
+        });
+        let (image, warm) = match legacy {
+            Some(legacy) => (Some(legacy.image), legacy.warm),
+            None => (None, WarmTransports::new()),
+        };
         let running = Hosted {
             epoch: current.epoch,
             phase: Phase::Running,
@@ -34,6 +77,7 @@ impl Hosting for Homes {
             epoch,
             image,
             warm,
+            arrival,
         })
     }
 

@@ -46,6 +46,15 @@ impl Refused {
     }
 }
 
+/// What a home left of a room to this node.
+pub struct Legacy {
+    pub image: RoomImage,
+    /// Transports that are ready to go on here.
+    pub warm: WarmTransports,
+    /// By which it was followed here.
+    pub mandate: Mandate,
+}
+
 struct Held {
     mandate: Mandate,
     /// `None`: everything is on its way for the first time.
@@ -367,7 +376,7 @@ impl Images {
     /// The room as its last home described it, for the node that the log made home under `epoch`,
     /// and those of its transports that are ready to go on with that: what was known under the very
     /// mandate by which the room came here, or nothing.
-    pub fn take(&self, room: &str, epoch: Epoch) -> (Option<RoomImage>, WarmTransports) {
+    pub fn take(&self, room: &str, epoch: Epoch) -> Option<Legacy> {
         let mut inner = self.locked();
         let name = RoomName::from(room);
         let by = self.cluster.read(|state| {
@@ -382,10 +391,15 @@ impl Images {
             if let Some(standins) = standins {
                 standins.forget(room);
             }
-            return (None, WarmTransports::new());
+            return None;
         };
         let warm = standins.map(|standins| standins.take(room, &mandate));
-        (Some(image), warm.unwrap_or_default())
+        let warm = warm.unwrap_or_default();
+        Some(Legacy {
+            image,
+            warm,
+            mandate,
+        })
     }
 
     async fn follow(self, mut changes: broadcast::Receiver<Change>) {

@@ -16,6 +16,19 @@ async fn is_let_back_in(client: &mut Client) {
     }
 }
 
+/// How the room moved, as `at` tells somebody who may join it.
+async fn moves(stage: &Stage, at: NodeId) -> serde_json::Value {
+    let guest = caller(|video| {
+        video.room_join = true;
+        video.room = "daily".into();
+    });
+    let api = &stage.nodes[&at].plane.api;
+    let told = api.moves(&guest, "daily").await.unwrap()["moves"].clone();
+    let inspected = api.inspect(&admin(), "daily").await.unwrap();
+    assert_eq!(inspected["moves"], told);
+    told
+}
+
 async fn people(stage: &Stage, at: NodeId) -> Vec<(String, String)> {
     let listing = proto::ListParticipantsRequest {
         room: "daily".into(),
@@ -46,6 +59,19 @@ async fn a_home_dies_and_its_clients_go_on_at_the_standby_as_who_they_were() {
     assert_eq!(stage.home(A, "daily").unwrap().0, standby);
     assert_eq!(people(&stage, A).await, before);
     assert_eq!(stage.list(C).await, [("daily".to_owned(), 2)]);
+    for at in [A, C] {
+        let moves = moves(&stage, at).await;
+        let [told] = &moves.as_array().unwrap()[..] else {
+            panic!("{moves}");
+        };
+        assert_eq!(told["from"], format!("host{B}"));
+        assert_eq!(told["to"], format!("host{standby}"));
+        assert_eq!(told["cause"], "death");
+        assert!(told["took_ms"].is_u64(), "{told}");
+    }
+    let stranger = caller(|video| video.room_join = true);
+    let refused = stage.nodes[&A].plane.api.moves(&stranger, "daily").await;
+    assert_eq!(refused.unwrap_err().code, Code::Unauthenticated);
     // And through another gateway than the one it left.
     let mut bob = stage.attach(A, "daily", "bob", resume(&bobs));
     is_let_back_in(&mut bob).await;
@@ -96,6 +122,9 @@ async fn a_room_that_moves_to_its_standby_is_resumed_there() {
     let (mut far, fars) = stage.join(A, "daily", "far").await;
     let standby = stage.standby("daily", 2).await;
     let before = people(&stage, B).await;
+    assert_eq!(moves(&stage, A).await, serde_json::json!([]));
+    let drain = Action::DrainNode { node: B };
+    stage.leader().await.propose(drain).await.unwrap();
     let (_, epoch) = stage.home(A, "daily").unwrap();
     let action = Action::MoveRoom {
         name: "daily".into(),
@@ -111,6 +140,12 @@ async fn a_room_that_moves_to_its_standby_is_resumed_there() {
         is_let_back_in(&mut back).await;
     }
     assert_eq!(people(&stage, B).await, before);
+    let moves = moves(&stage, C).await;
+    assert_eq!(
+        (&moves[0]["cause"], moves.as_array().unwrap().len()),
+        (&"drain".into(), 1)
+    );
+    assert!(moves[0]["took_ms"].is_u64(), "{moves}");
 }
 
 #[actix_web::test]

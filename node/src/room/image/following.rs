@@ -11,7 +11,7 @@ use protocol::proto::signal_request::Message as SignalRequest;
 use super::records::RoomRecord;
 use crate::participant::WallClock;
 use crate::room::Room;
-use crate::room::contract::RoomInput;
+use crate::room::contract::{RoomCall, RoomInput};
 use crate::room::journal::{JournalEntry, RecordKey};
 
 /// What a standby was told.
@@ -106,7 +106,11 @@ impl Room {
         };
         following.room_changed |= match input {
             RoomInput::Shard(event) => is_news(event),
-            RoomInput::StandbySaid { .. } => false,
+            RoomInput::StandbySaid { .. }
+            | RoomInput::Call {
+                request: RoomCall::Moves,
+                ..
+            } => false,
             RoomInput::Signal { message, .. } => !matches!(
                 **message,
                 SignalRequest::Ping(_) | SignalRequest::PingReq(_)
@@ -124,6 +128,7 @@ impl Room {
         self.lifecycle.image(&mut record, clock);
         self.updates.image(self.now, &mut record, clock);
         self.dispatch.image(&mut record);
+        self.moves.image(&mut record);
         record
     }
 }

@@ -60,6 +60,25 @@ pub(in crate::room) struct RoomRecord {
     /// When the next batch of updates is due.
     #[prost(sint64, optional, tag = "20")]
     pub(in crate::room) flush_at: Option<i64>,
+    /// From node to node, oldest first.
+    #[prost(message, repeated, tag = "21")]
+    pub(in crate::room) moves: Vec<MoveRecord>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(in crate::room) struct MoveRecord {
+    #[prost(string, tag = "1")]
+    pub(in crate::room) from: String,
+    #[prost(string, tag = "2")]
+    pub(in crate::room) to: String,
+    #[prost(string, tag = "3")]
+    pub(in crate::room) cause: String,
+    /// When the new home learnt of it.
+    #[prost(sint64, tag = "4")]
+    pub(in crate::room) at: i64,
+    /// Unless nobody was heard.
+    #[prost(uint64, optional, tag = "5")]
+    pub(in crate::room) took_ms: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
