@@ -175,7 +175,12 @@ async fn forward(
     let told = told.await.map_err(|error| match error {
         // It died or was removed, and the session with it.
         LinkError::Unknown(_) => Failure::not_found(),
-        error => Failure::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        error => {
+            // Where nodes are is not for everybody to know.
+            tracing::debug!(%node, %error, "the node of a WHIP session was not asked");
+            let said = "the node of this session cannot be reached now";
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, said)
+        }
     })?;
     let reply = Reply::decode(told);
     let reply = reply.map_err(|error| Failure::new(StatusCode::BAD_GATEWAY, error.to_string()))?;

@@ -21,7 +21,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::Plane;
-use crate::cluster::limits::TOKEN_CHARS_MIN;
+use crate::cluster::limits::{ACCEPTED_TOKENS_MAX, TOKEN_CHARS_MIN};
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,8 @@ pub enum IdentityError {
         "cluster.token is shorter than {TOKEN_CHARS_MIN} characters; `skein cluster token` makes one"
     )]
     TokenTooShort,
+    #[error("cluster.accepted_tokens are more than {ACCEPTED_TOKENS_MAX}")]
+    TooManyTokens,
     #[error("deriving the keys of the cluster failed")]
     Derive,
     #[error("the certificate of this node: {0}")]
@@ -68,6 +70,9 @@ impl ClusterSecret {
     /// exchanged in three rounds of restarts: every node accepts the new one, every node has it and
     /// accepts the old one, every node has the new one alone.
     pub fn accepting(mut self, token: &str) -> Result<Self, IdentityError> {
+        if self.accepted.len() >= ACCEPTED_TOKENS_MAX {
+            return Err(IdentityError::TooManyTokens);
+        }
         self.accepted.push(Self::new(token)?.keys);
         Ok(self)
     }
@@ -300,6 +305,15 @@ mod tests {
         let second = Identity::new(&same, NodeId(2), &[2; 32]).unwrap();
         assert_eq!(first.authorities, second.authorities);
         assert!(ClusterSecret::new("short").is_err());
+    }
+
+    #[test]
+    fn a_node_accepts_a_few_other_secrets() {
+        let mut secret = ClusterSecret::new(TOKEN).unwrap();
+        for _ in 0..ACCEPTED_TOKENS_MAX {
+            secret = secret.accepting(TOKEN).unwrap();
+        }
+        assert!(secret.accepting(TOKEN).is_err());
     }
 
     #[test]
