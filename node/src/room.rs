@@ -359,6 +359,9 @@ impl Room {
             MediaOutput::DataReady => self.data_ready(number),
             MediaOutput::Data { label, payload } => self.data_received(number, &label, payload),
             MediaOutput::FullReconnect => {
+                let identity = self.roster.get(number).map(|one| one.identity());
+                let room = &self.facts.room.name;
+                tracing::debug!(room, participant = identity, "its media cannot go on");
                 let reason = DisconnectReason::StateMismatch;
                 self.close_member(number, reason, Some(Action::Reconnect));
             }

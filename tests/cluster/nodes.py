@@ -28,7 +28,7 @@ keys:
 storage:
   directory: {folder}
 logging:
-  level: info
+  level: {level}
 cluster:
   token: {token}
   listen: {address}:{cluster}
@@ -67,7 +67,7 @@ class Node:
         self.port, self.url, self.http = http, f"ws://{self.address}:{http}", f"http://{self.address}:{http}"
         (self.folder / "livekit.yaml").write_text(CONFIG.format(
             http=http, udp=udp, tcp=tcp, cluster=cluster, key=KEY, secret=SECRET, folder=self.folder,
-            token=token, name=name, roles=roles, join=", ".join(join), address=self.address,
+            token=token, level=os.environ.get("SKEIN_LOG_LEVEL", "info"), name=name, roles=roles, join=", ".join(join), address=self.address,
             interface="wire" if network else "lo", loopback="false" if network else "true"))
         self.process = None
 

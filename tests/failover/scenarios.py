@@ -1,8 +1,9 @@
 """What is struck, and how it is healed; each leaves a whole cluster behind."""
 import dataclasses
+import time
 import typing
 
-from stage import until
+from stage import PROTECTED_WITHIN_S, until
 
 
 @dataclasses.dataclass
@@ -21,7 +22,7 @@ class Scenario:
 
         def strike():
             for node in victims:
-                self.strike(stage.cluster, node)
+                self.strike(stage, node)
         told = await stage.measure(self.title, strike)
         for node in victims:
             self.heal(stage.cluster, node)
@@ -36,6 +37,17 @@ def others(cluster, node):
     return [other.name for other in cluster.nodes if other is not node]
 
 
+def upgrade(stage, first):
+    """As a rolling upgrade does: one media node after the other is drained and given work again, the room's home first."""
+    cluster = stage.cluster
+    for node in [first, *(other for other in cluster.media if other is not first)]:
+        cluster.master().skein("node", "drain", node.name, "--wait")
+        cluster.master().skein("node", "undrain", node.name)
+        deadline = time.monotonic() + PROTECTED_WITHIN_S
+        while set(cluster.protection(stage.room)) != {"warm"} and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+
 SCENARIOS = {
     "media": Scenario("media node, kill -9", lambda _, node: node.kill(), lambda _, node: node.start()),
     "pause": Scenario("media node, SIGSTOP", lambda _, node: node.pause(), lambda _, node: node.go_on()),
@@ -43,16 +55,17 @@ SCENARIOS = {
         "two masters at once, kill -9", lambda _, node: node.kill(), lambda _, node: node.start(),
         victims=lambda stage: stage.random.sample(stage.cluster.masters, 2)),
     "drain": Scenario(
-        "drain of a media node", lambda cluster, node: cluster.master().skein("node", "drain", node.name),
+        "drain of a media node", lambda stage, node: stage.cluster.master().skein("node", "drain", node.name),
         lambda cluster, node: cluster.master().skein("node", "undrain", node.name)),
     # Nothing answers any more, not even a kernel; then the cable is back and an old home wakes up.
     "host": Scenario(
-        "media host, cable pulled", lambda cluster, node: cluster.network.pull(node.name),
+        "media host, cable pulled", lambda stage, node: stage.cluster.network.pull(node.name),
         lambda cluster, _: cluster.network.plug(), needs_network=True),
     # Clients reach the node, its masters do not: the room moves, and the old home must not harm it.
     "cut": Scenario(
-        "media node cut from all nodes", lambda cluster, node: cluster.network.part([node.name], others(cluster, node)),
+        "media node cut from all nodes", lambda stage, node: stage.cluster.network.part([node.name], others(stage.cluster, node)),
         lambda cluster, _: cluster.network.join(), needs_network=True),
+    "upgrade": Scenario("all media nodes drained in turn", upgrade, lambda *_: None),
     # What the same clients miss on the same machine when nothing is wrong: no gap can be measured below it.
     "nothing": Scenario("nothing (floor of this machine)", lambda *_: None, lambda *_: None),
 }

@@ -52,6 +52,7 @@ pub(super) async fn run(
                 break;
             }
             Err(Answer::StartOver) => {
+                tracing::debug!(room = attach.room, "a session comes back to no room");
                 start_over(&attach, &recipient);
                 break;
             }

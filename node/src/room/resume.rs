@@ -19,6 +19,11 @@ const PROTOCOL_WITH_MISSED_DEPARTURES: i32 = 9;
 impl Room {
     pub(super) fn resume(&mut self, attach: &Attach) {
         let Some(number) = self.roster.of_identity(&attach.claims.identity) else {
+            tracing::debug!(
+                room = self.facts.room.name,
+                participant = attach.claims.identity,
+                "a session is not resumed: nobody is known by that name"
+            );
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
@@ -29,6 +34,12 @@ impl Room {
         let missed = self.updates.departed_since(since);
         let resumable = self.is_who_resumes(number, attach) && self.can_resume(number);
         let Some(missed) = missed.filter(|_| resumable) else {
+            tracing::debug!(
+                room = self.facts.room.name,
+                participant = attach.claims.identity,
+                resumable,
+                "a session is not resumed: it is another one, or missed what is forgotten"
+            );
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
