@@ -95,6 +95,7 @@ impl Nodes {
             transport,
             room: ROOM,
             local,
+            spare: false,
         };
         let open = Command::OpenChannel {
             transport,

@@ -17,6 +17,9 @@ pub enum Command {
         transport: TransportKey,
         room: RoomKey,
         local: IceCredentials,
+        /// With the spare certificate: the client knows the first one from a connection that is
+        /// gone, and would not shake hands anew.
+        spare: bool,
     },
     /// Applies a remote description. Credentials that differ from the last ones are an ICE restart
     /// of the client's side.

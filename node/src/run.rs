@@ -138,16 +138,16 @@ async fn serve(config: Arc<Config>) -> Result<(), RunError> {
     let prometheus = (config.prometheus.port != 0).then(|| metrics::install(&node_id));
     let prometheus = prometheus.flatten();
     let stats = NodeStats::start(config.node_stats.stats_update_interval)?;
-    let identity = DtlsIdentity::generate()?;
+    let identities = [DtlsIdentity::generate()?, DtlsIdentity::generate()?];
     let listeners = listen_all(&config.bind_addresses, config.port)?;
 
-    let shard_config = compose::shard_config(&config, &identity)?;
+    let shard_config = compose::shard_config(&config, &identities)?;
     let (mut shards, events) = Shards::start(&config, &shard_config)?;
     stun::start(shards.stun().take())?;
     let shards = Arc::new(shards);
     let authority = turn::authority(&config);
     let turner = turn::start(&config, authority.clone(), &shards)?;
-    let mut node = compose::node(&config, &node_id, &identity, &shards, authority)?;
+    let mut node = compose::node(&config, &node_id, &identities, &shards, authority)?;
     let pulse = cluster::pulse(&config, &stats, &node.capacity);
     let joined = cluster::start(&config, pulse).await?;
     let traffic = Traffic::new(Arc::clone(&node.capacity));

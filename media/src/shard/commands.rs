@@ -29,7 +29,8 @@ impl Shard {
                 transport,
                 room: _,
                 local,
-            } => self.add_transport(now, transport, local),
+                spare,
+            } => self.add_transport(now, transport, (local, spare)),
             Command::SetRemote { transport, remote } => {
                 self.on_transport(transport, |t| t.set_remote(now, remote))
             }
@@ -132,7 +133,7 @@ impl Shard {
         &mut self,
         now: Instant,
         key: TransportKey,
-        local: IceCredentials,
+        (local, spare): (IceCredentials, bool),
     ) -> Option<()> {
         if self.transport_index.contains_key(&key) || self.ufrags.contains_key(&local.ufrag) {
             return None;
@@ -140,7 +141,11 @@ impl Shard {
         let ufrag = local.ufrag.clone();
         let seed = self.rng.random();
         let options = TransportOptions::default();
-        let transport = Transport::new(now, local, &self.config.identity, options, seed);
+        let identity = match spare {
+            true => &self.config.spare,
+            false => &self.config.identity,
+        };
+        let transport = Transport::new(now, local, identity, options, seed);
         self.insert_transport(now, key, ufrag, transport);
         Some(())
     }

@@ -14,6 +14,8 @@ pub struct ShardConfig {
     pub seed: [u8; 32],
     /// The node's certificate; its fingerprint is what our SDP says.
     pub identity: Arc<DtlsIdentity>,
+    /// Another one, for `Command::AddTransport::spare`.
+    pub spare: Arc<DtlsIdentity>,
     /// Where its UDP sockets are bound: standbys check clients from there.
     pub udp_addresses: Vec<SocketAddr>,
     pub audio_level: AudioLevelSettings,
@@ -25,6 +27,7 @@ impl ShardConfig {
     pub fn new(seed: [u8; 32], identity: Arc<DtlsIdentity>) -> ShardConfig {
         ShardConfig {
             seed,
+            spare: Arc::clone(&identity),
             identity,
             udp_addresses: Vec::new(),
             audio_level: AudioLevelSettings::default(),

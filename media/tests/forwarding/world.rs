@@ -247,6 +247,7 @@ impl World {
             transport: key,
             room: ROOM,
             local: credentials(&server_name),
+            spare: false,
         });
         let remote = |ice, identity: &DtlsIdentity, role, address| RemoteTransport {
             ice,

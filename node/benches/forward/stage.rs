@@ -191,6 +191,7 @@ impl Stage {
             transport: key,
             room: ROOM,
             local: ice("server"),
+            spare: false,
         });
         self.command(Command::SetRemote {
             transport: key,

@@ -57,6 +57,7 @@ impl Connection {
             transport: key,
             room: environment.room,
             local: negotiator.local_ice().clone(),
+            spare: false,
         });
         Self {
             key,
@@ -90,7 +91,7 @@ impl Connection {
         target: proto::SignalTarget,
         negotiator: Negotiator,
         (record, clock): (&ConnectionRecord, &WallClock),
-        kind: ThawKind,
+        (kind, spare): (ThawKind, bool),
         room: RoomKey,
         out: &mut Outputs,
     ) -> Self {
@@ -101,6 +102,7 @@ impl Connection {
                 transport: key,
                 room,
                 local: negotiator.local_ice().clone(),
+                spare,
             },
         });
         let connected_at = record.connected_at.filter(|_| warm);

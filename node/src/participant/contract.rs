@@ -217,6 +217,9 @@ pub struct Environment {
     pub candidates: Arc<[LocalCandidate]>,
     /// Of the certificate that shard's DTLS uses.
     pub fingerprint: Fingerprint,
+    /// Of the certificate it uses for a client that knows the first one from a connection that is
+    /// gone: told the same again, it would go on with what is gone.
+    pub spare: Option<Fingerprint>,
     /// First character of every local ICE username fragment: it names the shard, so that any
     /// worker that receives a first check knows whose it is.
     pub ufrag_prefix: char,

@@ -238,12 +238,20 @@ impl ParticipantMedia {
             (false, true) => (PeerRole::Single, proto::SignalTarget::Publisher),
             (false, false) => (PeerRole::Publisher, proto::SignalTarget::Publisher),
         };
-        let config = codecs::negotiator_config(role, &self.settings, &self.environment);
+        let mut config = codecs::negotiator_config(role, &self.settings, &self.environment);
         let image = negotiation::image(record.negotiator.clone().unwrap_or_default(), rekey);
+        // It knows this node's certificate, perhaps from before the room went elsewhere and back.
+        let spare = self.environment.spare.clone();
+        let spare = spare.filter(|_| image.fingerprint == config.fingerprint);
+        let is_spare = spare.is_some();
+        if let Some(spare) = spare {
+            config.fingerprint = spare;
+        }
         let negotiator = Negotiator::thaw(config, image, kind);
         let key = media::TransportKey(rekey.key(record.key));
         let room = self.environment.room;
         let frozen = (&record, clock);
+        let kind = (kind, is_spare);
         Connection::thaw(key, target, negotiator, frozen, kind, room, &mut self.out)
     }
 }

@@ -218,6 +218,8 @@ pub struct Endpoint {
     pub fingerprint: Fingerprint,
     /// First character of every local ICE username fragment: names the shard.
     pub ufrag_prefix: char,
+    /// Of its spare certificate, for clients who know the first from a connection that is gone.
+    pub spare: Option<Fingerprint>,
 }
 
 /// The shards rooms may use: this node's, and in a cluster those of others.

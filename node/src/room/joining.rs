@@ -286,6 +286,7 @@ impl Room {
             room: KeySpace::new(self.number, 0).room,
             candidates,
             fingerprint: endpoint.fingerprint,
+            spare: endpoint.spare,
             ufrag_prefix: endpoint.ufrag_prefix,
             keys,
             clock: self.clock,

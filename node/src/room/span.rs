@@ -170,7 +170,10 @@ impl Span {
     pub(super) fn route(&mut self, command: Command, tell: &mut impl FnMut(usize, Command)) {
         match command {
             Command::AddTransport {
-                transport, local, ..
+                transport,
+                local,
+                spare,
+                ..
             } => {
                 let shard = self.shard_of(transport.0);
                 let room = KeySpace::room_on(self.room, shard);
@@ -178,6 +181,7 @@ impl Span {
                     transport,
                     room,
                     local,
+                    spare,
                 };
                 tell(shard, command);
             }

@@ -165,6 +165,7 @@ impl House {
                     digest: vec![0; 32],
                 },
                 ufrag_prefix: 'a',
+                spare: None,
             }),
             relay_ids: Default::default(),
             media,

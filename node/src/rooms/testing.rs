@@ -41,6 +41,7 @@ pub(crate) fn endpoint() -> Endpoint {
             digest: vec![0; 32],
         },
         ufrag_prefix: '0',
+        spare: None,
     }
 }
 

@@ -174,14 +174,15 @@ impl Node {
 pub fn node(
     config: &Config,
     node_id: &str,
-    identity: &Arc<DtlsIdentity>,
+    identities: &[Arc<DtlsIdentity>; 2],
     shards: &Arc<Shards>,
     authority: Authority,
 ) -> Result<Node, RunError> {
     let keys = keys(config);
     let described = Described {
         shards: Arc::clone(shards),
-        fingerprint: identity.fingerprint().clone(),
+        fingerprint: identities[0].fingerprint().clone(),
+        spare: identities[1].fingerprint().clone(),
     };
     let settings = rooms_config(config, node_id, shards, authority)?;
     let agents = Agents::start(agent::Settings {
@@ -279,8 +280,9 @@ impl ShardSink for Shards {
 /// The shards as rooms see them.
 struct Described {
     shards: Arc<Shards>,
-    /// Of the certificate they share.
+    /// Of the certificate they share, and of the spare one.
     fingerprint: Fingerprint,
+    spare: Fingerprint,
 }
 
 impl environment::Shards for Described {
@@ -294,6 +296,7 @@ impl environment::Shards for Described {
             candidates,
             fingerprint: self.fingerprint.clone(),
             ufrag_prefix,
+            spare: Some(self.spare.clone()),
         }
     }
 
@@ -321,7 +324,7 @@ pub fn keys(config: &Config) -> Keys {
 /// Makes the configuration of one shard; each has a seed of its own from the operating system.
 pub fn shard_config(
     config: &Config,
-    identity: &Arc<DtlsIdentity>,
+    identities: &[Arc<DtlsIdentity>; 2],
 ) -> Result<impl Fn(usize) -> ShardConfig, RunError> {
     let root: [u8; 32] = entropy()?;
     let audio = &config.audio;
@@ -341,7 +344,7 @@ pub fn shard_config(
         video_packets: config.rtc.packet_buffer_size_video as usize,
         audio_packets: config.rtc.packet_buffer_size_audio as usize,
     };
-    let identity = Arc::clone(identity);
+    let [identity, spare] = identities.clone();
     Ok(move |index: usize| {
         let mut seed = root;
         for (byte, salt) in seed.iter_mut().zip(index.to_le_bytes()) {
@@ -351,6 +354,7 @@ pub fn shard_config(
             audio_level,
             key_frame_throttle,
             packet_buffers,
+            spare: Arc::clone(&spare),
             ..ShardConfig::new(seed, Arc::clone(&identity))
         }
     })

@@ -203,6 +203,7 @@ fn endpoint() -> Endpoint {
             digest: vec![0xab; 32],
         },
         ufrag_prefix: 'a',
+        spare: None,
     }
 }
 

@@ -64,6 +64,7 @@ impl Stage {
                     ufrag: ufrag(index),
                     pwd: PASSWORD.into(),
                 },
+                spare: false,
             }));
             workers.push(handle);
             waiting.push(worker);

@@ -70,6 +70,7 @@ pub(crate) fn rooms(grid: &Arc<Grid>, host: Host) -> Carried {
             digest: vec![0; 32],
         },
         ufrag_prefix: '0',
+        spare: None,
     };
     let shards: Arc<dyn Shards> = Arc::new(endpoint);
     let services = Services::new(config, Arc::clone(&shards), keys());

@@ -108,6 +108,9 @@ impl Agent {
     /// The primary is gone: nominates `path` above whatever it nominated, and uses it at once.
     pub(in crate::transport) fn take_over(&mut self, now: Instant, path: Option<Path>) {
         self.dormant = false;
+        // As any other from now on: it checks back only.
+        self.options.local_addresses.clear();
+        self.candidates.clear();
         self.nomination = self.nomination.wrapping_add(NOMINATION_TAKEOVER_STEP);
         self.begin(now);
         if let Some(path) = path {

@@ -138,6 +138,7 @@ impl Description {
                     .collect::<Arc<[_]>>(),
                 fingerprint: fingerprint.clone(),
                 ufrag_prefix: shard.ufrag_prefix.chars().next()?,
+                spare: None,
             };
             let busy = u16::try_from(shard.busy_permille).unwrap_or(u16::MAX);
             Some((endpoint, busy))

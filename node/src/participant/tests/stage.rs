@@ -118,6 +118,7 @@ impl Stage {
                 digest: vec![7; 32],
             },
             ufrag_prefix: 'a',
+            spare: None,
             keys: keys.allocator(),
             clock: WallClock {
                 instant: now,

@@ -57,6 +57,7 @@ impl Scene {
                     ufrag: String::new(),
                     pwd: String::new(),
                 },
+                spare: false,
             });
         }
         scene.told.clear();

@@ -100,6 +100,7 @@ fn services(seed: u8) -> Arc<Services> {
             digest: vec![seed; 32],
         },
         ufrag_prefix: 'A',
+        spare: None,
     };
     let secret = "secret-secret-secret-secret-1234".to_owned();
     let keys = Keys::new([("key".to_owned(), secret)]);

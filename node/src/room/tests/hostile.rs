@@ -273,6 +273,7 @@ fn whoever_may_use_tcp_only_gets_something_where_there_is_no_tcp() {
                 digest: vec![0; 32],
             },
             ufrag_prefix: 'a',
+            spare: None,
         }),
         relay_ids: Default::default(),
         media: house.room.services.media.clone(),

@@ -323,6 +323,7 @@ impl Told {
                 transport: transport?,
                 room: here.room(),
                 local: self.local?.read(),
+                spare: false,
             },
             kind::SET_REMOTE => Command::SetRemote {
                 transport: transport?,

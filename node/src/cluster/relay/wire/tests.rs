@@ -104,6 +104,7 @@ fn commands(number: u32, room: RoomKey, link: LinkKey) -> Vec<Command> {
             transport,
             room,
             local: credentials(),
+            spare: false,
         },
         Command::SetRemote {
             transport,
