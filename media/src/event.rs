@@ -122,8 +122,8 @@ pub enum Event {
         transport: TransportKey,
         heard: bool,
     },
-    /// The client followed a takeover `CHANNELS_PATIENCE` ago; its data channels did not, and carry
-    /// nothing any more.
+    /// The client followed a takeover and answers for `CHANNELS_PATIENCE` already; its data
+    /// channels did not, and carry nothing any more.
     ChannelsLost { transport: TransportKey },
     /// The answer to `Command::Freeze`.
     Frozen {

@@ -11,7 +11,7 @@ use crate::demux::stun_local_ufrag;
 use crate::event::{Event, TransportState};
 use crate::fast_hash::FastMap;
 use crate::ids::{RoomKey, TransportKey};
-use crate::limits::{ICE_MAX_PAIRS_DORMANT, STANDBY_GRACE, TIMER_REST};
+use crate::limits::{ICE_MAX_PAIRS_DORMANT, STANDBY_GRACE, STANDBY_RETRY, TIMER_REST};
 use crate::rtcp::write;
 use crate::shard::Shard;
 use crate::shard::due::Due;
@@ -36,6 +36,8 @@ struct StandbySlot {
     /// What was said of it last.
     ready: Option<bool>,
     since: Instant,
+    /// When its client was looked for last.
+    sought: Instant,
     timer: Option<Instant>,
     ufrag: String,
     paths: Vec<Path>,
@@ -152,6 +154,7 @@ impl Shard {
                     stale: false,
                     ready: None,
                     since: now,
+                    sought: now,
                     timer: None,
                     ufrag: String::new(),
                     paths: Vec::new(),
@@ -307,6 +310,12 @@ impl Shard {
     pub(super) fn judge_standbys(&mut self, now: Instant) {
         for index in 0..self.standbys.slots.end() {
             self.judge_standby(now, index);
+            let slot = self.standbys.slots.get_mut(index);
+            if let Some(slot) = slot.filter(|slot| slot.is_missed(now)) {
+                slot.sought = now;
+                let transport = slot.key;
+                self.events.push_back(Event::StandbyStale { transport });
+            }
         }
     }
 
@@ -376,6 +385,11 @@ impl StandbySlot {
     /// Its client could be taken over without noticing.
     fn is_ready(&self, now: Instant) -> bool {
         self.bound && self.standby.warm_path(now).is_some()
+    }
+
+    fn is_missed(&self, now: Instant) -> bool {
+        let looked = now.saturating_duration_since(self.sought);
+        self.bound && !self.is_ready(now) && looked >= STANDBY_RETRY
     }
 
     fn update(&mut self, now: Instant, delta: &[u8]) -> Result<(), SnapshotError> {

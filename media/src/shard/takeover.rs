@@ -12,7 +12,7 @@ use crate::shard::Shard;
 pub(crate) enum Takeover {
     /// Since then the client was not heard here.
     Unheard(Instant),
-    /// Its channels are to be up by then.
+    /// Its channels are to be up by then, if it is there.
     Channels(Instant),
 }
 
@@ -29,17 +29,22 @@ impl Shard {
             Some(Takeover::Unheard(at)) => {
                 let heard = slot.transport.answered_after(at);
                 if heard || now.saturating_duration_since(at) >= TAKEOVER_PATIENCE {
-                    let due = Takeover::Channels(now + CHANNELS_PATIENCE);
-                    slot.takeover = heard.then_some(due);
+                    slot.takeover = Some(Takeover::Channels(now + CHANNELS_PATIENCE));
                     self.events.push_back(Event::TakenOver { transport, heard });
                 }
             }
             Some(Takeover::Channels(due)) => {
                 let waits = slot.transport.awaits_channels();
-                if !waits || now >= due {
+                let lately = now.checked_sub(CHANNELS_PATIENCE).unwrap_or(now);
+                if !waits {
                     slot.takeover = None;
-                }
-                if waits && now >= due {
+                } else if slot.transport.answers_channels()
+                    || !slot.transport.answered_after(lately)
+                {
+                    // On its way, or nobody is there who could answer.
+                    slot.takeover = Some(Takeover::Channels(due.max(now + CHANNELS_PATIENCE)));
+                } else if now >= due {
+                    slot.takeover = None;
                     self.events.push_back(Event::ChannelsLost { transport });
                 }
             }

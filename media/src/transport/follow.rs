@@ -82,6 +82,13 @@ impl Transport {
             .is_some_and(super::sctp::Sctp::awaits_peer)
     }
 
+    /// They are about to begin anew.
+    pub fn answers_channels(&self) -> bool {
+        self.sctp
+            .as_ref()
+            .is_some_and(super::sctp::Sctp::is_answered)
+    }
+
     pub fn is_followed(&self) -> bool {
         self.following.is_some()
     }

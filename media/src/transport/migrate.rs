@@ -113,7 +113,7 @@ impl Transport {
             remote_pwd: remote.map(|r| r.pwd.clone()).unwrap_or_default(),
             nomination: self.ice.nomination(),
             client: self.ice.selected().map(|path| path.remote),
-            led: self.ice.controls(),
+            led: self.ice.controls() && self.ice.is_on_udp(),
             dtls: media.and_then(|_| self.dtls.snapshot()),
             fingerprint_algorithm: fingerprint.map(|f| f.algorithm.clone()).unwrap_or_default(),
             fingerprint: fingerprint.map(|f| f.digest.clone()).unwrap_or_default(),

@@ -265,6 +265,11 @@ impl Sctp {
         !up && !self.adopted.is_empty()
     }
 
+    /// It answered our INIT: it only takes time.
+    pub(super) fn is_answered(&self) -> bool {
+        self.current.as_ref().is_some_and(|one| one.cookie_echoed)
+    }
+
     /// Tells the peer that the association ends.
     pub(super) fn close(&mut self, now: Instant) {
         let now = now + self.ahead;

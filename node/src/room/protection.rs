@@ -314,6 +314,8 @@ impl Room {
             }
             StandbyWord::Stale if guarded.refused => {}
             StandbyWord::Stale => {
+                // Its client may not have taken the address when it was told last.
+                guarded.told.clear();
                 let (transport, on) = (key, true);
                 self.tell_shard(Command::Replicate { transport, on });
             }

@@ -51,6 +51,11 @@ impl Agent {
         self.controlling && self.tie_breaker == u64::MAX && !self.controls
     }
 
+    pub(in crate::transport) fn is_on_udp(&self) -> bool {
+        self.selected
+            .is_some_and(|path| path.protocol == Protocol::Udp)
+    }
+
     pub(in crate::transport) fn takeovers(&self) -> u32 {
         self.nomination / NOMINATION_TAKEOVER_STEP
     }
@@ -58,7 +63,9 @@ impl Agent {
     /// Checks the client where it is, from all addresses of this node, as one with a better
     /// candidate than whoever it knows: Firefox takes no candidate any more once it is connected,
     /// but learns from a check that there is one.
+    /// Called again it tries again, only where the client is now.
     pub(in crate::transport) fn seek(&mut self, now: Instant, client: SocketAddr) {
+        self.candidates.clear();
         self.add_candidate(
             now,
             RemoteCandidate {

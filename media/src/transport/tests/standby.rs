@@ -161,6 +161,22 @@ fn a_client_that_is_told_nothing_is_checked_where_it_is_and_follows() {
     network.run(Duration::from_secs(5));
     let (now, host) = (network.now, &mut network.hosts[second]);
     assert!(host.standby.as_ref().unwrap().warm_path(now).is_some());
+    // Out of reach for a while, it is looked for with the next image.
+    network.dead.push(home);
+    network.run(Duration::from_secs(60));
+    network.dead.clear();
+    network.run(Duration::from_secs(60));
+    let now = network.now;
+    let standby = network.hosts[second].standby.as_ref().unwrap();
+    assert_eq!(standby.warm_path(now), None);
+    let primary = &mut network.hosts[SERVER].transport;
+    let image = primary.follow(now, 3).unwrap();
+    let standby = network.hosts[second].standby.as_mut().unwrap();
+    standby.replace(now, &image, made_at(home)).unwrap();
+    network.run(Duration::from_secs(5));
+    let now = network.now;
+    let standby = network.hosts[second].standby.as_ref().unwrap();
+    assert!(standby.warm_path(now).is_some());
     network.hosts[SERVER].alive = false;
     network.hosts[second].take_over(now);
     let follows =

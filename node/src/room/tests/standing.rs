@@ -86,6 +86,9 @@ fn clients_hear_of_the_standby_when_they_leave_the_choice_of_the_path_to_the_hom
     said(&mut hall, transport, word);
     hall.input(in_control());
     assert_eq!(told(&hall), 1, "once");
+    said(&mut hall, transport, StandbyWord::Stale);
+    hall.input(in_control());
+    assert_eq!(told(&hall), 2, "it looks for the client again");
 }
 
 #[test]
