@@ -104,7 +104,8 @@ pub const PENDING_ROOM_LASTS: Duration = Duration::from_secs(2);
 pub const PENDING_ROOMS_MAX: usize = 65_536;
 
 /// A home that does not know yet what a gateway knows waits this long for the log, and for the end
-/// of the room's earlier life, which takes a commit.
+/// of the room's earlier life, which takes a commit. So does a gateway that knows of nobody who
+/// could go on with its client; an election fits in.
 pub const KNOW_PATIENCE: Duration = Duration::from_secs(2);
 /// What effects did not tell (a reader that fell behind) is found by comparing everything.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);

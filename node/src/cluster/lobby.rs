@@ -16,13 +16,13 @@ use protocol::proto::signal_request;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::directory::{Directory, Found, Place, lives, serves};
 use super::gateway_session;
 use super::hosting::Homes;
 use super::journal::{self, Heir};
-use super::limits::{SEND_AWAY_OVER, SEND_AWAY_STEPS, SWEEP_INTERVAL};
+use super::limits::{KNOW_PATIENCE, SEND_AWAY_OVER, SEND_AWAY_STEPS, SWEEP_INTERVAL};
 use super::words::{self, Mouth, Word, Words};
 use crate::room::contract::{Attach, AttachError, SessionId, ToSession};
 use crate::rooms::Rooms;
@@ -104,8 +104,23 @@ impl ClusterLobby {
     }
 
     /// What can be done for whoever was in the room there: its home is gone, or the room from it.
+    /// A home may go moments after the log named who stands by, and this node may have applied
+    /// neither: that nobody knows the client is said only by whoever knows the newest log.
     pub(super) async fn heir(&self, room: &str, participant_sid: &str, was: &Place) -> Heir {
-        let name = RoomName(room.to_owned());
+        let heir = self.heir_as_known(room, participant_sid, was).await;
+        if heir != Heir::Nobody {
+            return heir;
+        }
+        let refreshed = timeout(KNOW_PATIENCE, self.0.directory.refresh()).await;
+        if refreshed.is_err() {
+            tracing::debug!(room, "no quorum says in time who knows the room");
+        }
+        self.heir_as_known(room, participant_sid, was).await
+    }
+
+    /// By the log as applied here.
+    async fn heir_as_known(&self, room: &str, participant_sid: &str, was: &Place) -> Heir {
+        let name = RoomName::from(room);
         let next = self.0.directory.cluster().read(|state| {
             let known = state.room(&name)?;
             let moved = known.epoch > was.epoch;

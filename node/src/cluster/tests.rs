@@ -6,6 +6,7 @@
 mod calls;
 mod clients;
 mod jobs;
+mod late;
 mod repeating;
 mod spanning;
 mod stopping;
