@@ -50,6 +50,8 @@ struct Client {
     room: String,
     /// To be named in a resume.
     participant: Option<String>,
+    /// It said that it goes after it was let in last.
+    said_farewell: bool,
     /// When it wants to go.
     until: Instant,
     /// Its microphone is known to the room.
@@ -75,6 +77,7 @@ pub(crate) async fn run(grid: Arc<Grid>, number: u64) {
         number,
         room: String::new(),
         participant: None,
+        said_farewell: false,
         until: Instant::now(),
         published: false,
         generation: 0,
@@ -211,6 +214,8 @@ impl Client {
         match message {
             Some(Message::Join(join)) => self.admitted(gateway, &join),
             Some(Message::Reconnect(_)) => {
+                // Whatever it said on the line before was not heard, and never will be.
+                self.said_farewell = false;
                 self.comes_in(gateway, "again");
                 self.generation += 1;
                 self.publish();
@@ -245,6 +250,7 @@ impl Client {
                 if write.write_all(&said(leave)).await.is_err() {
                     return End::Resume;
                 }
+                self.said_farewell = true;
             }
             tokio::select! {
                 biased;
@@ -282,6 +288,7 @@ impl Client {
             self.accuse(format!("let into {room} as {identity}"));
         }
         self.others.clear();
+        self.said_farewell = false;
         self.participant = Some(own.sid);
         self.listen_about(&join.other_participants);
         self.comes_in(gateway, "anew");
@@ -326,6 +333,13 @@ impl Client {
             leave.action(),
             leave.reason()
         ));
+        // Its farewell was heard, and the answer was lost with the line: nobody knows it any more,
+        // as it wished. `Told` checks that an app heard that it left, and why.
+        let unknown = leave.reason() == proto::DisconnectReason::StateMismatch;
+        let said = self.said_farewell && self.participant.is_some();
+        if said && unknown && leave.action() == Action::Reconnect {
+            return End::Left;
+        }
         match leave.action() {
             Action::Resume => End::Resume,
             Action::Reconnect => End::Reconnect,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::proto::WebhookEvent;
+use protocol::proto::{DisconnectReason, WebhookEvent};
 
 use crate::scenario::Host;
 
@@ -12,6 +12,8 @@ use crate::scenario::Host;
 struct Life {
     began: u32,
     ended: u32,
+    /// Of a participant: it went as it had said.
+    of_its_own: bool,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +43,10 @@ impl Told {
         }
         let room = event.room.as_ref().map(|room| room.sid.clone());
         let room = room.unwrap_or_default();
-        let sid = event.participant.as_ref().map(|one| one.sid.clone());
+        let who = event.participant.as_ref();
+        let of_its_own =
+            who.is_some_and(|one| one.disconnect_reason() == DisconnectReason::ClientInitiated);
+        let sid = who.map(|one| one.sid.clone());
         let (lives, sid) = match event.event.as_str() {
             "room_started" | "room_finished" => (&mut self.rooms, room.clone()),
             "participant_joined" | "participant_left" => {
@@ -58,6 +63,7 @@ impl Told {
             &mut life.ended
         };
         *count += 1;
+        life.of_its_own |= of_its_own;
         let wrong = match (begins, before) {
             (true, Life { ended: 1.., .. }) => "it was over",
             (true, Life { began: 1.., .. }) => "that was told before",
@@ -94,6 +100,11 @@ impl Told {
             }
             if *left && life.ended == 0 {
                 return Some(format!("nobody was told that {sid} left"));
+            }
+            if *left && !life.of_its_own {
+                return Some(format!(
+                    "an app was told that {sid} was lost, who said farewell"
+                ));
             }
             if !*left && life.ended > 0 {
                 return Some(format!("everybody was told that {sid} left, who did not"));
