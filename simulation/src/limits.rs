@@ -53,6 +53,8 @@ pub(crate) const PROMISE_MS: u64 = 10_000;
 pub(crate) const SPOKE_AFTER_MS: u64 = 1_000;
 /// Numbers a standby is told to be used, beyond those that are: 2 s of packets.
 pub(crate) const LEASED_NUMBERS: u64 = 300;
+/// A client that is gone: its transport fails when no check was answered for 15 s, as media's do.
+pub(crate) const UNANSWERED_MS: u64 = 15_000;
 /// Packets a transport sends at a time, 50 times a second.
 pub(crate) const NUMBERS_A_TURN: u64 = 3;
 /// A transport that has sent nothing for so long is silent.

@@ -4,6 +4,7 @@
 
 mod carrier;
 mod client;
+mod consent;
 mod door;
 mod faults;
 mod grid;

@@ -209,6 +209,12 @@ impl Carrier {
                 if one.frozen || !one.connected {
                     continue;
                 }
+                if self.is_unanswered(one.secret) {
+                    let (transport, state) = (*key, TransportState::Failed);
+                    one.connected = false;
+                    said.push_back(Event::Transport { transport, state });
+                    continue;
+                }
                 let limit = if unleased { FREE } else { one.limit };
                 let end = (one.next + NUMBERS_A_TURN).min(limit);
                 if one.next < end {
@@ -220,6 +226,20 @@ impl Carrier {
             }
             drop(table);
             self.news.notify_one();
+        }
+    }
+
+    /// Its client is gone.
+    fn is_unanswered(&self, secret: u64) -> bool {
+        let now = self.grid.now();
+        self.grid.judge().consent.is_over(secret, now)
+    }
+
+    /// The other end, as the client described it.
+    fn meet(&self, transport: TransportKey, ufrag: &str) {
+        let secret = self.table().going.get(&transport).map(|one| one.secret);
+        if let Some(secret) = secret {
+            self.grid.judge().consent.meets(secret, ufrag);
         }
     }
 
@@ -393,7 +413,8 @@ impl ShardSink for Sink {
                 let going = Going::new(secret, 0, false);
                 carrier.table().going.insert(transport, going);
             }
-            Command::SetRemote { transport, .. } => {
+            Command::SetRemote { transport, remote } => {
+                carrier.meet(transport, &remote.ice.ufrag);
                 carrier.later(move |carrier| carrier.connect(transport));
             }
             Command::CloseTransport { transport } => {

@@ -18,6 +18,7 @@ use protocol::proto::{self, signal_request};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::consent::ufrag;
 use super::grid::{DOOR, Grid};
 use super::lines::connect;
 use super::scenario::PEOPLE;
@@ -126,7 +127,10 @@ impl Client {
             }
             match end {
                 End::Left => {
-                    self.grid.judge().leaves(self.number, now);
+                    let mut judge = self.grid.judge();
+                    judge.leaves(self.number, now);
+                    judge.consent.left(self.number, self.generation, now);
+                    drop(judge);
                     return self.tell("left");
                 }
                 End::Resume => self.tell("comes back"),
@@ -297,6 +301,11 @@ impl Client {
         self.publish();
     }
 
+    /// Of its end of a connection.
+    fn ufrag(&self) -> String {
+        ufrag(self.number, self.generation)
+    }
+
     fn cid(&self) -> String {
         format!("microphone{}", self.number)
     }
@@ -306,7 +315,7 @@ impl Client {
         self.words.clear();
         let cid = self.cid();
         self.words.push(if self.published {
-            let offer = sdp::offer(&cid, self.generation);
+            let offer = sdp::offer(&cid, &self.ufrag());
             signal_request::Message::Offer(described("offer", offer, self.generation))
         } else {
             signal_request::Message::AddTrack(proto::AddTrackRequest {
@@ -366,7 +375,7 @@ impl Client {
                 self.publish();
             }
             Message::Offer(offer) => {
-                let answer = sdp::answer(&offer.sdp, self.generation);
+                let answer = sdp::answer(&offer.sdp, &self.ufrag());
                 let mut answer = described("answer", answer, 0);
                 answer.id = offer.id;
                 let answer = signal_request::Message::Answer(answer);

@@ -13,6 +13,7 @@ use consensus::testing::Seen;
 
 use protocol::proto::WebhookEvent;
 
+use super::consent::Consent;
 use super::grid::Step;
 use super::numbers::Numbers;
 use super::scenario::Scenario;
@@ -46,6 +47,7 @@ pub(crate) struct Judge {
     pub(crate) entries: u64,
     pub(crate) numbers: Numbers,
     pub(crate) told: Told,
+    pub(crate) consent: Consent,
     /// When a node's state changed last, by the log.
     changed: BTreeMap<NodeId, Duration>,
     /// How often a host was begun.
@@ -68,6 +70,7 @@ impl Judge {
             entries: 0,
             numbers: Numbers::default(),
             told: Told::default(),
+            consent: Consent::default(),
             changed: BTreeMap::new(),
             lives: BTreeMap::new(),
             promises: 0,

@@ -3,18 +3,18 @@
 
 use std::fmt::Write as _;
 
-/// Our end of a connection; another `generation` is an ICE restart.
-fn transport_lines(setup: &str, generation: u64) -> String {
+/// Our end of a connection; another `ufrag` is an ICE restart.
+fn transport_lines(setup: &str, ufrag: &str) -> String {
     let digest = ["5A"; 32].join(":");
     format!(
-        "a=ice-ufrag:gen{generation}\r\na=ice-pwd:a-password-of-enough-length{generation}\r\n\
+        "a=ice-ufrag:{ufrag}\r\na=ice-pwd:a-password-of-enough-length{ufrag}\r\n\
          a=fingerprint:sha-256 {digest}\r\na=setup:{setup}\r\n"
     )
 }
 
 /// Of a publisher: the track `cid`.
-pub(crate) fn offer(cid: &str, generation: u64) -> String {
-    let transport = transport_lines("actpass", generation);
+pub(crate) fn offer(cid: &str, ufrag: &str) -> String {
+    let transport = transport_lines("actpass", ufrag);
     let mut sdp = String::from(
         "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n\
          a=group:BUNDLE 0 1\r\na=msid-semantic: WMS\r\n",
@@ -34,7 +34,7 @@ pub(crate) fn offer(cid: &str, generation: u64) -> String {
 }
 
 /// Takes everything that is offered.
-pub(crate) fn answer(offer: &str, generation: u64) -> String {
+pub(crate) fn answer(offer: &str, ufrag: &str) -> String {
     let ours = ["a=ice-", "a=fingerprint", "a=setup:"];
     let theirs = ["a=ssrc", "a=msid:", "a=candidate", "a=end-of-candidates"];
     let mut sdp = String::with_capacity(offer.len());
@@ -49,7 +49,7 @@ pub(crate) fn answer(offer: &str, generation: u64) -> String {
         });
         sdp.push_str("\r\n");
         if line.starts_with("a=mid:") {
-            sdp.push_str(&transport_lines("active", generation));
+            sdp.push_str(&transport_lines("active", ufrag));
         }
     }
     sdp
