@@ -38,7 +38,7 @@ const FOUND: [(&str, &str, &str, &str); 7] = [
     ("stale-read", "voters", "1", "had been told before it began"),
     ("unfenced-death", "voters", "1", "not above"),
     ("lost-webhook", "nodes", "4", "nobody was told"),
-    ("unleased", "nodes", "601", " of secret "),
+    ("unleased", "nodes", "3", " of secret "),
 ];
 
 #[test]
