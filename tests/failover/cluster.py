@@ -48,10 +48,10 @@ class Cluster:
     def home(self, room):
         return home_of(self.media, room, self.master())
 
-    def protection(self, room):
-        """How each of a room's participants is stood by for."""
+    def protected(self, room):
+        """Nobody in the room would notice the loss of its home."""
         told = json.loads(self.master().skein("room", "inspect", room, "--json"))
-        return [participant["protected"] for participant in told["participants"]]
+        return all(participant["protected"] == "warm" for participant in told["participants"])
 
     def stop(self):
         for node in self.nodes:

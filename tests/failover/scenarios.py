@@ -44,7 +44,7 @@ def upgrade(stage, first):
         cluster.master().skein("node", "drain", node.name, "--wait")
         cluster.master().skein("node", "undrain", node.name)
         deadline = time.monotonic() + PROTECTED_WITHIN_S
-        while set(cluster.protection(stage.room)) != {"warm"} and time.monotonic() < deadline:
+        while not cluster.protected(stage.room) and time.monotonic() < deadline:
             time.sleep(0.2)
 
 

@@ -70,7 +70,7 @@ class Stage:
         """Fresh from the join a takeover would find a standby that knows little; how long that lasts is a figure too."""
         began = time.monotonic()
         while time.monotonic() < began + PROTECTED_WITHIN_S:
-            if all(word == "warm" for word in await asyncio.to_thread(self.cluster.protection, self.room)):
+            if await asyncio.to_thread(self.cluster.protected, self.room):
                 break
             await asyncio.sleep(0.1)
         self.report.note("protected_after_ms", (time.monotonic() - began) * 1_000)

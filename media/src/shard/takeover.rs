@@ -42,7 +42,7 @@ impl Shard {
                     || !slot.transport.answered_after(lately)
                 {
                     // On its way, or nobody is there who could answer.
-                    slot.takeover = Some(Takeover::Channels(due.max(now + CHANNELS_PATIENCE)));
+                    slot.takeover = Some(Takeover::Channels(now + CHANNELS_PATIENCE));
                 } else if now >= due {
                     slot.takeover = None;
                     self.events.push_back(Event::ChannelsLost { transport });
