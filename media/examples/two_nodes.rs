@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Command::Replicate {
                     transport: TRANSPORT,
                     on: true,
+                    sought: false,
                 },
             ),
             Ok(line) if line == "kill" => nodes.kill(),

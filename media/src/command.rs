@@ -166,6 +166,9 @@ pub enum Command {
     Replicate {
         transport: TransportKey,
         on: bool,
+        /// Its client takes no candidates any more: the standby looks for it by itself. Elsewhere
+        /// that would keep pairs of an earlier home alive, and with them their low priority.
+        sought: bool,
     },
     /// The standby said `Event::StandbyHas` with this version.
     Replicated {

@@ -96,7 +96,7 @@ pub const NOMINATION_TAKEOVER_STEP: u32 = 1 << 16;
 /// How long a standby that its client did not reach waits before it asks for a new image, with
 /// which it and the home try again. libwebrtc keeps a path to a node that was the home before for
 /// 30 s after it last heard of it, and takes no other path to the same address as long.
-pub const STANDBY_RETRY: Duration = Duration::from_secs(45);
+pub const STANDBY_RETRY: Duration = Duration::from_secs(33);
 /// How far the candidates of each standby are above those of the one before: more than a node has
 /// addresses, so that clients that only ever move upwards (Firefox) follow every takeover.
 pub const STANDBY_PRIORITY_STEP: u32 = 64;

@@ -30,7 +30,8 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
 
 pub use candidates::{
-    CandidateError, ParsedCandidate, format_candidate, parse_candidate, standby_candidates,
+    CandidateError, ParsedCandidate, candidates_after, format_candidate, parse_candidate,
+    standby_candidates,
 };
 pub use contract::{
     AnswerAccepted, Direction, EnabledCodec, LocalDescription, NegotiateError, NegotiatorConfig,

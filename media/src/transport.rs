@@ -101,6 +101,8 @@ pub struct Transport {
     state: Option<TransportState>,
     /// A standby is told what happens here.
     following: Option<follow::Following>,
+    /// The standby has to look for the client by itself.
+    pub(crate) sought: bool,
     /// Where the peer's last DTLS records came from: answers go there until a pair is selected.
     dtls_path: Option<Path>,
     unproved: Unproved,
@@ -128,6 +130,7 @@ impl Transport {
             life: Life::Active,
             state: None,
             following: None,
+            sought: false,
             dtls_path: None,
             unproved: Unproved::default(),
             counters: TransportCounters::default(),

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::ids::TrackKey;
+use crate::limits::STANDBY_PRIORITY_STEP;
 
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,6 +155,13 @@ pub struct LocalCandidate {
     pub address: SocketAddr,
     pub priority: u32,
     pub foundation: String,
+}
+
+/// Priority of a standby's candidate, above the `primary`'s and above all earlier standbys', one of
+/// which may be the primary of now (`takeovers` of them were).
+pub(crate) fn standby_priority(primary: u32, takeovers: u32) -> u32 {
+    let step = STANDBY_PRIORITY_STEP.saturating_mul(takeovers.saturating_add(1));
+    primary.saturating_add(step)
 }
 
 /// A candidate the client told us.

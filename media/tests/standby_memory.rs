@@ -63,6 +63,7 @@ fn a_dormant_transport_with_fourteen_down_tracks_is_small() {
         world.command(Command::Replicate {
             transport,
             on: true,
+            sought: false,
         });
     }
     for event in &world.events {

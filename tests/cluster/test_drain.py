@@ -4,10 +4,10 @@ import asyncio
 import json
 
 import pytest
-from livekit import api
+from livekit import api, rtc
 from nodes import KEY, SECRET, Cluster
-from test_rooms import eventually, join
-from test_takeover import told_of_move
+from test_rooms import eventually, join, silence
+from test_takeover import places, protected, told_of_move
 
 pytestmark = pytest.mark.asyncio
 
@@ -49,3 +49,111 @@ async def test_rooms_of_a_draining_node_move_and_their_clients_with_them():
             await eventually(lambda: drains(asked) == [], "the drain to be over")
             for client in clients:
                 await client.disconnect()
+
+
+async def call(gateway, room):
+    """Two people at one gateway, one of them heard by the other, both protected; everything that they notice; an end."""
+    alice, bob = await join(gateway, room, "alice"), await join(gateway, room, "bob")
+    source, stop, heard, noticed = rtc.AudioSource(48_000, 1), asyncio.Event(), asyncio.Event(), []
+    feeder = asyncio.ensure_future(silence(source, stop))
+    bob.on("track_subscribed", lambda *_: heard.set())
+    await alice.local_participant.publish_track(rtc.LocalAudioTrack.create_audio_track("voice", source))
+    await asyncio.wait_for(heard.wait(), 10)
+    for client in (alice, bob):
+        for name in ("reconnecting", "reconnected", "disconnected"):
+            client.on(name, lambda *_, name=name: noticed.append(name))
+
+    async def end():
+        stop.set()
+        await feeder
+        await asyncio.gather(alice.disconnect(), bob.disconnect())
+    return noticed, end
+
+
+async def drain(asked, node):
+    await asyncio.to_thread(asked.skein, "node", "drain", node.name, "--wait")
+    asked.skein("node", "undrain", node.name)
+
+
+class Line:
+    """What carries the WebSockets to a node, and can be cut."""
+
+    def __init__(self, node):
+        self.node, self.writers = node, set()
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.url = "ws://127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        self.cut()
+
+    def cut(self):
+        for writer in self.writers:
+            writer.close()
+        self.writers.clear()
+
+    async def serve(self, reader, writer):
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.node.port)
+        self.writers |= {writer, there_writer}
+        await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
+
+
+async def carry(reader, writer):
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    writer.close()
+
+
+def sids(asked):
+    inspected = json.loads(asked.skein("room", "inspect", "daily", "--json"))
+    return {one["identity"]: one["sid"] for one in inspected["participants"]}
+
+
+def warm(asked, room):
+    return lambda: set(protected(asked, room).values()) == {"warm"}
+
+
+async def test_a_drained_node_keeps_the_websockets_of_rooms_that_leave_it():
+    with Cluster() as cluster:
+        async with api.LiveKitAPI(cluster.nodes[0].http, KEY, SECRET) as lk:
+            await lk.room.create_room(api.CreateRoomRequest(name="daily"))
+        home, other = places(cluster, "daily")
+        noticed, end = await call(home, "daily")
+        await eventually(warm(other, "daily"), "everybody to be protected")
+        await drain(other, home)
+        # Whoever is nearest the door of the room that moved on is heard there.
+        async with api.LiveKitAPI(home.http, KEY, SECRET) as lk:
+            assert cluster.home_of("daily", other) is not home
+            people = await lk.room.list_participants(api.ListParticipantsRequest(room="daily"))
+            assert sorted(one.identity for one in people.participants) == ["alice", "bob"]
+        former, line = await told_of_move(cluster, other, "daily", "drain")
+        assert former == home.name and "unnoticed=2" in line and "resumed=0" in line, line
+        await eventually(warm(other, "daily"), "everybody to be protected by another node")
+        assert noticed == []
+        await end()
+
+
+async def test_who_resumes_on_connections_that_were_taken_over_is_protected_again():
+    """A restart of ICE finds the new home worth no less than it was as a standby, or libwebrtc drops what it finds."""
+    with Cluster() as cluster:
+        async with api.LiveKitAPI(cluster.nodes[0].http, KEY, SECRET) as lk:
+            await lk.room.create_room(api.CreateRoomRequest(name="daily"))
+        home, gateway = places(cluster, "daily")
+        async with Line(gateway) as line:
+            noticed, end = await call(line, "daily")
+            await eventually(warm(home, "daily"), "everybody to be protected")
+            before = sids(home)
+            await drain(home, home)
+            assert cluster.home_of("daily", home) not in (home, gateway) and noticed == []
+            line.cut()
+            await eventually(lambda: noticed.count("reconnected") == 2, "both to resume")
+            await eventually(warm(home, "daily"), "everybody to be protected again")
+            assert "disconnected" not in noticed and sids(home) == before
+            await end()

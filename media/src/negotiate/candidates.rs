@@ -3,8 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::limits::STANDBY_PRIORITY_STEP;
-use crate::types::{LocalCandidate, Protocol, RemoteCandidate};
+use crate::types::{LocalCandidate, Protocol, RemoteCandidate, standby_priority};
 
 /// A candidate line of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +48,7 @@ pub fn standby_candidates(
     takeovers: u32,
 ) -> Vec<LocalCandidate> {
     let highest = primary.iter().map(|candidate| candidate.priority).max();
-    let step = STANDBY_PRIORITY_STEP.saturating_mul(takeovers.saturating_add(1));
-    let above = highest.unwrap_or(0).saturating_add(step);
+    let above = standby_priority(highest.unwrap_or(0), takeovers);
     let udp = standby.iter().filter(|one| one.protocol == Protocol::Udp);
     let told = |(at, candidate): (u32, &LocalCandidate)| LocalCandidate {
         priority: above.saturating_sub(at),
@@ -58,6 +56,26 @@ pub fn standby_candidates(
         ..candidate.clone()
     };
     (0..).zip(udp).map(told).collect()
+}
+
+/// A node's own candidates for clients it came to by takeovers: above what they were told of it as
+/// a standby, and below the next one. Where an ICE restart finds this node under less, libwebrtc
+/// takes the new pair for a worse one of the same network and drops it before it is nominated.
+pub fn candidates_after(takeovers: u32, own: &[LocalCandidate]) -> Vec<LocalCandidate> {
+    let Some(earlier) = takeovers.checked_sub(1) else {
+        return own.to_vec();
+    };
+    let highest = own.iter().map(|candidate| candidate.priority).max();
+    let mut next = standby_priority(highest.unwrap_or(0), earlier);
+    let mut raised = own.to_vec();
+    let udp = raised
+        .iter_mut()
+        .filter(|one| one.protocol == Protocol::Udp);
+    for candidate in udp.rev() {
+        candidate.priority = next;
+        next = next.saturating_add(1);
+    }
+    raised
 }
 
 /// Reads the value of `candidate` in an RTCIceCandidateInit, or of an `a=candidate` line, with or
@@ -118,6 +136,35 @@ mod tests {
         match parse_candidate(line).unwrap() {
             ParsedCandidate::Usable { candidate, .. } => candidate,
             ParsedCandidate::Ignored => unreachable!("ignored: {line}"),
+        }
+    }
+
+    /// libwebrtc drops the pairs of an ICE restart where they are below the one it has.
+    #[test]
+    fn a_home_is_worth_no_less_than_it_was_as_a_standby() {
+        let of = |protocol, port, priority| LocalCandidate {
+            protocol,
+            address: ([127, 0, 0, 1], port).into(),
+            priority,
+            foundation: "1".into(),
+        };
+        let own = [
+            of(Protocol::Udp, 1, 2_130_706_431),
+            of(Protocol::Udp, 2, 2_130_706_175),
+            of(Protocol::Tcp, 3, 1_000),
+        ];
+        assert_eq!(candidates_after(0, &own), own);
+        for takeovers in 1..4 {
+            let told = standby_candidates(&own, &own, takeovers - 1);
+            let next = standby_candidates(&own, &own, takeovers);
+            let shown = candidates_after(takeovers, &own);
+            let least = next.iter().map(|one| one.priority).min();
+            for (shown, told) in shown.iter().zip(&told) {
+                assert!(shown.priority >= told.priority, "{shown:?} {told:?}");
+                assert!(Some(shown.priority) < least, "{shown:?} {next:?}");
+            }
+            assert!(shown[0].priority > shown[1].priority);
+            assert_eq!(shown[2], own[2]);
         }
     }
 

@@ -99,7 +99,11 @@ impl Shard {
             } => self.on_transport(transport, |t| {
                 t.send_data(now, &label, &payload, binary);
             }),
-            Command::Replicate { transport, on } => self.replicate(now, transport, on),
+            Command::Replicate {
+                transport,
+                on,
+                sought,
+            } => self.replicate(now, transport, (on, sought)),
             Command::Replicated { transport, version } => self.replicated(now, transport, version),
             Command::AddStandby {
                 transport,

@@ -63,7 +63,12 @@ impl Follower {
 }
 
 impl Shard {
-    pub(super) fn replicate(&mut self, now: Instant, key: TransportKey, on: bool) -> Option<()> {
+    pub(super) fn replicate(
+        &mut self,
+        now: Instant,
+        key: TransportKey,
+        (on, sought): (bool, bool),
+    ) -> Option<()> {
         let index = self.find(key)?;
         let slot = self.transports.get_mut(index)?;
         if !on {
@@ -71,6 +76,7 @@ impl Shard {
             slot.transport.unfollow();
             return Some(());
         }
+        slot.transport.sought = sought;
         let follower = slot.follower.get_or_insert_default();
         (follower.wants_image, follower.in_control) = (true, false);
         self.ticker.watch(now);

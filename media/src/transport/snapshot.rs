@@ -70,7 +70,7 @@ pub(super) struct TransportSnapshot {
     pub(super) nomination: u32,
     /// The client's address on the selected path.
     pub(super) client: Option<SocketAddr>,
-    /// The client lets the primary choose its path: the standby may check it.
+    /// The client lets the primary choose its path, and is to be checked by the standby.
     pub(super) led: bool,
     pub(super) dtls: Option<DtlsSnapshot>,
     pub(super) fingerprint_algorithm: String,

@@ -130,7 +130,11 @@ fn what_cannot_be_read_is_dropped_with_a_word() {
     assert_eq!(call.count(unheard), 1);
     // The home is told, and frees what was granted.
     let on = false;
-    call.world.command(Command::Replicate { transport, on });
+    call.world.command(Command::Replicate {
+        transport,
+        on,
+        sought: false,
+    });
     let before = call.seen(7_000).len();
     call.frames(300);
     assert_eq!(call.seen(7_000).len() - before, 900);

@@ -83,7 +83,11 @@ impl Call {
     pub(crate) fn replicate(&mut self) {
         for client in [self.publisher, self.subscriber] {
             let (transport, on) = (self.world.clients[client].key, true);
-            self.world.command(Command::Replicate { transport, on });
+            self.world.command(Command::Replicate {
+                transport,
+                on,
+                sought: false,
+            });
         }
     }
 
@@ -298,6 +302,7 @@ fn a_lost_standby_holds_nothing_up_for_seconds_and_nothing_once_it_is_removed() 
         call.world.command(Command::Replicate {
             transport,
             on: false,
+            sought: false,
         });
     }
     let before = call.seen(7_000).len();
@@ -322,6 +327,7 @@ fn a_standby_that_missed_something_says_so_and_takes_the_next_image() {
         call.world.command(Command::Replicate {
             transport,
             on: true,
+            sought: false,
         });
     }
     let before = call.seen(7_000).len();
@@ -337,6 +343,7 @@ fn a_client_that_never_comes_is_not_protected() {
     call.world.command(Command::Replicate {
         transport,
         on: true,
+        sought: false,
     });
     call.world.run(Duration::from_secs(12));
     let ready = |event: &Event| matches!(event, Event::StandbyReady { ready: false, .. });

@@ -151,7 +151,9 @@ impl Handler<ToSession> for Outlet {
             Ok(SessionMessage::Close) => (ToGateway::Close, true),
             Ok(SessionMessage::Restart) => (ToGateway::Restart, true),
             // The stream ends without a word: the gateway looks where the room is.
-            Ok(SessionMessage::Elsewhere) => return ctx.stop(),
+            Ok(SessionMessage::Elsewhere(_)) => return ctx.stop(),
+            // Of what it said last the gateway keeps a list.
+            Ok(SessionMessage::Unheard(_)) => return,
             Err(error) => (ToGateway::Refused(error), true),
         };
         let frame = message.encode();

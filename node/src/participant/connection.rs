@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use media::event::TransportState;
 use media::negotiate::{
-    Negotiator, NegotiatorConfig, ThawKind, format_candidate, standby_candidates,
+    Negotiator, NegotiatorConfig, ThawKind, candidates_after, format_candidate, standby_candidates,
 };
 use media::types::{
     IceCredentials, LocalCandidate, Protocol, ReceiveSection, RemoteCandidate, RemoteTransport,
@@ -17,7 +17,7 @@ use protocol::proto;
 use protocol::proto::signal_response::Message;
 
 use super::candidates;
-use super::contract::{Environment, WallClock};
+use super::contract::{Environment, StandbyPlace, WallClock};
 use super::image::records::ConnectionRecord;
 use super::limits::EARLY_CANDIDATES_MAX;
 use super::outputs::Outputs;
@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     early: Vec<(RemoteCandidate, Option<String>)>,
     /// The next offer of ours restarts ICE.
     restart_wanted: bool,
+    /// How many nodes went on with the transport so far.
+    takeovers: u32,
 }
 
 impl Connection {
@@ -71,6 +73,7 @@ impl Connection {
             receive: Vec::new(),
             early: Vec::new(),
             restart_wanted: false,
+            takeovers: 0,
         }
     }
 
@@ -81,6 +84,7 @@ impl Connection {
             was_connected: self.was_connected,
             connected_at: self.connected_at.map(|at| clock.unix_micros_of(at)),
             trickled: self.trickled.as_ref() == Some(self.negotiator.local_ice()),
+            takeovers: self.takeovers,
             ..Default::default()
         }
     }
@@ -117,6 +121,7 @@ impl Connection {
             receive: Vec::new(),
             early: Vec::new(),
             restart_wanted: false,
+            takeovers: record.takeovers_after(kind),
             negotiator,
         }
     }
@@ -168,20 +173,23 @@ impl Connection {
         }
     }
 
-    /// The client learns where a standby is: above all candidates of the `primary`.
+    /// The client learns where a standby is: above all candidates of the `primary`. Told again it
+    /// is another candidate: libwebrtc drops one it was told before, even if it could not use it.
     pub(crate) fn trickle_standby(
         &self,
         primary: &[LocalCandidate],
-        (addresses, takeovers): (&[SocketAddr], u32),
+        standby: &StandbyPlace,
         out: &mut Outputs,
     ) {
+        let (takeovers, told) = (standby.takeovers, standby.told);
         let candidate = |(index, address): (usize, &SocketAddr)| LocalCandidate {
             protocol: Protocol::Udp,
             address: *address,
             priority: 0,
-            foundation: (index + 1).to_string(),
+            foundation: format!("{takeovers}x{told}x{index}"),
         };
-        let standby: Vec<_> = addresses.iter().enumerate().map(candidate).collect();
+        let addresses = standby.addresses.iter().enumerate();
+        let standby: Vec<_> = addresses.map(candidate).collect();
         let ufrag = &self.negotiator.local_ice().ufrag;
         let lines: Vec<_> = standby_candidates(primary, &standby, takeovers)
             .iter()
@@ -283,7 +291,9 @@ impl Connection {
     pub(crate) fn restrict_candidates(&mut self, protocol: Protocol, environment: &Environment) {
         let all = environment.candidates.iter();
         let left = all.filter(|candidate| candidate.protocol == protocol);
-        self.negotiator.set_candidates(left.cloned().collect());
+        let left: Vec<_> = left.cloned().collect();
+        let left = candidates_after(self.takeovers, &left);
+        self.negotiator.set_candidates(left);
     }
 }
 

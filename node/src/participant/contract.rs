@@ -311,13 +311,21 @@ pub enum MediaInput {
     /// A standby would take a transport over, and is reached there over UDP: the client is told.
     StandbyAt {
         transport: TransportKey,
-        addresses: Vec<SocketAddr>,
-        /// How many standbys went on with the transport before.
-        takeovers: u32,
+        standby: StandbyPlace,
     },
     /// The participant leaves: everything is torn down, nothing is said to the client.
     Close,
     Timeout,
+}
+
+/// Where a standby is, as its client is told.
+#[derive(Debug)]
+pub struct StandbyPlace {
+    pub addresses: Vec<SocketAddr>,
+    /// How many standbys went on with the transport before.
+    pub takeovers: u32,
+    /// How often the client was told before of a standby of this home.
+    pub told: u32,
 }
 
 #[derive(Debug)]

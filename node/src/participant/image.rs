@@ -232,13 +232,15 @@ impl ParticipantMedia {
         rekey: Rekey,
         subscriber: bool,
     ) -> Connection {
-        use media::negotiate::PeerRole;
+        use media::negotiate::{PeerRole, candidates_after};
         let (role, target) = match (subscriber, self.settings.single_peer_connection) {
             (true, _) => (PeerRole::Subscriber, proto::SignalTarget::Subscriber),
             (false, true) => (PeerRole::Single, proto::SignalTarget::Publisher),
             (false, false) => (PeerRole::Publisher, proto::SignalTarget::Publisher),
         };
         let mut config = codecs::negotiator_config(role, &self.settings, &self.environment);
+        let takeovers = record.takeovers_after(kind);
+        config.candidates = candidates_after(takeovers, &config.candidates);
         let image = negotiation::image(record.negotiator.clone().unwrap_or_default(), rekey);
         // It knows this node's certificate, perhaps from before the room went elsewhere and back.
         let spare = self.environment.spare.clone();

@@ -4,7 +4,6 @@
 mod requests;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use super::add_track;
 use super::codecs;
 use super::connection::Connection;
 use super::contract::{
-    Environment, Kinds, MediaInput, MediaOutput, ParticipantSettings, Published,
+    Environment, Kinds, MediaInput, MediaOutput, ParticipantSettings, Published, StandbyPlace,
 };
 use super::data_channels::DataChannels;
 use super::dynacast::Dynacast;
@@ -166,11 +165,7 @@ impl ParticipantMedia {
             }
             MediaInput::LimitBandwidth(bps) => self.limit_bandwidth(bps),
             MediaInput::Shard(event) => self.shard_event(now, event),
-            MediaInput::StandbyAt {
-                transport,
-                addresses,
-                takeovers,
-            } => self.standby_at(transport, (&addresses, takeovers)),
+            MediaInput::StandbyAt { transport, standby } => self.standby_at(transport, &standby),
             MediaInput::Close => self.close(),
             MediaInput::Timeout => {}
         }
@@ -246,7 +241,7 @@ impl ParticipantMedia {
             .collect()
     }
 
-    fn standby_at(&mut self, transport: media::TransportKey, standby: (&[SocketAddr], u32)) {
+    fn standby_at(&mut self, transport: media::TransportKey, standby: &StandbyPlace) {
         let mut connections = self.publisher.iter().chain(&self.subscriber);
         if let Some(connection) = connections.find(|connection| connection.key == transport) {
             let primary = &self.environment.candidates;

@@ -106,9 +106,11 @@ pub enum SessionMessage {
     /// Flush, then close so that the client resumes at once, wherever its room is by then. There is
     /// no `Leave` before: the SDKs on Rust take it and the close for two failures, and start over.
     Restart,
-    /// The room goes on elsewhere, and with it the participant's media: a gateway of another node
-    /// attaches the WebSocket there and tells the client nothing; else as `Restart`.
-    Elsewhere,
+    /// The room goes on elsewhere, and with it the participant's media: the WebSocket is attached
+    /// there, with this on the room's own node, and the client is told nothing.
+    Elsewhere(Box<Attach>),
+    /// Follows `Elsewhere`: the client said it too late for the room to hear it here.
+    Unheard(Box<proto::signal_request::Message>),
 }
 
 /// What arrives at a session: the first is a `JoinResponse`, a `ReconnectResponse`, a `Leave` or

@@ -2,7 +2,7 @@
 //! and images of its frozen transports, whose numbers are exact. A moment only; its clients were
 //! sent there already, and the standby waits for this as long.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use media::{Event, TransportKey};
@@ -10,7 +10,9 @@ use protocol::proto::DisconnectReason;
 use protocol::proto::leave_request::Action;
 
 use super::Room;
-use super::contract::{AttachError, RoomError, RoomInput, RoomOutput};
+use super::contract::{
+    Attach, AttachError, AttachKind, RoomError, RoomInput, RoomOutput, SessionId, SessionMessage,
+};
 use super::limits::LAST_WORDS_PATIENCE;
 use crate::participant::KeySpace;
 
@@ -63,12 +65,42 @@ impl Room {
                 self.outputs
                     .push_back(RoomOutput::Refused { session, error });
             }
+            RoomInput::Signal { session, message } => {
+                let message = SessionMessage::Unheard(message);
+                self.outputs
+                    .push_back(RoomOutput::Session { session, message });
+            }
             RoomInput::Call { call, .. } => {
                 let result = Err(RoomError::Elsewhere);
                 self.outputs.push_back(RoomOutput::Reply { call, result });
             }
             _ => {}
         }
+    }
+
+    /// How a WebSocket of this node follows its participant to where that goes on.
+    pub(super) fn rebinding(&self, number: u16, session: SessionId) -> Option<Box<Attach>> {
+        let member = self.roster.get(number)?;
+        Some(Box::new(Attach {
+            session,
+            room: self.facts.room.name.clone(),
+            claims: member.claims.clone(),
+            kind: AttachKind::Rebind {
+                participant_sid: member.sid.0.clone(),
+                missed: false,
+            },
+            client: member.client.clone(),
+            // Known there, as everything it joined with.
+            auto_subscribe: true,
+            auto_subscribe_data_track: true,
+            adaptive_stream: false,
+            subscriber_allow_pause: None,
+            disable_ice_lite: false,
+            single_peer_connection: member.single_peer_connection,
+            attributes: BTreeMap::new(),
+            publisher_offer: None,
+            add_tracks: Vec::new(),
+        }))
     }
 
     fn hear_last_of(&mut self, event: &Event) {

@@ -183,26 +183,22 @@ impl Room {
         self.weigh_arrival(true);
         for number in self.roster.numbers() {
             let goes_on = self.hand_over(number);
-            if resume {
-                let message = match goes_on {
-                    true => SessionMessage::Elsewhere,
-                    false => SessionMessage::Restart,
-                };
-                self.end_session_with(number, message);
+            if !resume {
+                continue;
             }
+            let Some(session) = self.roster.set_session(number, None) else {
+                continue;
+            };
+            let rebinding = self.rebinding(number, session).filter(|_| goes_on);
+            let message = rebinding.map_or(SessionMessage::Restart, SessionMessage::Elsewhere);
+            self.outputs
+                .push_back(RoomOutput::Session { session, message });
         }
         if resume && self.protection.is_on() {
             self.begin_handover();
             return;
         }
         self.end_telling(DisconnectReason::Migration, Action::Reconnect);
-    }
-
-    fn end_session_with(&mut self, number: u16, message: SessionMessage) {
-        if let Some(session) = self.roster.set_session(number, None) {
-            self.outputs
-                .push_back(RoomOutput::Session { session, message });
-        }
     }
 
     /// Whoever was carried there starts over; the others only lose its tracks.

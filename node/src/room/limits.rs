@@ -103,3 +103,6 @@ pub(crate) const SHARD_BUSY_PERMILLE: u16 = 600;
 /// Images and deltas of a room's transports that wait for the end of one input: two for each
 /// transport of the largest room.
 pub(crate) const MEDIA_ENTRIES_MAX: usize = 20_000;
+/// Whom a standby has not reached by then it will not reach: libwebrtc comes to a node that carried
+/// it before 33 s later (`media::limits::STANDBY_RETRY`).
+pub(super) const WARM_WITHIN: Duration = Duration::from_secs(40);

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use media::event::TransportState;
 use media::{Command, Event, TransportKey};
@@ -11,20 +12,22 @@ use metrics::counter;
 
 use super::contract::RoomOutput;
 use super::journal::{MediaChange, MediaEntry, StandbyWord};
-use super::limits::MEDIA_ENTRIES_MAX;
+use super::limits::{MEDIA_ENTRIES_MAX, WARM_WITHIN};
 use super::member::Member;
 use super::{KeySpace, Room};
 use crate::participant::MediaInput;
+use crate::participant::contract::StandbyPlace;
 
 #[derive(Debug, Default)]
 struct Guarded {
+    since: Option<Instant>,
     /// Where the standby is, and where the client was told that it is.
     addresses: Vec<SocketAddr>,
     told: Vec<SocketAddr>,
-    /// The client lets the home choose its path.
-    in_control: bool,
-    /// How many standbys went on with it before.
-    takeovers: u32,
+    /// How often it was.
+    times_told: u32,
+    /// The client lets the home choose its path; so many standbys went on with it before.
+    in_control: Option<u32>,
     ready: bool,
     /// The standby has dropped it for good.
     refused: bool,
@@ -32,6 +35,26 @@ struct Guarded {
     outgrown: bool,
     /// The standby has everything from this version on.
     needs: Option<u32>,
+}
+
+impl Guarded {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: Some(now),
+            ..Self::default()
+        }
+    }
+
+    /// Its client would not notice the loss of this node.
+    fn is_warm(&self) -> bool {
+        self.ready && !self.outgrown && self.needs.is_none()
+    }
+
+    /// It would, and a little later perhaps not.
+    fn is_warming(&self, now: Instant) -> bool {
+        let young = |since| now.saturating_duration_since(since) < WARM_WITHIN;
+        !self.refused && !self.is_warm() && self.since.is_some_and(young)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +93,7 @@ impl Protection {
     pub(super) fn of(&self, transports: &[(TransportKey, bool)]) -> Protected {
         let ready = |(key, _): &(TransportKey, bool)| {
             let guarded = self.transports.get(key);
-            guarded.is_some_and(|one| one.ready && !one.outgrown && one.needs.is_none())
+            guarded.is_some_and(Guarded::is_warm)
         };
         match self.on {
             false => Protected::No,
@@ -118,7 +141,7 @@ impl Room {
         let guarded = std::mem::take(&mut self.protection.transports);
         if !on {
             for transport in guarded.into_keys() {
-                self.tell_shard(Command::Replicate { transport, on });
+                self.replicate(transport, on);
             }
             return;
         }
@@ -137,11 +160,9 @@ impl Room {
 
     fn guard(&mut self, number: u16, transport: TransportKey) {
         if self.protection.on && self.is_near(number) {
-            self.protection
-                .transports
-                .insert(transport, Guarded::default());
-            let on = true;
-            self.tell_shard(Command::Replicate { transport, on });
+            let guarded = Guarded::new(self.now);
+            self.protection.transports.insert(transport, guarded);
+            self.replicate(transport, true);
         }
     }
 
@@ -153,6 +174,12 @@ impl Room {
         }
     }
 
+    /// Some people would notice if the room went elsewhere now, and a little later perhaps not.
+    pub fn is_unready(&self) -> bool {
+        let mut guarded = self.protection.transports.values();
+        self.protection.on && guarded.any(|one| one.is_warming(self.now))
+    }
+
     fn is_near(&self, number: u16) -> bool {
         self.span.shard(number) < self.services.shards.count()
     }
@@ -161,9 +188,8 @@ impl Room {
     pub(super) fn guard_again(&mut self, transport: TransportKey) {
         let guarded = self.protection.transports.get_mut(&transport);
         if let Some(guarded) = guarded.filter(|guarded| !guarded.refused) {
-            *guarded = Guarded::default();
-            let on = true;
-            self.tell_shard(Command::Replicate { transport, on });
+            *guarded = Guarded::new(self.now);
+            self.replicate(transport, true);
         }
     }
 
@@ -179,8 +205,7 @@ impl Room {
             // Their images say how many there are.
             let guarded = self.protection.transports.get(&transport);
             if guarded.is_some_and(|guarded| !guarded.refused) {
-                let on = true;
-                self.tell_shard(Command::Replicate { transport, on });
+                self.replicate(transport, true);
             }
         }
     }
@@ -198,8 +223,7 @@ impl Room {
                 let guarded = self.protection.transports.get_mut(transport);
                 if let Some(guarded) = guarded.filter(|guarded| !guarded.refused) {
                     guarded.outgrown = true;
-                    let (transport, on) = (*transport, true);
-                    self.tell_shard(Command::Replicate { transport, on });
+                    self.replicate(*transport, true);
                 }
             }
             Event::TransportImage {
@@ -226,7 +250,7 @@ impl Room {
                 takeovers,
             } => {
                 if let Some(guarded) = self.protection.transports.get_mut(transport) {
-                    (guarded.in_control, guarded.takeovers) = (true, *takeovers);
+                    guarded.in_control = Some(*takeovers);
                 }
                 self.introduce_standby(*transport);
             }
@@ -316,16 +340,14 @@ impl Room {
             StandbyWord::Stale => {
                 // Its client may not have taken the address when it was told last.
                 guarded.told.clear();
-                let (transport, on) = (key, true);
-                self.tell_shard(Command::Replicate { transport, on });
+                self.replicate(key, true);
             }
             StandbyWord::Cannot(reason) => {
                 counter!("skein_standbys_refused_total").increment(1);
                 tracing::debug!(transport, ?reason, "a standby cannot stand by");
                 (guarded.refused, guarded.ready) = (true, false);
                 // It takes nothing over: every number is free.
-                let (transport, on) = (key, false);
-                self.tell_shard(Command::Replicate { transport, on });
+                self.replicate(key, false);
             }
             StandbyWord::Ready(ready) => guarded.ready = ready && !guarded.refused,
         }
@@ -348,16 +370,20 @@ impl Room {
         let Some(guarded) = self.protection.transports.get_mut(&transport) else {
             return;
         };
-        if !guarded.in_control || guarded.addresses == guarded.told {
+        let Some(takeovers) = guarded.in_control else {
+            return;
+        };
+        if guarded.addresses == guarded.told {
             return;
         }
         guarded.told.clone_from(&guarded.addresses);
-        let (addresses, takeovers) = (guarded.told.clone(), guarded.takeovers);
-        let input = MediaInput::StandbyAt {
-            transport,
-            addresses,
+        let standby = StandbyPlace {
+            addresses: guarded.told.clone(),
             takeovers,
+            told: guarded.times_told,
         };
+        guarded.times_told = guarded.times_told.saturating_add(1);
+        let input = MediaInput::StandbyAt { transport, standby };
         self.feed(KeySpace::participant_of(transport.0), input);
     }
 
@@ -376,10 +402,26 @@ impl Room {
         std::mem::take(&mut self.protection.silent)
     }
 
+    fn replicate(&mut self, transport: TransportKey, on: bool) {
+        let number = KeySpace::participant_of(transport.0);
+        let member = self.roster.get(number);
+        let sought = member.is_some_and(|member| !takes_candidates(member));
+        self.tell_shard(Command::Replicate {
+            transport,
+            on,
+            sought,
+        });
+    }
+
     fn tell_shard(&mut self, command: Command) {
         let outputs = &mut self.outputs;
         self.span.route(command, &mut |shard, command| {
             outputs.push_back(RoomOutput::Shard { shard, command });
         });
     }
+}
+
+/// At any time. Firefox refuses them once it is connected, and a WHIP client cannot be told.
+fn takes_candidates(member: &Member) -> bool {
+    !member.one_shot && !member.client.browser.eq_ignore_ascii_case("firefox")
 }

@@ -210,8 +210,7 @@ impl House {
                 }
                 RoomOutput::Session {
                     session,
-                    message:
-                        SessionMessage::Close | SessionMessage::Restart | SessionMessage::Elsewhere,
+                    message: _,
                 } => {
                     self.told.entry(session).or_default().push(None);
                 }

@@ -222,13 +222,24 @@ impl Handler<ToSession> for ParticipantActor {
                 return;
             }
         };
+        match message {
+            SessionMessage::Elsewhere(attach) if self.admit.is_none() => {
+                self.attach = Some(*attach);
+                self.tries = 0;
+                self.ask_room(ctx);
+                return;
+            }
+            // It is on its way to where the room is now.
+            SessionMessage::Unheard(request) => {
+                return self.rooms.signal(&self.room, self.id, *request);
+            }
+            _ => {}
+        }
         self.attach = None;
         if let Some(admit) = self.admit.take() {
             let answer = match &message {
                 SessionMessage::Signal(_) => Ok(()),
-                SessionMessage::Close | SessionMessage::Restart | SessionMessage::Elsewhere => {
-                    Err(AttachError::ClosedByMedia)
-                }
+                _ => Err(AttachError::ClosedByMedia),
             };
             let _ = admit.send(answer);
         }

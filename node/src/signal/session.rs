@@ -274,9 +274,11 @@ impl Session {
         match message {
             SessionMessage::Signal(response) => self.send(&response),
             SessionMessage::Close => self.close(now, Close::Normal, true),
-            SessionMessage::Restart | SessionMessage::Elsewhere => {
+            SessionMessage::Restart | SessionMessage::Elsewhere(_) => {
                 self.close(now, Close::Restart, true);
             }
+            // The shell says it again.
+            SessionMessage::Unheard(_) => {}
         }
     }
 

@@ -430,7 +430,7 @@ impl ShardSink for Sink {
                 carrier.freeze(transport);
                 carrier.grid.step_of_takeover(Step::Freezes, carrier.host);
             }
-            Command::Replicate { transport, on } => carrier.replicate(transport, on),
+            Command::Replicate { transport, on, .. } => carrier.replicate(transport, on),
             Command::Replicated { transport, version } => carrier.replicated(transport, version),
             Command::AddStandby {
                 transport,

@@ -49,8 +49,8 @@ async fn attend(lobby: ClusterLobby, session: SessionId, line: TcpStream) -> Res
     let room = attach.room.clone();
     // overflow: ends the session, as the program does with a client that does not read
     let (told, mut heard) = mpsc::channel(SESSION_MESSAGES_MAX);
-    let ear = Ear(told).start();
-    lobby.attach(*attach, ear.recipient());
+    let recipient = Ear(told).start().recipient();
+    lobby.attach(*attach, recipient.clone());
     let carried = async {
         loop {
             tokio::select! {
@@ -63,7 +63,13 @@ async fn attend(lobby: ClusterLobby, session: SessionId, line: TcpStream) -> Res
                         write.write_all(&ToGateway::Close.encode()).await?;
                         return Ok(());
                     }
-                    Some(Ok(SessionMessage::Restart | SessionMessage::Elsewhere)) => {
+                    Some(Ok(SessionMessage::Elsewhere(attach))) => {
+                        lobby.attach(*attach, recipient.clone());
+                    }
+                    Some(Ok(SessionMessage::Unheard(message))) => {
+                        lobby.signal(&room, session, *message);
+                    }
+                    Some(Ok(SessionMessage::Restart)) => {
                         write.write_all(&ToGateway::Restart.encode()).await?;
                         return Ok(());
                     }

@@ -8,9 +8,9 @@ use super::checks::PEER_REFLEXIVE_PRIORITY;
 use super::{Agent, Pair, local_priority};
 use crate::limits::{
     ICE_KEEPALIVE, ICE_KEEPALIVE_DORMANT, ICE_KEEPALIVE_SPARE, ICE_MAX_PAIRS,
-    ICE_MAX_PAIRS_DORMANT, NOMINATION_TAKEOVER_STEP, STANDBY_PRIORITY_STEP, TAKEOVER_CHECKS,
+    ICE_MAX_PAIRS_DORMANT, NOMINATION_TAKEOVER_STEP, TAKEOVER_CHECKS,
 };
-use crate::types::{Path, Protocol, RemoteCandidate};
+use crate::types::{Path, Protocol, RemoteCandidate, standby_priority};
 
 impl Agent {
     /// Controls from now on and stays with the path in use: only who controls can hand the peer
@@ -78,9 +78,8 @@ impl Agent {
 
     /// PRIORITY of our checks: what a candidate learnt from them would have.
     pub(super) fn check_priority(&self) -> u32 {
-        let step = STANDBY_PRIORITY_STEP.saturating_mul(self.takeovers().saturating_add(1));
         match self.dormant {
-            true => local_priority(Protocol::Udp).saturating_add(step),
+            true => standby_priority(local_priority(Protocol::Udp), self.takeovers()),
             false => PEER_REFLEXIVE_PRIORITY,
         }
     }

@@ -141,6 +141,7 @@ fn a_client_that_is_told_nothing_is_checked_where_it_is_and_follows() {
     let home = address("10.0.0.9:7882");
     let now = network.now;
     let primary = &mut network.hosts[SERVER].transport;
+    primary.sought = true;
     let image = primary.follow(now, 1).unwrap();
     let standby = Standby::new(now, &image, made_at(home)).unwrap();
     network.hosts.push(Host::standby(now, standby, home));

@@ -133,8 +133,10 @@ impl WhipSession {
         }
         match input {
             SessionInput::Room(
-                SessionMessage::Close | SessionMessage::Restart | SessionMessage::Elsewhere,
+                SessionMessage::Close | SessionMessage::Restart | SessionMessage::Elsewhere(_),
             ) => self.end(true),
+            // The shell says it again.
+            SessionInput::Room(SessionMessage::Unheard(_)) => {}
             SessionInput::Room(SessionMessage::Signal(response)) => match response.message {
                 Some(Response::Join(join)) => self.joined(join),
                 Some(Response::Answer(answer)) => self.answered(answer),

@@ -15,7 +15,7 @@ use super::session::{
 };
 use crate::alarm::{Alarm, Alarmed};
 use crate::limits::ATTACH_TRIES_MAX;
-use crate::room::contract::{Attach, AttachError, SessionId, ToSession};
+use crate::room::contract::{Attach, AttachError, SessionId, SessionMessage, ToSession};
 use crate::signal::Lobby;
 
 type CreateReply = oneshot::Sender<Result<Created, AttachError>>;
@@ -175,6 +175,14 @@ impl Handler<ToSession> for SessionActor {
 
     fn handle(&mut self, ToSession(result): ToSession, ctx: &mut Self::Context) {
         match result {
+            Ok(SessionMessage::Elsewhere(attach)) if self.reply.is_none() => {
+                self.attach = Some(*attach);
+                self.tries = 0;
+                self.ask_room(ctx);
+            }
+            Ok(SessionMessage::Unheard(request)) => {
+                self.lobby.signal(&self.owner.room, self.id, *request);
+            }
             Ok(message) => {
                 self.attach = None;
                 self.feed(SessionInput::Room(message), ctx);

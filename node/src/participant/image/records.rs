@@ -2,6 +2,7 @@
 //! understand each other as long as numbers of fields are never given to something else. Keys are
 //! without their room's part; instants are Unix microseconds. What can be worked out is not here.
 
+use media::negotiate::ThawKind;
 use protocol::proto;
 
 /// A participant's media.
@@ -80,6 +81,19 @@ pub struct ConnectionRecord {
     /// The client knows candidates of the current ICE generation.
     #[prost(bool, tag = "6")]
     pub trickled: bool,
+    /// Of its transport, so far.
+    #[prost(uint32, tag = "7")]
+    pub takeovers: u32,
+}
+
+impl ConnectionRecord {
+    /// Once thawed.
+    pub fn takeovers_after(&self, kind: ThawKind) -> u32 {
+        match kind {
+            ThawKind::Warm => self.takeovers.saturating_add(1),
+            ThawKind::Cold => 0,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

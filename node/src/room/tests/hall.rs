@@ -69,6 +69,8 @@ pub(super) struct Hall {
     /// Records said, and their bytes.
     pub(super) records: Vec<(journal::RecordKey, usize)>,
     /// How often the room said that it has said everything.
+    /// What sessions were told of where the room goes on.
+    pub(super) moved: Vec<SessionMessage>,
     pub(super) last_words: usize,
     pub(super) replies: Vec<Result<RoomReply, RoomError>>,
     /// Channels of each transport; a standby opens them again once the client has answered it.
@@ -130,6 +132,7 @@ impl Hall {
             webhooks: Vec::new(),
             launched: Vec::new(),
             records: Vec::new(),
+            moved: Vec::new(),
             last_words: 0,
             replies: Vec::new(),
             channels: BTreeSet::new(),
@@ -159,6 +162,9 @@ impl Hall {
     fn drain(&mut self) {
         while let Some(output) = self.room.poll() {
             match output {
+                RoomOutput::Session { message, .. } if is_of_a_move(&message) => {
+                    self.moved.push(message);
+                }
                 RoomOutput::Session { session, message } => self.told(session, message),
                 RoomOutput::Shard { command, .. } => self.command(&command),
                 RoomOutput::Webhook(event) => self.webhooks.push(event.event),
@@ -473,4 +479,11 @@ fn layer((quality, height): (i32, u32)) -> proto::VideoLayer {
 /// A description of the client with the credentials of an ICE generation.
 fn renewed(sdp: String, generation: u32) -> String {
     sdp.replace("a=ice-ufrag:abcd", &format!("a=ice-ufrag:abcd{generation}"))
+}
+
+fn is_of_a_move(message: &SessionMessage) -> bool {
+    matches!(
+        message,
+        SessionMessage::Elsewhere(_) | SessionMessage::Unheard(_)
+    )
 }

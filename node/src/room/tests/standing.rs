@@ -3,7 +3,7 @@
 use super::hall::Hall;
 use super::*;
 use crate::room::journal::{CannotReason, MediaChange, StandbyWord};
-use crate::room::limits::{LAST_WORDS_PATIENCE, MEDIA_ENTRIES_MAX};
+use crate::room::limits::{LAST_WORDS_PATIENCE, MEDIA_ENTRIES_MAX, WARM_WITHIN};
 use crate::room::protection::Protected;
 
 fn hall() -> (Hall, media::TransportKey) {
@@ -54,6 +54,23 @@ fn every_acknowledgement_says_whether_the_client_would_notice() {
     assert_eq!(protected(&hall), Protected::Warm);
     said(&mut hall, transport, has(false));
     assert_eq!(protected(&hall), Protected::ByResume);
+}
+
+#[test]
+fn a_move_had_better_wait_for_a_standby_that_only_just_follows() {
+    let (mut hall, transport) = hall();
+    assert!(hall.room.is_unready());
+    hall.input(image(transport, 1));
+    said(&mut hall, transport, has(true));
+    assert!(!hall.room.is_unready());
+    said(&mut hall, transport, StandbyWord::Ready(false));
+    assert!(hall.room.is_unready());
+    hall.wait(WARM_WITHIN);
+    assert!(!hall.room.is_unready(), "it will not be better");
+    let (mut hall, transport) = self::hall();
+    let cannot = StandbyWord::Cannot(CannotReason::Full);
+    said(&mut hall, transport, cannot);
+    assert!(!hall.room.is_unready());
 }
 
 #[test]
@@ -156,6 +173,40 @@ fn a_room_that_goes_on_elsewhere_says_the_last_of_its_transports() {
     hall.wait(Duration::ZERO);
     assert!(hall.room.ended);
     assert_eq!(hall.last_words, 1);
+}
+
+#[test]
+fn who_goes_on_elsewhere_unnoticed_keeps_a_websocket_of_this_node() {
+    let (mut hall, transport) = hall();
+    hall.input(image(transport, 1));
+    said(&mut hall, transport, has(true));
+    let session = hall.clients["alice"].session.unwrap();
+    let sid = hall.room.roster.iter().next().unwrap().sid.0.clone();
+    hall.input(RoomInput::Fence { resume: true });
+    let [SessionMessage::Elsewhere(attach)] = &hall.moved[..] else {
+        panic!("{:?}", hall.moved);
+    };
+    assert_eq!(
+        (attach.session, &*attach.claims.identity),
+        (session, "alice")
+    );
+    let kind = AttachKind::Rebind {
+        participant_sid: sid,
+        missed: false,
+    };
+    assert_eq!(attach.kind, kind);
+    let message = Box::new(SignalRequest::PingReq(proto::Ping::default()));
+    hall.input(RoomInput::Signal { session, message });
+    let last = hall.moved.last();
+    assert!(matches!(last, Some(SessionMessage::Unheard(_))), "{last:?}");
+}
+
+#[test]
+fn who_would_notice_a_move_comes_back_by_itself() {
+    let (mut hall, _) = hall();
+    hall.input(RoomInput::Fence { resume: true });
+    assert!(hall.moved.is_empty(), "{:?}", hall.moved);
+    assert!(hall.clients["alice"].closed);
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl ShardModel {
             } => {
                 self.adopted.insert((low(transport.0), *stream));
             }
-            Command::Replicate { transport, on } => {
+            Command::Replicate { transport, on, .. } => {
                 self.followed.insert(low(transport.0), *on);
             }
             Command::Freeze { transport } => {
