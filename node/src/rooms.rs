@@ -103,14 +103,15 @@ impl Rooms {
         self.registry.do_send(Release { name, turn });
     }
 
-    /// Resolves when the room has told its follower everything that was asked of it before.
-    pub fn flush_journal(&self, room: &str) -> impl Future<Output = ()> + Send + use<> {
+    /// Resolves when the room has told its follower everything that was asked of it before. `true`:
+    /// not everybody is protected, and some may be soon.
+    pub fn flush_journal(&self, room: &str) -> impl Future<Output = bool> + Send + use<> {
         let (reply, flushed) = oneshot::channel();
         let name = room.to_owned();
         self.registry.do_send(Flush { name, reply });
         async move {
             // A room that is gone has nothing to say.
-            let _ = flushed.await;
+            flushed.await.unwrap_or_default()
         }
     }
 

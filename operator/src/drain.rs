@@ -16,7 +16,10 @@ use consensus::ids::{Epoch, NodeId, RoomName};
 pub use progress::{Phase, Progress};
 pub use record::{Cause, Record, RecordError, Then, cancel, request};
 
-use crate::limits::{FINISH_RETRY, MOVE_RETRY, MOVES_AT_ONCE_MAX, MOVES_PER_SECOND_DEFAULT};
+use crate::limits::{
+    FINISH_RETRY, MOVE_RETRY, MOVES_AT_ONCE_MAX, MOVES_PER_SECOND_DEFAULT, UNREADY_PATIENCE,
+    UNREADY_RETRY,
+};
 
 /// Nobody said how many are in a room: it is not among the empty ones.
 pub const UNCOUNTED: u32 = u32::MAX;
@@ -66,7 +69,12 @@ pub struct View {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// To a node of placement's choice.
-    Move { name: RoomName, epoch: Epoch },
+    Move {
+        name: RoomName,
+        epoch: Epoch,
+        /// Not yet, if its people would notice now and not a little later.
+        patient: bool,
+    },
     /// Time is up and nobody takes it.
     Close { name: RoomName, epoch: Epoch },
     /// Nothing is left on it, or its time is up.
@@ -94,6 +102,8 @@ pub struct Drains {
     next_move: Duration,
     moving: BTreeMap<RoomName, Epoch>,
     failed: BTreeMap<RoomName, (String, Duration)>,
+    /// Rooms that wait for their people to be protected, since when.
+    unready: BTreeMap<RoomName, Duration>,
     finished: BTreeMap<NodeId, (u64, Duration)>,
     outputs: VecDeque<Output>,
 }
@@ -114,6 +124,7 @@ impl Drains {
             next_move: Duration::ZERO,
             moving: BTreeMap::new(),
             failed: BTreeMap::new(),
+            unready: BTreeMap::new(),
             finished: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
@@ -125,6 +136,7 @@ impl Drains {
         self.wall_ms = wall_ms;
         let here = |name: &RoomName| self.view.rooms.iter().any(|room| room.name == *name);
         self.failed.retain(|name, _| here(name));
+        self.unready.retain(|name, _| here(name));
         let leaving = &self.view.nodes;
         self.finished.retain(|node, _| leaving.contains_key(node));
         self.act(now);
@@ -139,6 +151,15 @@ impl Drains {
             self.failed.remove(&moved.name);
             self.view.rooms.retain(|room| room.name != moved.name);
         }
+        self.act(now);
+    }
+
+    /// A patient move was put off: the next home would take the room, and its people notice.
+    pub fn unready(&mut self, now: Duration, name: RoomName) {
+        self.moving.remove(&name);
+        self.unready.entry(name.clone()).or_insert(now);
+        let why = "not everybody in it is protected yet".to_owned();
+        self.failed.insert(name, (why, now + UNREADY_RETRY));
         self.act(now);
     }
 
@@ -198,11 +219,16 @@ impl Drains {
                 }
                 self.next_move = now + self.pace;
             }
-            let (name, epoch) = (room.name.clone(), room.epoch);
-            chosen.push(Output::Move { name, epoch });
+            let waited = self.unready.get(&room.name);
+            let waited = waited.map(|since| now.saturating_sub(*since));
+            chosen.push(Output::Move {
+                name: room.name.clone(),
+                epoch: room.epoch,
+                patient: !forced && waited.is_none_or(|waited| waited < UNREADY_PATIENCE),
+            });
         }
         for output in chosen {
-            if let Output::Move { name, epoch } | Output::Close { name, epoch } = &output {
+            if let Output::Move { name, epoch, .. } | Output::Close { name, epoch } = &output {
                 self.moving.insert(name.clone(), *epoch);
             }
             self.outputs.push_back(output);

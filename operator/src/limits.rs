@@ -33,6 +33,10 @@ pub const MOVES_PER_SECOND_DEFAULT: f64 = 5.0;
 pub const MOVES_AT_ONCE_MAX: usize = 16;
 /// A room that could not be moved is tried again after this.
 pub const MOVE_RETRY: Duration = Duration::from_secs(2);
+/// A room whose people would notice its move is asked about again after this.
+pub const UNREADY_RETRY: Duration = Duration::from_millis(500);
+/// So long it is: clients come to a node that carried them before within half a minute of that.
+pub const UNREADY_PATIENCE: Duration = Duration::from_secs(60);
 /// An end that could not be carried out (a cloud that refuses) is tried again after this.
 pub const FINISH_RETRY: Duration = Duration::from_secs(10);
 /// Reasons told of a drain that does not get on.

@@ -44,8 +44,9 @@ pub trait Followed: Send + Sync + 'static {
     fn follow(&self, room: &str, follower: Option<Arc<dyn Follower>>);
     /// What the standby said of one of its transports.
     fn standby_said(&self, room: &str, transport: u64, word: StandbyWord);
-    /// Resolves when the room has said what changed so far.
-    fn flush<'a>(&'a self, room: &'a str) -> BoxFuture<'a, ()>;
+    /// Resolves when the room has said what changed so far. `true`: some of its people would notice
+    /// a move, and a little later perhaps not.
+    fn flush<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool>;
 }
 
 impl Followed for crate::rooms::Rooms {
@@ -57,9 +58,18 @@ impl Followed for crate::rooms::Rooms {
         self.standby_said(room, transport, word);
     }
 
-    fn flush<'a>(&'a self, room: &'a str) -> BoxFuture<'a, ()> {
+    fn flush<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
         Box::pin(self.flush_journal(room))
     }
+}
+
+/// Of a room that is about to move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// The standby knows all of it.
+    pub known: bool,
+    /// Some of its people would notice the move, and a little later perhaps not.
+    pub unready: bool,
 }
 
 /// What a node can do for a session whose room's home is gone.
@@ -280,9 +290,9 @@ impl Journal {
     }
 
     /// Says whether `standby` knows the whole room, waiting for it for a while.
-    pub async fn flush(&self, room: &str, epoch: Epoch, standby: NodeId) -> bool {
+    pub async fn flush(&self, room: &str, epoch: Epoch, standby: NodeId) -> Flushed {
         if self.0.homes.hosts(room) != Hosts::Running(epoch) {
-            return false;
+            return Flushed::default();
         }
         let mut changed = self.0.changed.subscribe();
         let link = || {
@@ -301,12 +311,13 @@ impl Journal {
                     None => changed.changed().await.ok()?,
                 }
             };
-            self.0.rooms.flush(room).await;
+            let unready = self.0.rooms.flush(room).await;
             link.settled(room).await;
-            Some(())
+            let known = true;
+            Some(Flushed { known, unready })
         };
         let flushed = tokio::time::timeout(JOURNAL_FLUSH_PATIENCE, flushed).await;
-        matches!(flushed, Ok(Some(())))
+        flushed.ok().flatten().unwrap_or_default()
     }
 }
 
@@ -354,14 +365,14 @@ pub(super) async fn ask_heir(
     }
 }
 
-/// Has the home tell the standby everything; says whether the standby knows it.
+/// Has the home tell the standby everything.
 pub(super) async fn ask_flush(
     links: &dyn Links,
     home: NodeId,
     room: &str,
     epoch: Epoch,
     standby: NodeId,
-) -> bool {
+) -> Flushed {
     let question = question::Of::Flush(Flush {
         room: room.to_owned(),
         epoch: epoch.0,
@@ -369,10 +380,13 @@ pub(super) async fn ask_flush(
     });
     let within = 2 * JOURNAL_FLUSH_PATIENCE;
     match ask(links, home, question, within).await {
-        Ok(reply) => reply.flushed,
+        Ok(reply) => Flushed {
+            known: reply.flushed,
+            unready: reply.unready,
+        },
         Err(error) => {
             tracing::debug!(room, %error, "the home of a room was not asked for its journal");
-            false
+            Flushed::default()
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) enum ToRoom {
     /// From now on this one is told what changes, everything first; `None`: nobody.
     Follow(Option<Arc<dyn Follower>>),
     /// Says what changed so far, and that it has.
-    Flush(oneshot::Sender<()>),
+    Flush(oneshot::Sender<bool>),
     /// The registry has forgotten the room: nothing arrives any more.
     Forgotten,
 }
@@ -192,7 +192,7 @@ impl RoomActor {
         room_events::observe(&output, unix_ms());
         match output {
             RoomOutput::Session { session, message } => {
-                let last = !matches!(message, SessionMessage::Signal(_));
+                let last = matches!(message, SessionMessage::Close | SessionMessage::Restart);
                 self.tell(session, Ok(message), last);
             }
             RoomOutput::Refused { session, error } => self.tell(session, Err(error), true),
@@ -268,7 +268,7 @@ impl RoomActor {
             }
             ToRoom::Flush(flushed) => {
                 // Whoever asked may be gone.
-                let _ = flushed.send(());
+                let _ = flushed.send(false);
             }
             ToRoom::Input(_) | ToRoom::Follow(_) | ToRoom::Forgotten => {}
         }
@@ -332,7 +332,7 @@ impl Handler<ToRoom> for RoomActor {
             ToRoom::Follow(follower) => self.follow(follower, ctx),
             ToRoom::Flush(flushed) => {
                 self.flush_journal();
-                let _ = flushed.send(());
+                let _ = flushed.send(self.room.is_unready());
             }
             ToRoom::Forgotten => {}
         }

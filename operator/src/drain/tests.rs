@@ -129,6 +129,40 @@ fn what_failed_is_tried_again_and_said() {
 }
 
 #[test]
+fn a_room_waits_until_its_people_would_not_notice_but_not_for_ever() {
+    let mut drains = Drains::new(100.0);
+    let rooms = || vec![room(1, 1)];
+    let mut asked = Vec::new();
+    for step in 0..1_000 {
+        let now = ms(step * 100);
+        drains.look(now, 0, view(rooms(), record(None)));
+        for output in outputs(&mut drains) {
+            let Output::Move { name, patient, .. } = output else {
+                panic!("{output:?}");
+            };
+            asked.push((now, patient));
+            if patient {
+                drains.unready(now, name);
+                let progress = drains.progress();
+                assert!(progress[0].stuck[0].contains("protected"), "{progress:?}");
+            }
+        }
+    }
+    let (last, patient) = asked.pop().unwrap();
+    assert!(!patient && last >= UNREADY_PATIENCE, "{last:?}");
+    assert!(last < UNREADY_PATIENCE + 2 * UNREADY_RETRY, "{last:?}");
+    assert!(asked.len() > 100 && asked.iter().all(|(_, patient)| *patient));
+
+    let mut drains = Drains::new(100.0);
+    drains.look(ms(0), 9_000, view(rooms(), record(Some(8_000))));
+    let forced = outputs(&mut drains);
+    assert!(
+        matches!(&forced[..], [Output::Move { patient: false, .. }]),
+        "{forced:?}"
+    );
+}
+
+#[test]
 fn without_takers_or_quorum_nothing_moves_and_the_reason_is_told() {
     let mut drains = Drains::default();
     let mut alone = view(vec![room(1, 1)], record(None));

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::messages::{Question, decode, encode};
 use super::{Drainage, view};
-use crate::cluster::journal::ask_flush;
+use crate::cluster::journal::{Flushed, ask_flush};
 use crate::cluster::limits::{
     DRAIN_COUNT_INTERVAL, DRAIN_LOOK_INTERVAL, DRAIN_MOVE_PATIENCE, DRAIN_PATIENCE,
     DRAIN_RESULTS_MAX,
@@ -27,12 +27,12 @@ const LEASE: &str = "operator";
 /// Runs until it is dropped. `voters` is what the quorum keeper sees; without it every vote may go.
 pub async fn run(drainage: Drainage, mut voters: impl FnMut() -> Option<keeper::View> + Send) {
     // overflow: awaited by the moves' tasks, whose number the core bounds
-    let (results, mut moved) = mpsc::channel(DRAIN_RESULTS_MAX);
+    let (results, mut ended) = mpsc::channel(DRAIN_RESULTS_MAX);
     let mut duty = Duty::new(drainage, results);
     loop {
         tokio::select! {
             biased;
-            Some(result) = moved.recv() => duty.moved(result),
+            Some(result) = ended.recv() => duty.ended(result),
             () = sleep(duty.wait()) => duty.look(&mut voters).await,
         }
         while duty.errands.try_join_next().is_some() {}
@@ -40,10 +40,23 @@ pub async fn run(drainage: Drainage, mut voters: impl FnMut() -> Option<keeper::
     }
 }
 
+/// What came of an errand.
+enum Ended {
+    Moved(Moved),
+    Unready(RoomName),
+}
+
+/// What came of a move that could be made.
+enum Move {
+    Done,
+    /// Its people would notice, and a little later perhaps not.
+    Unready,
+}
+
 struct Duty {
     drainage: Drainage,
     drains: Drains,
-    results: mpsc::Sender<Moved>,
+    results: mpsc::Sender<Ended>,
     errands: JoinSet<()>,
     began: Instant,
     /// The epoch under which this node does it.
@@ -53,7 +66,7 @@ struct Duty {
 }
 
 impl Duty {
-    fn new(drainage: Drainage, results: mpsc::Sender<Moved>) -> Self {
+    fn new(drainage: Drainage, results: mpsc::Sender<Ended>) -> Self {
         let pace = drainage.parts.moves_per_second;
         Self {
             drainage,
@@ -78,9 +91,12 @@ impl Duty {
             .max(Duration::from_millis(1))
     }
 
-    fn moved(&mut self, moved: Moved) {
+    fn ended(&mut self, ended: Ended) {
         let now = self.now();
-        self.drains.moved(now, moved);
+        match ended {
+            Ended::Moved(moved) => self.drains.moved(now, moved),
+            Ended::Unready(name) => self.drains.unready(now, name),
+        }
     }
 
     async fn look(&mut self, voters: &mut (impl FnMut() -> Option<keeper::View> + Send)) {
@@ -161,10 +177,21 @@ impl Duty {
         while let Some(output) = self.drains.poll() {
             let (drainage, results) = (self.drainage.clone(), self.results.clone());
             match output {
-                Output::Move { name, epoch } => {
+                Output::Move {
+                    name,
+                    epoch,
+                    patient,
+                } => {
                     self.errands.spawn(async move {
-                        let failed = drainage.move_room(&name, epoch).await.err();
-                        let _ = results.send(Moved { name, failed }).await;
+                        let end = match drainage.move_room(&name, epoch, patient).await {
+                            Ok(Move::Done) => Ended::Moved(Moved { name, failed: None }),
+                            Ok(Move::Unready) => Ended::Unready(name),
+                            Err(why) => Ended::Moved(Moved {
+                                name,
+                                failed: Some(why),
+                            }),
+                        };
+                        let _ = results.send(end).await;
                     });
                 }
                 Output::Close { name, epoch } => {
@@ -172,7 +199,7 @@ impl Duty {
                         let room = name.clone();
                         let close = drainage.carry_out(Action::CloseRoom { name: room, epoch });
                         let failed = close.await.err();
-                        let _ = results.send(Moved { name, failed }).await;
+                        let _ = results.send(Ended::Moved(Moved { name, failed })).await;
                     });
                 }
                 Output::Finish {
@@ -191,11 +218,16 @@ impl Duty {
 
 impl Drainage {
     /// Its next home knows all of it before it is that, so that its clients go on there.
-    async fn move_room(&self, name: &RoomName, epoch: Epoch) -> Result<(), String> {
+    async fn move_room(
+        &self,
+        name: &RoomName,
+        epoch: Epoch,
+        patient: bool,
+    ) -> Result<Move, String> {
         let parts = &self.parts;
         let room = parts.cluster.read(|s| s.room(name).cloned());
         let Some(room) = room.filter(|room| room.epoch == epoch) else {
-            return Ok(());
+            return Ok(Move::Done);
         };
         let from = room.home;
         let chosen = parts.choose.elsewhere(from, room.standby);
@@ -208,7 +240,10 @@ impl Drainage {
             };
             self.carry_out(action).await?;
         }
-        let known = ask_flush(&*parts.links, from, &name.0, epoch, home).await;
+        let Flushed { known, unready } = ask_flush(&*parts.links, from, &name.0, epoch, home).await;
+        if unready && patient {
+            return Ok(Move::Unready);
+        }
         let action = Action::MoveRoom {
             name: name.clone(),
             epoch,
@@ -217,7 +252,7 @@ impl Drainage {
         };
         self.carry_out(action).await?;
         tracing::info!(room = %name, %from, to = %home, known, "room moved off a draining node");
-        Ok(())
+        Ok(Move::Done)
     }
 
     async fn carry_out(&self, action: Action) -> Result<(), String> {

@@ -119,7 +119,8 @@ impl JournalServer {
                 let (epoch, standby) = (Epoch(asked.epoch), NodeId(asked.standby));
                 let flushed = self.journal.flush(&asked.room, epoch, standby).await;
                 Reply {
-                    flushed,
+                    flushed: flushed.known,
+                    unready: flushed.unready,
                     ..Reply::default()
                 }
             }

@@ -92,7 +92,7 @@ pub(in crate::rooms) struct Follow {
 #[rtype(result = "()")]
 pub(in crate::rooms) struct Flush {
     pub(in crate::rooms) name: String,
-    pub(in crate::rooms) reply: oneshot::Sender<()>,
+    pub(in crate::rooms) reply: oneshot::Sender<bool>,
 }
 
 /// Hears what shards say of transports they stand by for.

@@ -48,4 +48,7 @@ pub(in super::super) struct Reply {
     /// `Flush`: the standby has acknowledged everything.
     #[prost(bool, tag = "2")]
     pub flushed: bool,
+    /// `Flush`: some people would notice a move now, and a little later perhaps not.
+    #[prost(bool, tag = "3")]
+    pub unready: bool,
 }
