@@ -160,6 +160,8 @@ impl Drains {
         self.unready.entry(name.clone()).or_insert(now);
         let why = "not everybody in it is protected yet".to_owned();
         self.failed.insert(name, (why, now + UNREADY_RETRY));
+        // Asking is no move.
+        self.next_move = self.next_move.min(now);
         self.act(now);
     }
 
@@ -169,7 +171,10 @@ impl Drains {
 
     /// When to look again although nothing happened.
     pub fn deadline(&self) -> Option<Duration> {
-        (!self.view.rooms.is_empty()).then_some(self.next_move)
+        let rooms = self.view.rooms.iter().map(|room| &room.name);
+        let waiting = rooms.filter(|name| !self.moving.contains_key(*name));
+        let again = waiting.map(|name| self.failed.get(name).map_or(Duration::ZERO, |one| one.1));
+        Some(again.min()?.max(self.next_move))
     }
 
     fn is_forced(&self, node: NodeId) -> bool {
@@ -186,7 +191,8 @@ impl Drains {
         self.finish(now);
     }
 
-    /// Those whose time is up at once, then empty ones, then the smallest, at the pace.
+    /// Those whose time is up at once, then empty ones, then the smallest, at the pace; what was put
+    /// off after all others.
     fn move_rooms(&mut self, now: Duration) {
         let mut due: Vec<&RoomLeft> = self
             .view
@@ -200,7 +206,8 @@ impl Drains {
             .collect();
         due.sort_by_key(|room| {
             let forced = self.is_forced(room.home);
-            (!forced, room.participants, room.name.clone())
+            let put_off = self.unready.contains_key(&room.name);
+            (!forced, put_off, room.participants, room.name.clone())
         });
         let mut chosen = Vec::new();
         for room in due {

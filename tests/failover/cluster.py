@@ -51,7 +51,7 @@ class Cluster:
     def protected(self, room):
         """Nobody in the room would notice the loss of its home."""
         told = json.loads(self.master().skein("room", "inspect", room, "--json"))
-        return all(participant["protected"] == "warm" for participant in told["participants"])
+        return {participant["protected"] for participant in told["participants"]} == {"warm"}
 
     def stop(self):
         for node in self.nodes:

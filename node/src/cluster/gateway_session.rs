@@ -162,7 +162,7 @@ async fn elsewhere(
             Some(Word::Resume) => {
                 // Who rebinds was let in elsewhere.
                 let admitted = matches!(attach.kind, AttachKind::Rebind { .. });
-                resume(admitted, attach, recipient);
+                resume(admitted, recipient);
                 Outcome::Over
             }
             _ => Outcome::Over,
@@ -235,7 +235,7 @@ async fn converse(
                 Some(Word::Moved(was)) if was < place.epoch => {}
                 Some(Word::Moved(_)) | None => return broke(admitted, known),
                 Some(Word::Resume) => {
-                    resume(admitted, attach, recipient);
+                    resume(admitted, recipient);
                     let _ = send.shutdown().await;
                     return Outcome::Over;
                 }
@@ -312,17 +312,12 @@ fn send_back(heir: Heir, attach: &Attach, recipient: &Recipient<ToSession>) {
 }
 
 /// Its home goes on; this gateway does not.
-fn resume(admitted: bool, attach: &Attach, recipient: &Recipient<ToSession>) {
+fn resume(admitted: bool, recipient: &Recipient<ToSession>) {
     if !admitted {
         recipient.do_send(ToSession(Err(AttachError::ShuttingDown)));
         return;
     }
-    let action = leave_request::Action::Resume;
-    let reason = DisconnectReason::Migration;
-    finish(
-        leave::message(attach.client.protocol, action, reason),
-        recipient,
-    );
+    recipient.do_send(ToSession(Ok(SessionMessage::Restart)));
 }
 
 /// The session is unknown wherever the room is, or will be.

@@ -317,7 +317,12 @@ impl Journal {
             Some(Flushed { known, unready })
         };
         let flushed = tokio::time::timeout(JOURNAL_FLUSH_PATIENCE, flushed).await;
-        flushed.ok().flatten().unwrap_or_default()
+        // One that does not know it in time may know it a little later.
+        let late = Flushed {
+            known: false,
+            unready: true,
+        };
+        flushed.ok().flatten().unwrap_or(late)
     }
 }
 
@@ -386,7 +391,10 @@ pub(super) async fn ask_flush(
         },
         Err(error) => {
             tracing::debug!(room, %error, "the home of a room was not asked for its journal");
-            Flushed::default()
+            Flushed {
+                known: false,
+                unready: !matches!(error, LinkError::Refused { .. }),
+            }
         }
     }
 }

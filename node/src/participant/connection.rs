@@ -181,12 +181,12 @@ impl Connection {
         standby: &StandbyPlace,
         out: &mut Outputs,
     ) {
-        let (takeovers, told) = (standby.takeovers, standby.told);
+        let (takeovers, telling) = (standby.takeovers, standby.telling);
         let candidate = |(index, address): (usize, &SocketAddr)| LocalCandidate {
             protocol: Protocol::Udp,
             address: *address,
             priority: 0,
-            foundation: format!("{takeovers}x{told}x{index}"),
+            foundation: format!("{takeovers}x{telling}x{index}"),
         };
         let addresses = standby.addresses.iter().enumerate();
         let standby: Vec<_> = addresses.map(candidate).collect();

@@ -324,8 +324,8 @@ pub struct StandbyPlace {
     pub addresses: Vec<SocketAddr>,
     /// How many standbys went on with the transport before.
     pub takeovers: u32,
-    /// How often the client was told before of a standby of this home.
-    pub told: u32,
+    /// Which telling of this home it is: no two are in the same words.
+    pub telling: u32,
 }
 
 #[derive(Debug)]

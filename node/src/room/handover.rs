@@ -87,7 +87,8 @@ impl Room {
             claims: member.claims.clone(),
             kind: AttachKind::Rebind {
                 participant_sid: member.sid.0.clone(),
-                missed: false,
+                // What the room says there before it is attached.
+                missed: true,
             },
             client: member.client.clone(),
             // Known there, as everything it joined with.

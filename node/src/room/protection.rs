@@ -18,14 +18,13 @@ use super::{KeySpace, Room};
 use crate::participant::MediaInput;
 use crate::participant::contract::StandbyPlace;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Guarded {
-    since: Option<Instant>,
+    /// When the standby had last to come to it, or to know it.
+    since: Instant,
     /// Where the standby is, and where the client was told that it is.
     addresses: Vec<SocketAddr>,
     told: Vec<SocketAddr>,
-    /// How often it was.
-    times_told: u32,
     /// The client lets the home choose its path; so many standbys went on with it before.
     in_control: Option<u32>,
     ready: bool,
@@ -40,8 +39,14 @@ struct Guarded {
 impl Guarded {
     fn new(now: Instant) -> Self {
         Self {
-            since: Some(now),
-            ..Self::default()
+            since: now,
+            addresses: Vec::new(),
+            told: Vec::new(),
+            in_control: None,
+            ready: false,
+            refused: false,
+            outgrown: false,
+            needs: None,
         }
     }
 
@@ -52,8 +57,8 @@ impl Guarded {
 
     /// It would, and a little later perhaps not.
     fn is_warming(&self, now: Instant) -> bool {
-        let young = |since| now.saturating_duration_since(since) < WARM_WITHIN;
-        !self.refused && !self.is_warm() && self.since.is_some_and(young)
+        let young = now.saturating_duration_since(self.since) < WARM_WITHIN;
+        !self.refused && !self.is_warm() && young
     }
 }
 
@@ -66,6 +71,8 @@ pub(super) struct Protection {
     overflowed: bool,
     /// The standby acknowledges nothing.
     silent: bool,
+    /// How often clients were told of standbys.
+    tellings: u32,
 }
 
 /// How a participant would come through the loss of the node that carries its media.
@@ -176,8 +183,13 @@ impl Room {
 
     /// Some people would notice if the room went elsewhere now, and a little later perhaps not.
     pub fn is_unready(&self) -> bool {
-        let mut guarded = self.protection.transports.values();
-        self.protection.on && guarded.any(|one| one.is_warming(self.now))
+        let warming = |(key, connected): (TransportKey, bool)| {
+            let guarded = self.protection.transports.get(&key);
+            !connected || guarded.is_some_and(|guarded| guarded.is_warming(self.now))
+        };
+        let near = self.roster.iter().filter(|one| self.is_near(one.number));
+        let mut young = near.map(|member| member.media.transports().into_iter().any(warming));
+        self.protection.on && young.any(|young| young)
     }
 
     fn is_near(&self, number: u16) -> bool {
@@ -222,7 +234,7 @@ impl Room {
             Event::ChannelOpen { transport, .. } | Event::ChannelClosed { transport, .. } => {
                 let guarded = self.protection.transports.get_mut(transport);
                 if let Some(guarded) = guarded.filter(|guarded| !guarded.refused) {
-                    guarded.outgrown = true;
+                    (guarded.outgrown, guarded.since) = (true, self.now);
                     self.replicate(*transport, true);
                 }
             }
@@ -349,7 +361,12 @@ impl Room {
                 // It takes nothing over: every number is free.
                 self.replicate(key, false);
             }
-            StandbyWord::Ready(ready) => guarded.ready = ready && !guarded.refused,
+            StandbyWord::Ready(ready) => {
+                if guarded.ready && !ready {
+                    guarded.since = self.now;
+                }
+                guarded.ready = ready && !guarded.refused;
+            }
         }
     }
 
@@ -380,9 +397,9 @@ impl Room {
         let standby = StandbyPlace {
             addresses: guarded.told.clone(),
             takeovers,
-            told: guarded.times_told,
+            telling: self.protection.tellings,
         };
-        guarded.times_told = guarded.times_told.saturating_add(1);
+        self.protection.tellings = self.protection.tellings.wrapping_add(1);
         let input = MediaInput::StandbyAt { transport, standby };
         self.feed(KeySpace::participant_of(transport.0), input);
     }

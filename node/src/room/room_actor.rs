@@ -270,6 +270,10 @@ impl RoomActor {
                 // Whoever asked may be gone.
                 let _ = flushed.send(false);
             }
+            ToRoom::Input(RoomInput::Signal { session, message }) => {
+                // Whoever follows the room to another node says it again there.
+                self.tell(session, Ok(SessionMessage::Unheard(message)), false);
+            }
             ToRoom::Input(_) | ToRoom::Follow(_) | ToRoom::Forgotten => {}
         }
     }

@@ -214,12 +214,13 @@ impl Handler<ToSession> for ParticipantActor {
             Ok(message) => message,
             Err(AttachError::Elsewhere) if self.ask_room(ctx) => return,
             Err(error) => {
-                if let Some(admit) = self.admit.take() {
-                    // A handler that is gone needs no answer.
-                    let _ = admit.send(Err(error));
-                }
-                ctx.stop();
-                return;
+                let Some(admit) = self.admit.take() else {
+                    // Its room went elsewhere, and nobody takes it there from here.
+                    return self.feed(SessionInput::Room(SessionMessage::Restart), ctx);
+                };
+                // A handler that is gone needs no answer.
+                let _ = admit.send(Err(error));
+                return ctx.stop();
             }
         };
         match message {

@@ -189,10 +189,12 @@ impl Handler<ToSession> for SessionActor {
             }
             Err(AttachError::Elsewhere) if self.ask_room(ctx) => {}
             Err(error) => {
-                if let Some(reply) = self.reply.take() {
-                    // A handler that is gone needs no answer.
-                    let _ = reply.send(Err(error));
-                }
+                let Some(reply) = self.reply.take() else {
+                    // Its room went elsewhere, and nobody takes it there from here.
+                    return self.feed(SessionInput::Room(SessionMessage::Close), ctx);
+                };
+                // A handler that is gone needs no answer.
+                let _ = reply.send(Err(error));
                 ctx.stop();
             }
         }

@@ -68,9 +68,9 @@ pub(super) struct Hall {
     pub(super) launched: Vec<proto::Job>,
     /// Records said, and their bytes.
     pub(super) records: Vec<(journal::RecordKey, usize)>,
-    /// How often the room said that it has said everything.
     /// What sessions were told of where the room goes on.
     pub(super) moved: Vec<SessionMessage>,
+    /// How often the room said that it has said everything.
     pub(super) last_words: usize,
     pub(super) replies: Vec<Result<RoomReply, RoomError>>,
     /// Channels of each transport; a standby opens them again once the client has answered it.

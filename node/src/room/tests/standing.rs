@@ -192,7 +192,7 @@ fn who_goes_on_elsewhere_unnoticed_keeps_a_websocket_of_this_node() {
     );
     let kind = AttachKind::Rebind {
         participant_sid: sid,
-        missed: false,
+        missed: true,
     };
     assert_eq!(attach.kind, kind);
     let message = Box::new(SignalRequest::PingReq(proto::Ping::default()));

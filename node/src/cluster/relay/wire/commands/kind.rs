@@ -1,4 +1,5 @@
-//! Kinds of commands between nodes. Never used again: an older or newer node knows them too.
+//! Kinds of commands between nodes. A number is never given to another kind: older and newer nodes
+//! know it, too.
 
 pub(super) const ADD_TRANSPORT: u32 = 1;
 pub(super) const SET_REMOTE: u32 = 2;
