@@ -191,8 +191,8 @@ impl Drains {
         self.finish(now);
     }
 
-    /// Those whose time is up at once, then empty ones, then the smallest, at the pace; what was put
-    /// off after all others.
+    /// Those whose time is up at once, then empty ones, then the smallest, at the pace; what was
+    /// put off after all others.
     fn move_rooms(&mut self, now: Duration) {
         let mut due: Vec<&RoomLeft> = self
             .view

@@ -71,6 +71,10 @@ impl World {
         let cluster = nodes.clusters[&1].clone();
         let (heartbeats, notebook) = (Heartbeats::default(), Arc::new(Notebook::default()));
         let registry = Registry::default();
+        for id in 2..=4 {
+            // They are there, and say nothing of their rooms.
+            nodes.link(id, &Registry::default());
+        }
         let drainage = Drainage::new(DrainParts {
             cluster: cluster.clone(),
             links: nodes.link(1, &registry),
