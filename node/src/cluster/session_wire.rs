@@ -3,6 +3,7 @@
 //! it; what is not understood ends the stream. Golden bytes hold the format.
 
 use std::io;
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::ids::Epoch;
@@ -315,6 +316,7 @@ fn attach_of(hello: Hello, session: SessionId) -> Result<Attach, WireError> {
     let claims = serde_json::from_slice(&hello.claims_json);
     Ok(Attach {
         session,
+        asked: Instant::now(),
         room: hello.room,
         claims: claims.map_err(|_| WireError::Malformed)?,
         kind,

@@ -421,6 +421,7 @@ impl Stage {
 
 fn attach(session: SessionId, room: &str, identity: &str, kind: AttachKind) -> Attach {
     Attach {
+        asked: std::time::Instant::now(),
         session,
         room: room.to_owned(),
         claims: Claims {

@@ -1,6 +1,7 @@
 //! What goes in and out of a room core, and what the gateway and the server API say to a room.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use protocol::grants::Claims;
 use protocol::proto;
@@ -16,6 +17,9 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug)]
 pub struct Attach {
     pub session: SessionId,
+    /// When this node heard of it. It may have waited for the room since, and its client have come
+    /// in by another door.
+    pub asked: Instant,
     pub room: String,
     /// Verified claims; `claims.identity` is the participant's identity.
     pub claims: Claims,

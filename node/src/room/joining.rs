@@ -74,9 +74,13 @@ impl Room {
     }
 
     fn admit_as(&mut self, number: u16, attach: Attach) -> Result<u16, AttachError> {
+        let asked_ms = self.clock.unix_micros_at(attach.asked) / 1000;
         let member = self.new_member(number, attach)?;
         let same = self.roster.of_identity(member.identity());
         let replaces = same.and_then(|number| self.roster.get(number));
+        if replaces.is_some_and(|other| other.info.joined_at_ms > asked_ms) {
+            return Err(AttachError::ClosedByMedia);
+        }
         let max = self.facts.room.max_participants as usize;
         let others = self.roster.independent()
             - usize::from(replaces.is_some_and(|older| !older.is_dependent()));

@@ -250,6 +250,7 @@ impl House {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         let mut attach = Attach {
+            asked: self.now,
             session,
             room: "house".into(),
             claims: Claims {

@@ -52,7 +52,12 @@ pub fn join(data: &[u8]) {
             continue;
         };
         let settings = GatewaySettings::new(&crate::config::Config::default(), Keys::new([]));
-        let _ = validate::attach(SessionId(1), claims("stranger"), params, &settings);
+        let _ = validate::attach(
+            (SessionId(1), Instant::now()),
+            claims("stranger"),
+            params,
+            &settings,
+        );
     }
 }
 
@@ -209,6 +214,7 @@ fn endpoint() -> Endpoint {
 
 fn attach(session: SessionId, identity: &str, single: bool) -> Attach {
     Attach {
+        asked: Instant::now(),
         session,
         room: "house".to_owned(),
         claims: claims(identity),

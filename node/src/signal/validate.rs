@@ -2,6 +2,8 @@
 //! into the status and text clients act on (`service/rtcservice.go` and `utils.go` of LiveKit).
 //! Pure: whether the room exists is asked by the caller.
 
+use std::time::Instant;
+
 use actix_web::http::StatusCode;
 use protocol::grants::Claims;
 
@@ -64,7 +66,7 @@ pub(crate) fn joining(claims: Option<Claims>) -> Result<Claims, Refusal> {
 }
 
 pub(super) fn attach(
-    session: SessionId,
+    (session, asked): (SessionId, Instant),
     mut claims: Claims,
     params: JoinParams,
     settings: &GatewaySettings,
@@ -91,6 +93,7 @@ pub(super) fn attach(
     claims.video = Some(video);
     Ok(Attach {
         session,
+        asked,
         room,
         claims,
         kind: params.kind,
@@ -170,7 +173,7 @@ mod tests {
 
     fn admitted(claims: Claims, query: &str) -> Result<Attach, (u16, String)> {
         let params = join_params::parse(query, false).unwrap();
-        let attach = attach(SessionId(1), claims, params, &settings());
+        let attach = attach((SessionId(1), Instant::now()), claims, params, &settings());
         attach.map_err(|refusal| (refusal.status.as_u16(), refusal.text))
     }
 

@@ -1,6 +1,8 @@
 //! The HTTP side of the gateway: `/rtc`, `/rtc/v1` and their `validate`. A request becomes a
 //! session only after the room has spoken; until then every failure is a status and a text.
 
+use std::time::Instant;
+
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -191,7 +193,12 @@ fn attach_of(
     let mut params = join_params::parse(query, path == Path::V1)?;
     let peer = request.peer_addr().map(|address| address.ip());
     client_info::complete(&mut params.client, request.headers(), peer);
-    validate::attach(gateway.new_session(), claims, params, settings)
+    validate::attach(
+        (gateway.new_session(), Instant::now()),
+        claims,
+        params,
+        settings,
+    )
 }
 
 /// `validate` creates no room, yet says whether joining would find one.

@@ -164,6 +164,7 @@ impl Client {
             None => AttachKind::Join,
         };
         Attach {
+            asked: std::time::Instant::now(),
             session: SessionId(0),
             room: self.room.clone(),
             claims: Claims {

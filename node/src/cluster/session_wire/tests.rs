@@ -11,6 +11,7 @@ use super::*;
 
 fn attach() -> Attach {
     Attach {
+        asked: Instant::now(),
         session: SessionId(7),
         room: "daily".into(),
         claims: Claims {
@@ -97,6 +98,7 @@ fn an_attach_arrives_as_it_was_but_for_its_session() {
     };
     assert_eq!(epoch, Epoch(42));
     let expected = Attach {
+        asked: attach.asked,
         session: SessionId(99),
         ..original
     };

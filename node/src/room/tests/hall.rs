@@ -319,6 +319,7 @@ impl Hall {
         client.session = Some(session);
         client.closed = false;
         let attach = Attach {
+            asked: self.now,
             session,
             room: "hall".into(),
             claims: Claims {

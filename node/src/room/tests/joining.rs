@@ -87,6 +87,22 @@ fn a_second_session_ends_the_first_and_third_parties_see_only_the_new_sid() {
     );
 }
 
+/// Its gateway died while it waited for the room, and its client came in by another.
+#[test]
+fn a_join_that_waited_does_not_replace_one_that_was_asked_for_after_it() {
+    let mut house = House::new();
+    house.join("carol");
+    let asked = house.now;
+    house.wait(S);
+    let alice = house.join("alice");
+    house.wait(S);
+    house.attach("alice", |attach| attach.asked = asked);
+    assert_eq!(house.refused, [AttachError::ClosedByMedia]);
+    assert!(!house.is_closed(alice));
+    house.attach("alice", |_| {});
+    assert!(house.is_closed(alice));
+}
+
 #[test]
 fn clients_of_old_protocols_are_told_that_the_old_session_is_gone() {
     let mut house = House::new();
