@@ -205,6 +205,8 @@ impl World {
 
     fn meet(&mut self, host: Host) {
         self.grid.judge().promise_nothing();
+        // A home died a moment ago: its rooms may have no standby that knows them yet.
+        self.calm = false;
         match self.below(4) {
             0 => self.strike(host, false),
             1 => self.strike(host, true),
