@@ -10,7 +10,7 @@ use actix::{Actor, ActorContext, Addr, ArbiterHandle, Context, Handler};
 use bytes::Bytes;
 use consensus::ids::NodeId;
 use futures_util::future::BoxFuture;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -56,7 +56,7 @@ impl SessionServer {
     async fn serve(&self, from: NodeId, stream: Duplex) -> Result<(), WireError> {
         let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let Duplex { mut send, recv } = stream;
-        let mut said = std::pin::pin!(frames(recv));
+        let mut said = std::pin::pin!(frames(recv).peekable());
         let Some((kind, body)) = first_frame(&mut said).await? else {
             return Ok(());
         };
@@ -67,6 +67,10 @@ impl SessionServer {
             tracing::debug!(room = attach.room, %from, %epoch, "a client for a room not here");
             send.write_all(&ToGateway::NotHere.encode()).await?;
             return Ok(send.shutdown().await?);
+        }
+        if let Some(None | Some(Err(_))) = said.as_mut().peek().now_or_never() {
+            // Its gateway is gone, and its client perhaps in by another.
+            return Ok(());
         }
         let room = attach.room.clone();
         let outgoing = self.attach(*attach);

@@ -3,7 +3,7 @@
 //! it; what is not understood ends the stream. Golden bytes hold the format.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::ids::Epoch;
@@ -107,6 +107,9 @@ struct Hello {
     /// Of a rebind: messages may have been lost.
     #[prost(bool, tag = "17")]
     missed: bool,
+    /// How long the client waits for its room, in milliseconds.
+    #[prost(uint64, tag = "18")]
+    waited_ms: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -296,6 +299,7 @@ fn hello_of(epoch: Epoch, attach: &Attach) -> Hello {
         publisher_offer: attach.publisher_offer.clone(),
         add_tracks: attach.add_tracks.clone(),
         missed,
+        waited_ms: u64::try_from(attach.asked.elapsed().as_millis()).unwrap_or(u64::MAX),
     }
 }
 
@@ -314,9 +318,10 @@ fn attach_of(hello: Hello, session: SessionId) -> Result<Attach, WireError> {
         _ => return Err(WireError::Malformed),
     };
     let claims = serde_json::from_slice(&hello.claims_json);
+    let (now, waited) = (Instant::now(), Duration::from_millis(hello.waited_ms));
     Ok(Attach {
         session,
-        asked: Instant::now(),
+        asked: now.checked_sub(waited).unwrap_or(now),
         room: hello.room,
         claims: claims.map_err(|_| WireError::Malformed)?,
         kind,

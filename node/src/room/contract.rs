@@ -17,7 +17,7 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug)]
 pub struct Attach {
     pub session: SessionId,
-    /// When this node heard of it. It may have waited for the room since, and its client have come
+    /// When its gateway heard of it. It may have waited for the room since, and its client have come
     /// in by another door.
     pub asked: Instant,
     pub room: String,
