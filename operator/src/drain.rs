@@ -7,6 +7,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -157,11 +158,13 @@ impl Drains {
     /// A patient move was put off: the next home would take the room, and its people notice.
     pub fn unready(&mut self, now: Duration, name: RoomName) {
         self.moving.remove(&name);
-        self.unready.entry(name.clone()).or_insert(now);
+        if let Entry::Vacant(first) = self.unready.entry(name.clone()) {
+            first.insert(now);
+            // Asking was no move; asking again and again takes its turns.
+            self.next_move = self.next_move.min(now);
+        }
         let why = "not everybody in it is protected yet".to_owned();
         self.failed.insert(name, (why, now + UNREADY_RETRY));
-        // Asking is no move.
-        self.next_move = self.next_move.min(now);
         self.act(now);
     }
 
@@ -171,6 +174,9 @@ impl Drains {
 
     /// When to look again although nothing happened.
     pub fn deadline(&self) -> Option<Duration> {
+        if self.view.takers == 0 || self.moving.len() >= MOVES_AT_ONCE_MAX {
+            return None;
+        }
         let rooms = self.view.rooms.iter().map(|room| &room.name);
         let waiting = rooms.filter(|name| !self.moving.contains_key(*name));
         let again = waiting.map(|name| self.failed.get(name).map_or(Duration::ZERO, |one| one.1));

@@ -17,8 +17,8 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug)]
 pub struct Attach {
     pub session: SessionId,
-    /// When its gateway heard of it. It may have waited for the room since, and its client have
-    /// come in by another door.
+    /// When its gateway heard of it, by this node's clock. It may have waited for the room since,
+    /// and its client have come in by another door.
     pub asked: Instant,
     pub room: String,
     /// Verified claims; `claims.identity` is the participant's identity.

@@ -74,11 +74,11 @@ impl Room {
     }
 
     fn admit_as(&mut self, number: u16, attach: Attach) -> Result<u16, AttachError> {
-        let asked_ms = self.clock.unix_micros_at(attach.asked) / 1000;
+        let asked = attach.asked;
         let member = self.new_member(number, attach)?;
         let same = self.roster.of_identity(member.identity());
         let replaces = same.and_then(|number| self.roster.get(number));
-        if replaces.is_some_and(|other| other.info.joined_at_ms > asked_ms) {
+        if replaces.is_some_and(|other| other.asked.is_some_and(|later| later > asked)) {
             return Err(AttachError::ClosedByMedia);
         }
         let max = self.facts.room.max_participants as usize;
@@ -154,6 +154,7 @@ impl Room {
             drop_on_resume: None,
             token_cut: false,
             refresh_at: self.now + TOKEN_REFRESH_INTERVAL,
+            asked: Some(attach.asked),
             join_deadline: Some(self.now + JOIN_TIMEOUT),
             close_at: None,
             absent_since: None,

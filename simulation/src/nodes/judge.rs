@@ -50,6 +50,8 @@ pub(crate) struct Judge {
     pub(crate) consent: Consent,
     /// When a node's state changed last, by the log.
     changed: BTreeMap<NodeId, Duration>,
+    /// Nodes that take no part, by the log: a node that was taken for dead comes back after a pause.
+    away: BTreeSet<NodeId>,
     /// How often a host was begun.
     lives: BTreeMap<Host, u64>,
     /// Promises made.
@@ -72,6 +74,7 @@ impl Judge {
             told: Told::default(),
             consent: Consent::default(),
             changed: BTreeMap::new(),
+            away: BTreeSet::new(),
             lives: BTreeMap::new(),
             promises: 0,
             steps: Vec::new(),
@@ -105,8 +108,12 @@ impl Judge {
         (state, now): (&State, Duration),
         innocent: impl Fn(NodeId) -> bool,
     ) {
-        if let Effect::NodeChanged { node, .. } = effect {
+        if let Effect::NodeChanged { node, state } = effect {
             self.changed.insert(*node, now);
+            match state {
+                NodeState::Active => self.away.remove(node),
+                _ => self.away.insert(*node),
+            };
         }
         match effect {
             Effect::RoomPlaced { name, room } => self.put(name, room, (state, now)),
@@ -119,6 +126,7 @@ impl Judge {
                 self.steps
                     .extend(standby.map(|node| (Step::StandsBy, node)));
             }
+            Effect::NodeRemoved { node } => _ = self.away.remove(node),
             Effect::NodeChanged {
                 node,
                 state: NodeState::Dead,
@@ -243,6 +251,11 @@ impl Judge {
     pub(crate) fn lacks(&self, now: Duration) -> Option<String> {
         let untold = self.peaceful.then(|| self.told.lacks()).flatten();
         untold.or_else(|| self.numbers.doubled(now))
+    }
+
+    /// By the log all nodes take part, and did so for `lately`.
+    pub(crate) fn all_are_there(&self, now: Duration, lately: Duration) -> bool {
+        self.away.is_empty() && self.changed.values().all(|at| *at + lately < now)
     }
 
     /// The home of people dies while everything else is well: they stay who they are.

@@ -174,7 +174,11 @@ impl World {
         let wires = self.grid.wires();
         let mut hosts = self.grid.scenario.hosts();
         let whole = hosts.all(|host| wires.is_innocent(host, now, lately));
-        whole && self.drained.is_empty() && self.held.is_none() && self.undo.is_empty()
+        whole
+            && self.grid.judge().all_are_there(now, lately)
+            && self.drained.is_empty()
+            && self.held.is_none()
+            && self.undo.is_empty()
     }
 
     /// A takeover or a move goes on; sooner or later somebody in it has a trouble of its own.

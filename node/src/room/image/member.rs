@@ -151,6 +151,7 @@ impl Room {
             drop_on_resume: None,
             token_cut: has(facts::TOKEN_CUT),
             refresh_at: instant(record.refresh_at),
+            asked: None,
             join_deadline: record.join_deadline.map(instant),
             close_at: Some(self.now + RETURN_TIMEOUT),
             absent_since: Some(record.absent_since.map_or(self.now, instant)),

@@ -99,8 +99,10 @@ fn a_join_that_waited_does_not_replace_one_that_was_asked_for_after_it() {
     house.attach("alice", |attach| attach.asked = asked);
     assert_eq!(house.refused, [AttachError::ClosedByMedia]);
     assert!(!house.is_closed(alice));
-    house.attach("alice", |_| {});
-    assert!(house.is_closed(alice));
+    // Both waited, and the newer one is let in last.
+    let after = asked + S + S / 2;
+    let newer = house.attach("alice", |attach| attach.asked = after);
+    assert!(house.is_closed(alice) && !house.is_closed(newer));
 }
 
 #[test]
