@@ -28,8 +28,9 @@ class Scenario:
             self.heal(stage.cluster, node)
         await until(lambda: all(node.answers() for node in victims), "the node to come back")
         await stage.leave()
-        # It must be a member again before the next strike, or two would be gone at once.
-        await until(stage.cluster.whole, "the cluster to be whole again", 60)
+        # It must be a member again before the next strike, or two would be gone at once. A process that was taken for dead
+        # again and again within an hour waits for up to five minutes before it takes part again.
+        await until(stage.cluster.whole, "the cluster to be whole again", 330)
         return f"{', '.join(node.name for node in victims)}: {told}"
 
 
