@@ -50,7 +50,7 @@ pub(crate) struct Judge {
     pub(crate) consent: Consent,
     /// When a node's state changed last, by the log.
     changed: BTreeMap<NodeId, Duration>,
-    /// Nodes that take no part, by the log: a node that was taken for dead comes back after a pause.
+    /// Nodes that take no part, by the log: one that was taken for dead comes back after a pause.
     away: BTreeSet<NodeId>,
     /// How often a host was begun.
     lives: BTreeMap<Host, u64>,
