@@ -90,7 +90,15 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub name: RoomName,
-    pub failed: Option<String>,
+    pub end: End,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Done,
+    /// Of a patient move: the people would notice, and a little later perhaps not.
+    Unready,
+    Failed(String),
 }
 
 /// See the file header.
@@ -145,26 +153,24 @@ impl Drains {
 
     /// What came of a move or a close.
     pub fn moved(&mut self, now: Duration, moved: Moved) {
-        self.moving.remove(&moved.name);
-        if let Some(why) = moved.failed {
-            self.failed.insert(moved.name, (why, now + MOVE_RETRY));
-        } else {
-            self.failed.remove(&moved.name);
-            self.view.rooms.retain(|room| room.name != moved.name);
-        }
-        self.act(now);
-    }
-
-    /// A patient move was put off: the next home would take the room, and its people notice.
-    pub fn unready(&mut self, now: Duration, name: RoomName) {
+        let Moved { name, end } = moved;
         self.moving.remove(&name);
-        if let Entry::Vacant(first) = self.unready.entry(name.clone()) {
-            first.insert(now);
-            // Asking was no move; asking again and again takes its turns.
-            self.next_move = self.next_move.min(now);
+        match end {
+            End::Done => {
+                self.failed.remove(&name);
+                self.view.rooms.retain(|room| room.name != name);
+            }
+            End::Unready => {
+                if let Entry::Vacant(first) = self.unready.entry(name.clone()) {
+                    first.insert(now);
+                    // Asking was no move; asking again and again takes its turns.
+                    self.next_move = self.next_move.min(now);
+                }
+                let why = "not everybody in it is protected yet".to_owned();
+                self.failed.insert(name, (why, now + UNREADY_RETRY));
+            }
+            End::Failed(why) => _ = self.failed.insert(name, (why, now + MOVE_RETRY)),
         }
-        let why = "not everybody in it is protected yet".to_owned();
-        self.failed.insert(name, (why, now + UNREADY_RETRY));
         self.act(now);
     }
 

@@ -7,7 +7,7 @@ import pytest
 from livekit import api, rtc
 from nodes import KEY, SECRET, Cluster
 from test_rooms import eventually, join, silence
-from test_takeover import places, protected, told_of_move
+from test_takeover import places, protected, sids, told_of_move
 
 pytestmark = pytest.mark.asyncio
 
@@ -52,7 +52,7 @@ async def test_rooms_of_a_draining_node_move_and_their_clients_with_them():
 
 
 async def call(gateway, room):
-    """Two people at one gateway, one of them heard by the other, both protected; everything that they notice; an end."""
+    """Two people at one gateway, one of them heard by the other: all that they notice, and how to end it."""
     alice, bob = await join(gateway, room, "alice"), await join(gateway, room, "bob")
     source, stop, heard, noticed = rtc.AudioSource(48_000, 1), asyncio.Event(), asyncio.Event(), []
     feeder = asyncio.ensure_future(silence(source, stop))
@@ -111,11 +111,6 @@ async def carry(reader, writer):
     writer.close()
 
 
-def sids(asked):
-    inspected = json.loads(asked.skein("room", "inspect", "daily", "--json"))
-    return {one["identity"]: one["sid"] for one in inspected["participants"]}
-
-
 def warm(asked, room):
     return lambda: set(protected(asked, room).values()) == {"warm"}
 
@@ -128,7 +123,6 @@ async def test_a_drained_node_keeps_the_websockets_of_rooms_that_leave_it():
         noticed, end = await call(home, "daily")
         await eventually(warm(other, "daily"), "everybody to be protected")
         await drain(other, home)
-        # Whoever is nearest the door of the room that moved on is heard there.
         async with api.LiveKitAPI(home.http, KEY, SECRET) as lk:
             assert cluster.home_of("daily", other) is not home
             people = await lk.room.list_participants(api.ListParticipantsRequest(room="daily"))
@@ -146,14 +140,14 @@ async def test_who_resumes_on_connections_that_were_taken_over_is_protected_agai
         async with api.LiveKitAPI(cluster.nodes[0].http, KEY, SECRET) as lk:
             await lk.room.create_room(api.CreateRoomRequest(name="daily"))
         home, gateway = places(cluster, "daily")
-        async with Line(gateway) as line:
+        async with Line(gateway) as line, api.LiveKitAPI(home.http, KEY, SECRET) as lk:
             noticed, end = await call(line, "daily")
             await eventually(warm(home, "daily"), "everybody to be protected")
-            before = sids(home)
+            before = await sids(lk, "daily")
             await drain(home, home)
             assert cluster.home_of("daily", home) not in (home, gateway) and noticed == []
             line.cut()
             await eventually(lambda: noticed.count("reconnected") == 2, "both to resume")
             await eventually(warm(home, "daily"), "everybody to be protected again")
-            assert "disconnected" not in noticed and sids(home) == before
+            assert "disconnected" not in noticed and await sids(lk, "daily") == before
             await end()

@@ -139,15 +139,18 @@ mod tests {
         }
     }
 
-    /// libwebrtc drops the pairs of an ICE restart where they are below the one it has.
-    #[test]
-    fn a_home_is_worth_no_less_than_it_was_as_a_standby() {
-        let of = |protocol, port, priority| LocalCandidate {
+    fn of(protocol: Protocol, port: u16, priority: u32) -> LocalCandidate {
+        LocalCandidate {
             protocol,
             address: ([127, 0, 0, 1], port).into(),
             priority,
             foundation: "1".into(),
-        };
+        }
+    }
+
+    /// libwebrtc drops the pairs of an ICE restart where they are below the one it has.
+    #[test]
+    fn a_home_is_worth_no_less_than_it_was_as_a_standby() {
         let own = [
             of(Protocol::Udp, 1, 2_130_706_431),
             of(Protocol::Udp, 2, 2_130_706_175),
@@ -170,12 +173,6 @@ mod tests {
 
     #[test]
     fn a_standby_is_above_its_primary_and_reached_over_udp() {
-        let of = |protocol, port, priority| LocalCandidate {
-            protocol,
-            address: ([127, 0, 0, 1], port).into(),
-            priority,
-            foundation: "1".into(),
-        };
         let primary = [of(Protocol::Udp, 1, 2_130_706_431)];
         let standby = [
             of(Protocol::Tcp, 2, 1_671_430_143),

@@ -72,6 +72,14 @@ pub struct Flushed {
     pub unready: bool,
 }
 
+impl Flushed {
+    /// The standby does not know it in time, and may a little later.
+    const LATE: Self = Self {
+        known: false,
+        unready: true,
+    };
+}
+
 /// What a node can do for a session whose room's home is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heir {
@@ -317,12 +325,7 @@ impl Journal {
             Some(Flushed { known, unready })
         };
         let flushed = tokio::time::timeout(JOURNAL_FLUSH_PATIENCE, flushed).await;
-        // One that does not know it in time may know it a little later.
-        let late = Flushed {
-            known: false,
-            unready: true,
-        };
-        flushed.ok().flatten().unwrap_or(late)
+        flushed.ok().flatten().unwrap_or(Flushed::LATE)
     }
 }
 
@@ -391,9 +394,9 @@ pub(super) async fn ask_flush(
         },
         Err(error) => {
             tracing::debug!(room, %error, "the home of a room was not asked for its journal");
-            Flushed {
-                known: false,
-                unready: !matches!(error, LinkError::Refused { .. }),
+            match error {
+                LinkError::Refused { .. } => Flushed::default(),
+                _ => Flushed::LATE,
             }
         }
     }

@@ -72,10 +72,14 @@ pub(crate) fn knows_track_unpublished(client: &proto::ClientInfo) -> bool {
     client.protocol > 6
 }
 
+pub(crate) fn is_firefox(client: &proto::ClientInfo) -> bool {
+    client.browser.eq_ignore_ascii_case("firefox")
+}
+
 /// Finds the tracks of a media stream that has several. Firefox does not play one whose tracks
 /// come at different times.
 pub(crate) fn knows_synced_streams(client: &proto::ClientInfo) -> bool {
-    client.protocol > 9 && !client.browser.eq_ignore_ascii_case("firefox")
+    client.protocol > 9 && !is_firefox(client)
 }
 
 /// Rust SDKs before protocol 10 fail on response variants they do not know.

@@ -15,8 +15,8 @@ use super::journal::{MediaChange, MediaEntry, StandbyWord};
 use super::limits::{MEDIA_ENTRIES_MAX, WARM_WITHIN};
 use super::member::Member;
 use super::{KeySpace, Room};
-use crate::participant::MediaInput;
 use crate::participant::contract::StandbyPlace;
+use crate::participant::{MediaInput, quirks};
 
 #[derive(Debug)]
 struct Guarded {
@@ -440,5 +440,5 @@ impl Room {
 
 /// At any time. Firefox refuses them once it is connected, and a WHIP client cannot be told.
 fn takes_candidates(member: &Member) -> bool {
-    !member.one_shot && !member.client.browser.eq_ignore_ascii_case("firefox")
+    !member.one_shot && !quirks::is_firefox(&member.client)
 }

@@ -11,7 +11,7 @@ use super::limits::{RESUME_CONNECT_TIMEOUT, SIGNAL_SILENCE_MAX};
 use super::member::DropOnResume;
 use super::updates::update;
 use super::{Room, leave};
-use crate::participant::MediaInput;
+use crate::participant::{MediaInput, quirks};
 
 /// First protocol that is told of departures it missed.
 const PROTOCOL_WITH_MISSED_DEPARTURES: i32 = 9;
@@ -162,9 +162,8 @@ impl Room {
 
     /// Firefox takes a connection whose certificate changed for connected and plays nothing.
     fn can_resume(&self, number: u16) -> bool {
-        self.roster.get(number).is_some_and(|member| {
-            !member.cold || !member.client.browser.eq_ignore_ascii_case("firefox")
-        })
+        let member = self.roster.get(number);
+        member.is_some_and(|member| !member.cold || !quirks::is_firefox(&member.client))
     }
 
     /// Everybody a participant may see, itself included.

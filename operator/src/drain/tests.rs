@@ -84,7 +84,13 @@ fn rooms_leave_at_a_pace_the_empty_ones_first() {
             };
             rooms.retain(|room| room.name != name);
             order.push((step, name.clone()));
-            drains.moved(now, Moved { name, failed: None });
+            drains.moved(
+                now,
+                Moved {
+                    name,
+                    end: End::Done,
+                },
+            );
         }
     }
     let names: Vec<&str> = order.iter().map(|(_, name)| name.as_str()).collect();
@@ -116,7 +122,7 @@ fn what_failed_is_tried_again_and_said() {
     assert!(outputs(&mut drains).is_empty(), "it is on its way");
     let failed = Moved {
         name: "room1".into(),
-        failed: Some("no".into()),
+        end: End::Failed("no".into()),
     };
     drains.moved(ms(600), failed);
     drains.look(ms(700), 0, view(rooms.clone(), record(None)));
@@ -142,7 +148,13 @@ fn a_room_waits_until_its_people_would_not_notice_but_not_for_ever() {
             };
             asked.push((now, patient));
             if patient {
-                drains.unready(now, name);
+                drains.moved(
+                    now,
+                    Moved {
+                        name,
+                        end: End::Unready,
+                    },
+                );
                 let progress = drains.progress();
                 assert!(progress[0].stuck[0].contains("protected"), "{progress:?}");
             }

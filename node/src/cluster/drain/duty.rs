@@ -8,7 +8,7 @@ use consensus::cluster::{Role, Status};
 use consensus::command::{Action, Outcome, Refusal};
 use consensus::ids::{Epoch, LeaseName, NodeId, RoomName};
 use consensus::keeper;
-use operator::drain::{Drains, Moved, Output, Record, Then};
+use operator::drain::{Drains, End, Moved, Output, Record, Then};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -27,12 +27,12 @@ const LEASE: &str = "operator";
 /// Runs until it is dropped. `voters` is what the quorum keeper sees; without it every vote may go.
 pub async fn run(drainage: Drainage, mut voters: impl FnMut() -> Option<keeper::View> + Send) {
     // overflow: awaited by the moves' tasks, whose number the core bounds
-    let (results, mut ended) = mpsc::channel(DRAIN_RESULTS_MAX);
+    let (results, mut moved) = mpsc::channel(DRAIN_RESULTS_MAX);
     let mut duty = Duty::new(drainage, results);
     loop {
         tokio::select! {
             biased;
-            Some(result) = ended.recv() => duty.ended(result),
+            Some(result) = moved.recv() => duty.moved(result),
             () = sleep(duty.wait()) => duty.look(&mut voters).await,
         }
         while duty.errands.try_join_next().is_some() {}
@@ -40,23 +40,10 @@ pub async fn run(drainage: Drainage, mut voters: impl FnMut() -> Option<keeper::
     }
 }
 
-/// What came of an errand.
-enum Ended {
-    Moved(Moved),
-    Unready(RoomName),
-}
-
-/// What came of a move that could be made.
-enum Move {
-    Done,
-    /// Its people would notice, and a little later perhaps not.
-    Unready,
-}
-
 struct Duty {
     drainage: Drainage,
     drains: Drains,
-    results: mpsc::Sender<Ended>,
+    results: mpsc::Sender<Moved>,
     errands: JoinSet<()>,
     began: Instant,
     /// The epoch under which this node does it.
@@ -66,7 +53,7 @@ struct Duty {
 }
 
 impl Duty {
-    fn new(drainage: Drainage, results: mpsc::Sender<Ended>) -> Self {
+    fn new(drainage: Drainage, results: mpsc::Sender<Moved>) -> Self {
         let pace = drainage.parts.moves_per_second;
         Self {
             drainage,
@@ -91,12 +78,9 @@ impl Duty {
             .max(Duration::from_millis(1))
     }
 
-    fn ended(&mut self, ended: Ended) {
+    fn moved(&mut self, moved: Moved) {
         let now = self.now();
-        match ended {
-            Ended::Moved(moved) => self.drains.moved(now, moved),
-            Ended::Unready(name) => self.drains.unready(now, name),
-        }
+        self.drains.moved(now, moved);
     }
 
     async fn look(&mut self, voters: &mut (impl FnMut() -> Option<keeper::View> + Send)) {
@@ -183,23 +167,17 @@ impl Duty {
                     patient,
                 } => {
                     self.errands.spawn(async move {
-                        let end = match drainage.move_room(&name, epoch, patient).await {
-                            Ok(Move::Done) => Ended::Moved(Moved { name, failed: None }),
-                            Ok(Move::Unready) => Ended::Unready(name),
-                            Err(why) => Ended::Moved(Moved {
-                                name,
-                                failed: Some(why),
-                            }),
-                        };
-                        let _ = results.send(end).await;
+                        let end = drainage.move_room(&name, epoch, patient).await;
+                        let end = end.unwrap_or_else(End::Failed);
+                        let _ = results.send(Moved { name, end }).await;
                     });
                 }
                 Output::Close { name, epoch } => {
                     self.errands.spawn(async move {
                         let room = name.clone();
                         let close = drainage.carry_out(Action::CloseRoom { name: room, epoch });
-                        let failed = close.await.err();
-                        let _ = results.send(Ended::Moved(Moved { name, failed })).await;
+                        let end = close.await.map_or_else(End::Failed, |()| End::Done);
+                        let _ = results.send(Moved { name, end }).await;
                     });
                 }
                 Output::Finish {
@@ -218,16 +196,11 @@ impl Duty {
 
 impl Drainage {
     /// Its next home knows all of it before it is that, so that its clients go on there.
-    async fn move_room(
-        &self,
-        name: &RoomName,
-        epoch: Epoch,
-        patient: bool,
-    ) -> Result<Move, String> {
+    async fn move_room(&self, name: &RoomName, epoch: Epoch, patient: bool) -> Result<End, String> {
         let parts = &self.parts;
         let room = parts.cluster.read(|s| s.room(name).cloned());
         let Some(room) = room.filter(|room| room.epoch == epoch) else {
-            return Ok(Move::Done);
+            return Ok(End::Done);
         };
         let from = room.home;
         let chosen = parts.choose.elsewhere(from, room.standby);
@@ -242,7 +215,7 @@ impl Drainage {
         }
         let Flushed { known, unready } = ask_flush(&*parts.links, from, &name.0, epoch, home).await;
         if unready && patient {
-            return Ok(Move::Unready);
+            return Ok(End::Unready);
         }
         let action = Action::MoveRoom {
             name: name.clone(),
@@ -252,7 +225,7 @@ impl Drainage {
         };
         self.carry_out(action).await?;
         tracing::info!(room = %name, %from, to = %home, known, "room moved off a draining node");
-        Ok(Move::Done)
+        Ok(End::Done)
     }
 
     async fn carry_out(&self, action: Action) -> Result<(), String> {
