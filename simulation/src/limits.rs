@@ -51,6 +51,20 @@ pub(crate) const PROMISED_AFTER_MS: u64 = 3_000;
 pub(crate) const PROMISE_MS: u64 = 10_000;
 /// Whoever was in a room for less is perhaps not told of: its transports need 60 ms to connect.
 pub(crate) const SPOKE_AFTER_MS: u64 = 1_000;
+/// Between two words somebody says.
+pub(crate) const WORD_GAP_MS: u64 = 800;
+/// Words somebody keeps for a home that lacks them; more than it says while it resumes.
+pub(crate) const WORDS_KEPT: usize = 256;
+/// A word whose packet was lost waits for a second or third try of SCTP.
+pub(crate) const WORD_DELAY_MS: u64 = 1_000;
+/// What a home took so long before it died, its standby knows: a room tells it once in 20 ms.
+pub(crate) const KNOWN_TO_STANDBY_MS: u64 = 300;
+/// Whatever a home took is heard within this time: takeovers end within `PROMISE_MS`.
+pub(crate) const WORD_MS: u64 = PROMISE_MS + 2_000;
+/// The same at the end, where nothing happens any more.
+pub(crate) const WORD_AT_REST_MS: u64 = 2_000;
+/// The mistake that loses words loses one in so many.
+pub(crate) const WORDS_A_LOSS: u64 = 50;
 /// Numbers a standby is told to be used, beyond those that are: 2 s of packets.
 pub(crate) const LEASED_NUMBERS: u64 = 300;
 /// A client that is gone: its transport fails when no check was answered for 15 s, as media's do.

@@ -12,6 +12,7 @@ mod host;
 mod judge;
 mod lines;
 mod machine;
+mod mail;
 mod numbers;
 mod operators;
 mod scenario;
@@ -19,6 +20,7 @@ mod sdp;
 mod shards;
 mod socket;
 mod told;
+mod transports;
 mod troubles;
 mod watched;
 mod wires;
@@ -34,15 +36,18 @@ pub(crate) enum Mistake {
     LostWebhook,
     /// Transports use numbers their standby was not told of.
     Unleased,
+    /// Some words do not reach their listener.
+    LostWord,
 }
 
 impl Mistake {
-    pub(crate) const ALL: [Self; 2] = [Self::LostWebhook, Self::Unleased];
+    pub(crate) const ALL: [Self; 3] = [Self::LostWebhook, Self::Unleased, Self::LostWord];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::LostWebhook => "lost-webhook",
             Self::Unleased => "unleased",
+            Self::LostWord => "lost-word",
         }
     }
 }

@@ -31,7 +31,7 @@ fn different_seeds_give_different_runs() {
 }
 
 /// Deliberate mistakes, each with a ring and a seed that find it, and what the checkers say of it.
-const FOUND: [(&str, &str, &str, &str); 7] = [
+const FOUND: [(&str, &str, &str, &str); 8] = [
     ("stale-epoch", "voters", "1", "was let through"),
     ("early-ack", "voters", "551", "is one thing on"),
     ("applied-twice", "voters", "1", "was applied again"),
@@ -39,6 +39,7 @@ const FOUND: [(&str, &str, &str, &str); 7] = [
     ("unfenced-death", "voters", "1", "not above"),
     ("lost-webhook", "nodes", "4", "nobody was told"),
     ("unleased", "nodes", "3", " of secret "),
+    ("lost-word", "nodes", "4", "did not hear"),
 ];
 
 #[test]

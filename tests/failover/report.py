@@ -17,6 +17,13 @@ def share(of):
     return round((of["rejoined"] + of["resumed"]) / people, 3) if people else None
 
 
+# What is promised of failures, whoever notices them: milliseconds, by scenario.
+EXPECTED = {
+    "media node, kill -9": {"audio_gap_ms": {"p50": 500, "p99": 1000}, "video_gap_ms": {"p50": 500, "p99": 1000}},
+    "media host, cable pulled": {"audio_gap_ms": {"p50": 1000, "p99": 2000}, "video_gap_ms": {"p50": 1000, "p99": 2000}},
+    "two masters at once, kill -9": {"api_gap_ms": {"worst": 1000}},
+    "drain of a media node": {"audio_gap_ms": {"p99": 200}, "video_gap_ms": {"p99": 200}},
+}
 # Of an unmodified client (issue "nobody notices"): milliseconds, by scenario.
 EXPECTED_OF_TAKEOVER = {
     "media node, kill -9": {"audio_gap_ms": {"p50": 120, "p99": 300}, "video_gap_ms": {"p50": 300, "p99": 700}},
@@ -48,14 +55,20 @@ class Report:
         return {name: told(of) | {"clients": {cast: told(part) for cast, part in self.casts[name].items()}}
                 for name, of in self.scenarios.items()}
 
-    def missed(self, expected):
-        """What is not as expected, in words."""
+    def missed(self, takeover):
+        """What is not as expected, in words; with `takeover`, nobody may have noticed either."""
         result, lines = self.result(), []
+        expected = EXPECTED_OF_TAKEOVER if takeover else EXPECTED
         for name, figures in expected.items():
             for kind, bounds in figures.items():
                 for quantile, bound in bounds.items():
                     if name in result and (found := result[name][kind][quantile]) > bound:
                         lines.append(f"{name}: {kind} {quantile} {found}, expected at most {bound}")
+        return lines + (self.noticed(result) if takeover else [])
+
+    @staticmethod
+    def noticed(result):
+        lines = []
         if PLANNED in result and FLOOR in result:
             for kind in ("audio_gap_ms", "video_gap_ms"):
                 more = result[PLANNED][kind]["p50"] - result[FLOOR][kind]["p50"]

@@ -193,6 +193,8 @@ async fn converse(
     let mut heard = std::pin::pin!(frames(recv));
     // Who rebinds was let in elsewhere.
     let mut admitted = rebinds;
+    // The home hears no more; its last word may be on its way.
+    let mut deaf = false;
     loop {
         tokio::select! {
             frame = heard.next() => {
@@ -222,9 +224,8 @@ async fn converse(
             }
             word = words.recv() => match word {
                 Some(Word::Signal(message)) => {
-                    if send.write_all(&ToHome::Signal(message).encode()).await.is_err() {
-                        return broke(admitted, known);
-                    }
+                    let frame = ToHome::Signal(message).encode();
+                    deaf = deaf || send.write_all(&frame).await.is_err();
                 }
                 Some(Word::Closed) => {
                     // The end of the stream says so; if it broke, the home knows already.

@@ -325,7 +325,8 @@ pub const JOURNAL_IMAGES_BYTES_MAX: usize = 512 << 20;
 pub const JOURNAL_LOG_PATIENCE: Duration = Duration::from_millis(100);
 /// How long the next home of a room waits for the last the former one says of it, after which
 /// numbers go on without a gap. Until then the former one serves, or it is dead and says nothing.
-pub const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(300);
+/// On a network that loses much its log takes so long to tell it that the room moved.
+pub const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 /// Meanwhile it looks this often whether that has died.
 pub const LAST_WORDS_LOOK: Duration = Duration::from_millis(20);
 /// How long a room's journal may take to be complete at the node the room is about to go to. Then

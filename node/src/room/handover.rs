@@ -83,7 +83,7 @@ impl Room {
         let member = self.roster.get(number)?;
         Some(Box::new(Attach {
             session,
-            asked: self.now,
+            asked: member.asked.unwrap_or(self.now),
             room: self.facts.room.name.clone(),
             claims: member.claims.clone(),
             kind: AttachKind::Rebind {

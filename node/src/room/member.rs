@@ -57,7 +57,8 @@ pub(super) struct Member {
     /// Its token is without metadata or attributes, for their length.
     pub(super) token_cut: bool,
     pub(super) refresh_at: Instant,
-    /// When it asked to be let in; `None` = at another node, before its room came here.
+    /// When its client last came to this session of its own; `None` = at another node, before its
+    /// room came here.
     pub(super) asked: Option<Instant>,
     /// Not ACTIVE by then = gone.
     pub(super) join_deadline: Option<Instant>,

@@ -50,6 +50,7 @@ impl Room {
         let Some(member) = self.roster.get_mut(number) else {
             return;
         };
+        member.asked = Some(attach.asked);
         member.absent_since = None;
         member.close_at = member
             .transport_failed
@@ -93,6 +94,11 @@ impl Room {
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
+        if member.asked.is_some_and(|later| later > attach.asked) {
+            // Its client gave that WebSocket up, and has come back by another since.
+            self.close_session(attach.session);
+            return;
+        }
         let (number, unheard) = (member.number, member.cold || member.transport_failed);
         let noticed = member.absent_since.unwrap_or(self.now);
         let since = noticed.checked_sub(SIGNAL_SILENCE_MAX).unwrap_or(noticed);

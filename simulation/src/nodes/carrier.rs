@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use media::event::TransportState;
 use media::{Command, Event, RoomKey, TransportKey};
 use node::room::environment::ShardSink;
@@ -17,138 +17,18 @@ use tokio::time::sleep;
 
 use super::Mistake;
 use super::grid::{Grid, Step};
-use crate::limits::{LEASED_NUMBERS, NUMBERS_A_TURN};
+use super::scenario::PEOPLE;
+use super::transports::{Dormant, FREE, Going};
+use crate::limits::NUMBERS_A_TURN;
 use crate::scenario::Host;
 
 /// ICE and DTLS over a short path; as long until a client keeps its pair to a standby warm.
 const CONNECTING: Duration = Duration::from_millis(60);
+/// Channels of the people.
+const RELIABLE: &str = "_reliable";
+const LOSSY: &str = "_lossy";
 /// Between two turns of packets.
 const TURN: Duration = Duration::from_millis(20);
-/// An offer that was not acknowledged for so long is made again.
-const UNHEARD_TURNS: u32 = 25;
-/// Nobody follows: every number may be used.
-const FREE: u64 = u64::MAX;
-
-/// A transport that sends.
-#[derive(Debug)]
-struct Going {
-    secret: u64,
-    next: u64,
-    /// First number that may not be used yet.
-    limit: u64,
-    /// First number behind what the standby was told; usable once it has `offer`.
-    offered: u64,
-    offer: u32,
-    /// Turns since then.
-    unheard: u32,
-    version: u32,
-    followed: bool,
-    /// The version that asked whether the standby can follow; it has answered.
-    asked: Option<u32>,
-    answered: bool,
-    connected: bool,
-    frozen: bool,
-}
-
-impl Going {
-    fn new(secret: u64, next: u64, connected: bool) -> Self {
-        Self {
-            secret,
-            next,
-            limit: FREE,
-            offered: FREE,
-            offer: 0,
-            unheard: 0,
-            version: 0,
-            followed: false,
-            asked: None,
-            answered: false,
-            connected,
-            frozen: false,
-        }
-    }
-
-    /// Offers numbers up to `end` with the next version.
-    fn offer(&mut self, end: u64) {
-        self.version += 1;
-        (self.offered, self.offer, self.unheard) = (end, self.version, 0);
-    }
-
-    fn image(&mut self, transport: TransportKey) -> Event {
-        if !self.answered {
-            self.version += 1;
-            self.asked = Some(self.version);
-            return self.event(transport, true);
-        }
-        let end = self.next + LEASED_NUMBERS;
-        if self.followed {
-            self.offer(self.offered.max(end));
-        } else {
-            // Whoever takes over has this image, or a later one.
-            (self.followed, self.limit) = (true, end + LEASED_NUMBERS);
-            self.offer(self.limit);
-        }
-        self.event(transport, false)
-    }
-
-    fn event(&self, transport: TransportKey, probe: bool) -> Event {
-        let mut image = BytesMut::new();
-        image.put_u32(self.version);
-        image.put_u64(if probe { self.next } else { self.offered });
-        image.put_u64(self.secret);
-        Event::TransportImage {
-            transport,
-            version: self.version,
-            probe,
-            image: image.freeze(),
-        }
-    }
-
-    /// More numbers, in time.
-    fn delta(&mut self, transport: TransportKey) -> Option<Event> {
-        self.unheard = self.unheard.saturating_add(1);
-        let settled = self.offered == self.limit || self.unheard > UNHEARD_TURNS;
-        let left = self.limit.saturating_sub(self.next);
-        if !self.followed || !settled || left > LEASED_NUMBERS / 2 {
-            return None;
-        }
-        self.offer(self.offered.max(self.next + LEASED_NUMBERS));
-        let mut delta = BytesMut::new();
-        delta.put_u32(self.version);
-        delta.put_u64(self.offered);
-        Some(Event::TransportDelta {
-            transport,
-            version: self.version,
-            delta: delta.freeze(),
-        })
-    }
-}
-
-/// A transport of another node.
-#[derive(Debug)]
-struct Dormant {
-    secret: u64,
-    room: RoomKey,
-    /// It was told of a lease.
-    bound: bool,
-    /// Its client keeps a pair to it.
-    warm: bool,
-    /// First number that is free here.
-    end: u64,
-    version: u32,
-    stale: bool,
-}
-
-impl Dormant {
-    fn has(&self, transport: TransportKey) -> Event {
-        Event::StandbyHas {
-            transport,
-            version: self.version,
-            ready: self.bound && self.warm,
-        }
-    }
-}
-
 #[derive(Default)]
 struct Table {
     going: BTreeMap<TransportKey, Going>,
@@ -223,9 +103,43 @@ impl Carrier {
                     one.next = end;
                 }
                 said.extend(one.delta(*key));
+                self.carry_words(*key, one, said);
             }
             drop(table);
             self.news.notify_one();
+        }
+    }
+
+    /// Between a transport and its client, in both directions.
+    fn carry_words(&self, transport: TransportKey, one: &mut Going, said: &mut VecDeque<Event>) {
+        if !self.grid.scenario.words || !self.grid.wires().is_whole(PEOPLE, self.host) {
+            return;
+        }
+        let (now, mut judge) = (self.grid.now(), self.grid.judge());
+        while one.words.front().is_some_and(|(at, _)| *at <= now)
+            && let Some((at, word)) = one.words.pop_front()
+        {
+            if !judge.hears(self.host, one.secret, &word) {
+                one.words.push_front((at, word));
+                break;
+            }
+        }
+        let taken = judge.takes(self.host, one.secret, now);
+        said.extend(taken.into_iter().map(|payload| Event::Data {
+            transport,
+            label: RELIABLE.into(),
+            payload,
+            binary: true,
+        }));
+    }
+
+    /// Words arrive in order, whatever was lost on the way.
+    fn send_word(&self, transport: TransportKey, word: Bytes) {
+        let at = self.grid.now() + self.grid.judge().mail.delay();
+        if let Some(one) = self.table().going.get_mut(&transport) {
+            let last = one.words.back().map(|(last, _)| *last);
+            one.words
+                .push_back((at.max(last.unwrap_or_default()), word));
         }
     }
 
@@ -384,7 +298,16 @@ impl Carrier {
         Some(())
     }
 
-    fn take_over(&self, transport: TransportKey) {
+    /// The channels of a transport that was taken over.
+    fn open_again(&self, transport: TransportKey) {
+        let open = |label: &str| Event::ChannelOpen {
+            transport,
+            label: label.into(),
+        };
+        self.table().said.extend([RELIABLE, LOSSY].map(open));
+    }
+
+    fn take_over(self: &Arc<Self>, transport: TransportKey) {
         let mut table = self.table();
         if table.going.contains_key(&transport) {
             return;
@@ -397,6 +320,9 @@ impl Carrier {
         }
         table.said.push_back(Event::TakenOver { transport, heard });
         drop(table);
+        if heard && self.grid.scenario.words {
+            self.later(move |carrier| carrier.open_again(transport));
+        }
         self.grid.step_of_takeover(Step::TakesOver, self.host);
     }
 }
@@ -426,6 +352,12 @@ impl ShardSink for Sink {
                 let open = Event::ChannelOpen { transport, label };
                 carrier.later(move |carrier| carrier.table().said.push_back(open));
             }
+            Command::SendData {
+                transport,
+                label,
+                payload,
+                ..
+            } if label == RELIABLE => carrier.send_word(transport, payload),
             Command::Freeze { transport } => {
                 carrier.freeze(transport);
                 carrier.grid.step_of_takeover(Step::Freezes, carrier.host);

@@ -23,6 +23,7 @@ use super::grid::{DOOR, Grid};
 use super::lines::connect;
 use super::scenario::PEOPLE;
 use super::sdp;
+use crate::limits::WORD_GAP_MS;
 use crate::scenario::Host;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
@@ -218,12 +219,15 @@ impl Client {
         };
         match message {
             Some(Message::Join(join)) => self.admitted(gateway, &join),
-            Some(Message::Reconnect(_)) => {
+            Some(Message::Reconnect(again)) => {
                 // Whatever it said on the line before was not heard, and never will be.
                 self.said_farewell = false;
                 self.comes_in(gateway, "again");
                 self.generation += 1;
                 self.publish();
+                if self.grid.scenario.words {
+                    self.syncs(again.last_message_seq);
+                }
             }
             Some(Message::Leave(leave)) => return self.told_to_leave(&leave),
             other => {
@@ -242,6 +246,7 @@ impl Client {
         let mut last = Instant::now();
         let mut next_ping = last + PING_EVERY;
         let mut going: Option<Instant> = None;
+        let mut next_word = last;
         loop {
             for word in std::mem::take(&mut self.words) {
                 if write.write_all(&said(word)).await.is_err() {
@@ -271,6 +276,10 @@ impl Client {
                     Ok(ToGateway::Close) if going.is_some() => return End::Left,
                     Ok(_) | Err(_) => return End::Resume,
                 },
+                () = sleep_until(next_word), if self.grid.scenario.words => {
+                    next_word += Duration::from_millis(50 + self.dice.below(WORD_GAP_MS));
+                    self.grid.judge().mail.says(self.number);
+                }
                 () = sleep_until(next_ping) => {
                     next_ping += PING_EVERY;
                     let silent = last.elapsed() > SILENCE_MAX;
@@ -299,6 +308,10 @@ impl Client {
         self.comes_in(gateway, "anew");
         self.published = false;
         self.generation += 1;
+        let (sid, generation) = (self.participant.as_deref(), self.generation);
+        let (mut judge, sid) = (self.grid.judge(), sid.unwrap_or_default());
+        judge.mail.begins(self.number, &self.room, sid, generation);
+        drop(judge);
         self.publish();
     }
 
@@ -317,7 +330,7 @@ impl Client {
         let cid = self.cid();
         self.words.push(if self.published {
             let offer = sdp::offer(&cid, &self.ufrag());
-            signal_request::Message::Offer(described("offer", offer, self.generation))
+            signal_request::Message::Offer(sdp::described("offer", offer, self.generation))
         } else {
             signal_request::Message::AddTrack(proto::AddTrackRequest {
                 cid,
@@ -327,6 +340,16 @@ impl Client {
                 ..proto::AddTrackRequest::default()
             })
         });
+    }
+
+    /// It has what it got, and lacks the rest.
+    fn syncs(&mut self, last: u32) {
+        let states = self.grid.judge().mail.resumes(self.number, last);
+        let state = signal_request::Message::SyncState(proto::SyncState {
+            datachannel_receive_states: states,
+            ..proto::SyncState::default()
+        });
+        self.words.insert(0, state);
     }
 
     fn comes_in(&self, gateway: Host, how: &str) {
@@ -377,7 +400,7 @@ impl Client {
             }
             Message::Offer(offer) => {
                 let answer = sdp::answer(&offer.sdp, &self.ufrag());
-                let mut answer = described("answer", answer, 0);
+                let mut answer = sdp::described("answer", answer, 0);
                 answer.id = offer.id;
                 let answer = signal_request::Message::Answer(answer);
                 self.words.push(answer);
@@ -411,15 +434,6 @@ impl Client {
         }
         let others = self.others.keys().cloned().collect();
         self.grid.judge().sees(self.number, others);
-    }
-}
-
-fn described(kind: &str, sdp: String, id: u64) -> proto::SessionDescription {
-    proto::SessionDescription {
-        r#type: kind.into(),
-        sdp,
-        id: u32::try_from(id).unwrap_or_default(),
-        ..proto::SessionDescription::default()
     }
 }
 

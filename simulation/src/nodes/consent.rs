@@ -36,6 +36,11 @@ impl Consent {
         }
     }
 
+    /// Who it is, and the how manieth of its ends.
+    pub(crate) fn end(&self, secret: u64) -> Option<(u64, u64)> {
+        self.ends.get(&secret).copied()
+    }
+
     /// Somebody went, and has all its ends closed, `generation` and those before.
     pub(crate) fn left(&mut self, person: u64, generation: u64, now: Duration) {
         self.left.insert(person, (generation, now));

@@ -42,6 +42,18 @@ impl Fault {
     /// What a network may do without anybody being dead.
     pub(crate) const PEACEFUL: [Self; 3] = [Self::Loss, Self::Latency, Self::Drain];
 
+    /// Processes or machines end, and nothing else is done.
+    pub(crate) fn is_a_death(self) -> bool {
+        let deaths = [
+            Self::Kill,
+            Self::PowerLoss,
+            Self::KillHome,
+            Self::KillLeader,
+            Self::KillTwoMasters,
+        ];
+        deaths.contains(&self)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
+use bytes::Bytes;
 use consensus::command::{Effect, NodeState, Room};
 use consensus::ids::{Epoch, NodeId, RoomName};
 use consensus::state::State;
@@ -15,10 +16,13 @@ use protocol::proto::WebhookEvent;
 
 use super::consent::Consent;
 use super::grid::Step;
+use super::mail::Mail;
 use super::numbers::Numbers;
 use super::scenario::Scenario;
 use super::told::Told;
-use crate::limits::{KNOWN_AFTER_MS, PROMISE_MS, PROMISED_AFTER_MS, SPOKE_AFTER_MS};
+use crate::limits::{
+    KNOWN_AFTER_MS, PROMISE_MS, PROMISED_AFTER_MS, SPOKE_AFTER_MS, WORD_AT_REST_MS,
+};
 use crate::oracle::Oracle;
 use crate::scenario::Host;
 
@@ -48,6 +52,7 @@ pub(crate) struct Judge {
     pub(crate) numbers: Numbers,
     pub(crate) told: Told,
     pub(crate) consent: Consent,
+    pub(crate) mail: Mail,
     /// When a node's state changed last, by the log.
     changed: BTreeMap<NodeId, Duration>,
     /// Nodes that take no part, by the log: one that was taken for dead comes back after a pause.
@@ -73,6 +78,7 @@ impl Judge {
             numbers: Numbers::default(),
             told: Told::default(),
             consent: Consent::default(),
+            mail: Mail::new(scenario.seed),
             changed: BTreeMap::new(),
             away: BTreeSet::new(),
             lives: BTreeMap::new(),
@@ -250,7 +256,11 @@ impl Judge {
     /// What is not as it has to be in the end.
     pub(crate) fn lacks(&self, now: Duration) -> Option<String> {
         let untold = self.peaceful.then(|| self.told.lacks()).flatten();
-        untold.or_else(|| self.numbers.doubled(now))
+        let rest = Duration::from_millis(WORD_AT_REST_MS);
+        let unheard = || self.mail.unheard(now, rest);
+        untold
+            .or_else(|| self.numbers.doubled(now))
+            .or_else(unheard)
     }
 
     /// By the log all nodes take part, and did so for `lately`.
@@ -260,6 +270,7 @@ impl Judge {
 
     /// The home of people dies while everything else is well: they stay who they are.
     pub(crate) fn promise(&mut self, home: Host, now: Duration) {
+        self.mail.a_home_dies(now);
         let settled = Duration::from_millis(PROMISED_AFTER_MS);
         for person in self.people.values_mut() {
             let Some(room) = &person.room else {
@@ -273,6 +284,53 @@ impl Judge {
                 self.promises += 1;
             }
         }
+    }
+
+    /// Something else happened: what was said may be lost.
+    pub(crate) fn promise_no_words(&mut self) {
+        if !self.peaceful {
+            self.mail.promises_nothing();
+        }
+    }
+
+    /// What waits for the home of a transport, if that is this one.
+    pub(crate) fn takes(&mut self, host: Host, secret: u64, now: Duration) -> Vec<Bytes> {
+        let Some(end) = self.end_at(host, secret) else {
+            return Vec::new();
+        };
+        let long = Duration::from_millis(PROMISED_AFTER_MS);
+        let people = &self.people;
+        let settled = |room: &str, person: &Person| {
+            let participant = person.participant.as_ref();
+            person.room.as_deref() == Some(room)
+                && participant.is_some_and(|(_, since)| *since + long < now)
+        };
+        let listeners = |room: &str| match people.get(&end.0) {
+            Some(speaker) if settled(room, speaker) => {
+                let here = people.iter().filter(|(_, person)| settled(room, person));
+                here.map(|(number, _)| *number).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        self.mail.takes(end, now, listeners)
+    }
+
+    /// A word gets to the end of a transport. `false`: not from this node any more.
+    pub(crate) fn hears(&mut self, host: Host, secret: u64, word: &[u8]) -> bool {
+        let Some(end) = self.end_at(host, secret) else {
+            return false;
+        };
+        if let Some(wrong) = self.mail.hears(end, word) {
+            self.accuse(wrong);
+        }
+        true
+    }
+
+    /// Who hears this node over a transport.
+    fn end_at(&self, host: Host, secret: u64) -> Option<(u64, u64)> {
+        let life = self.lives.get(&host).copied().unwrap_or_default();
+        let newest = self.numbers.is_newest((host, life), secret);
+        self.consent.end(secret).filter(|_| newest)
     }
 
     /// Something else happened: who is lost is lost.
@@ -309,6 +367,7 @@ impl Judge {
     pub(crate) fn leaves(&mut self, number: u64, now: Duration) {
         let person = self.people.entry(number).or_default();
         person.promised = None;
+        self.mail.ends(number);
         if let Some((sid, since)) = person.participant.take() {
             match since + Duration::from_millis(SPOKE_AFTER_MS) < now {
                 true => self.told.left(&sid),
@@ -322,6 +381,7 @@ impl Judge {
         let peaceful = self.peaceful;
         let person = self.people.entry(number).or_default();
         let promised = person.promised.take().is_some_and(|until| now < until);
+        self.mail.ends(number);
         let Some((sid, _)) = person.participant.take() else {
             return;
         };

@@ -63,6 +63,13 @@ impl Numbers {
         wrong
     }
 
+    /// Whether this process went on with the secret last.
+    pub(crate) fn is_newest(&self, (host, life): (Host, u64), secret: u64) -> bool {
+        let runs = self.secrets.get(&secret);
+        let newest = runs.and_then(|runs| runs.last());
+        newest.is_some_and(|run| (run.host, run.life) == (host, life))
+    }
+
     /// A secret that two nodes use at the end.
     pub(crate) fn doubled(&self, now: Duration) -> Option<String> {
         let lately = Duration::from_millis(SILENT_AFTER_MS);

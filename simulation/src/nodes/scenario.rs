@@ -30,6 +30,8 @@ pub(crate) struct Scenario {
     pub(crate) latency_min: Duration,
     pub(crate) latency_max: Duration,
     pub(crate) loss_per_mille: u64,
+    /// People say words to each other.
+    pub(crate) words: bool,
 }
 
 impl Scenario {
@@ -58,6 +60,7 @@ impl Scenario {
             latency_min: Duration::from_micros(200),
             latency_max: Duration::from_millis(pick(&mut dice, &[1, 2, 5, 20])),
             loss_per_mille: pick(&mut dice, &[0, 0, 5, 30]),
+            words: dice.below(4) != 0,
         }
     }
 
@@ -73,7 +76,7 @@ impl Scenario {
         let faults: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
         format!(
             "{} masters, {} media nodes, {} people, {} rooms, chaos {:?}, latency to {:?}, \
-             loss {}/1000, disks to {:?}{}; faults: {}",
+             loss {}/1000, disks to {:?}{}{}; faults: {}",
             self.masters,
             self.hosts - self.masters,
             self.people,
@@ -82,6 +85,7 @@ impl Scenario {
             self.latency_max,
             self.loss_per_mille,
             self.sync_delay_max,
+            if self.words { ", words" } else { "" },
             if self.peaceful { ", nobody dies" } else { "" },
             faults.join(" ")
         )

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use protocol::proto;
+
 /// Our end of a connection; another `ufrag` is an ICE restart.
 fn transport_lines(setup: &str, ufrag: &str) -> String {
     let digest = ["5A"; 32].join(":");
@@ -53,4 +55,14 @@ pub(crate) fn answer(offer: &str, ufrag: &str) -> String {
         }
     }
     sdp
+}
+
+/// As it is said.
+pub(crate) fn described(kind: &str, sdp: String, id: u64) -> proto::SessionDescription {
+    proto::SessionDescription {
+        r#type: kind.into(),
+        sdp,
+        id: u32::try_from(id).unwrap_or_default(),
+        ..proto::SessionDescription::default()
+    }
 }

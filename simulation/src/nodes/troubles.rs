@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Nothing has happened to anybody for a while.
-    fn is_calm(&self) -> bool {
+    pub(crate) fn is_calm(&self) -> bool {
         let (now, lately) = (self.now(), Duration::from_millis(CALM_AFTER_MS));
         let wires = self.grid.wires();
         let mut hosts = self.grid.scenario.hosts();
@@ -177,7 +177,7 @@ impl World {
         whole
             && self.grid.judge().all_are_there(now, lately)
             && self.drained.is_empty()
-            && self.held.is_none()
+            && wires.held.is_none()
             && self.undo.is_empty()
     }
 
@@ -208,7 +208,10 @@ impl World {
     }
 
     fn meet(&mut self, host: Host) {
-        self.grid.judge().promise_nothing();
+        let mut judge = self.grid.judge();
+        judge.promise_nothing();
+        judge.promise_no_words();
+        drop(judge);
         // A home died a moment ago: its rooms may have no standby that knows them yet.
         self.calm = false;
         match self.below(4) {
@@ -248,8 +251,12 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.undo.clear();
         self.armed = None;
-        self.grid.judge().promise_nothing();
-        if let Some(host) = self.held {
+        let mut judge = self.grid.judge();
+        judge.promise_nothing();
+        judge.promise_no_words();
+        drop(judge);
+        let held = self.grid.wires().held;
+        if let Some(host) = held {
             self.undo(Undo::Hold(host));
         }
         for undo in [Undo::Cuts, Undo::Loss, Undo::Latency] {
@@ -280,7 +287,12 @@ impl World {
         let host = Host(1 + self.below(self.grid.scenario.hosts));
         let power = self.below(2) == 0;
         self.calm = self.is_calm();
-        self.grid.judge().promise_nothing();
+        let mut judge = self.grid.judge();
+        judge.promise_nothing();
+        if !(self.calm && fault.is_a_death()) {
+            judge.promise_no_words();
+        }
+        drop(judge);
         self.tell(format!("fault {} {}", fault.name(), host.name()));
         match fault {
             Fault::Kill => self.strike(host, false),
@@ -331,7 +343,7 @@ impl World {
     }
 
     fn cut(&mut self, cut: Cut, host: Host) {
-        if self.held.is_some() {
+        if self.grid.wires().held.is_some() {
             return;
         }
         let hosts = self.grid.scenario.hosts;
@@ -347,11 +359,13 @@ impl World {
     /// One machine at a time, and not while anything else is broken: the simulated network keeps
     /// one state a link.
     fn hold(&mut self, host: Host) {
-        if self.held.is_some() || !self.broken.is_empty() || !self.grid.wires().is_up(host) {
+        let wires = self.grid.wires();
+        if wires.held.is_some() || !self.broken.is_empty() || !wires.is_up(host) {
             return;
         }
+        drop(wires);
         self.troubles(host);
-        self.held = Some(host);
+        self.grid.wires().held = Some(host);
         for other in self.hosts() {
             if other != host {
                 self.sim.hold(host.name(), other.name());
@@ -364,7 +378,7 @@ impl World {
 
     fn release(&mut self, host: Host) {
         self.troubles(host);
-        self.held = None;
+        self.grid.wires().held = None;
         for other in self.hosts() {
             if other != host {
                 self.sim.release(host.name(), other.name());

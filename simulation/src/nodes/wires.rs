@@ -27,6 +27,8 @@ pub(crate) struct Wires {
     running: BTreeSet<Host>,
     /// When something last happened to a host.
     troubled: BTreeMap<Host, Duration>,
+    /// A machine that nothing gets to or from for a while.
+    pub(crate) held: Option<Host>,
     pub(crate) loss_per_mille: u64,
     pub(crate) sent: u64,
     pub(crate) lost: u64,
@@ -40,6 +42,7 @@ impl Wires {
             dark: BTreeSet::new(),
             running: scenario.hosts().collect(),
             troubled: BTreeMap::new(),
+            held: None,
             loss_per_mille: scenario.loss_per_mille,
             sent: 0,
             lost: 0,
@@ -97,6 +100,12 @@ impl Wires {
     /// Whether nothing gets from one to the other.
     pub(crate) fn is_broken(&self, from: Host, to: Host) -> bool {
         self.cuts.contains(&(from, to)) || self.dark.contains(&from) || self.dark.contains(&to)
+    }
+
+    /// Whether something gets there and back at once.
+    pub(crate) fn is_whole(&self, one: Host, other: Host) -> bool {
+        let held = [Some(one), Some(other)].contains(&self.held);
+        !held && !self.is_broken(one, other) && !self.is_broken(other, one)
     }
 
     /// Whether a datagram arrives; where no process is, it would lie around until one begins.

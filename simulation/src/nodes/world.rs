@@ -36,7 +36,6 @@ pub(crate) struct World {
     pub(crate) undo: Vec<(Duration, Undo)>,
     /// Directions the simulated network does not carry now.
     pub(crate) broken: BTreeSet<(Host, Host)>,
-    pub(crate) held: Option<Host>,
     pub(crate) drained: BTreeSet<Host>,
     /// After so many more steps of takeovers and moves something else happens.
     pub(crate) armed: Option<u64>,
@@ -58,6 +57,7 @@ pub(crate) fn run(seed: u64, printing: bool, mistake: Option<Mistake>) -> Verdic
     if mistake == Some(Mistake::LostWebhook) {
         world.grid.judge().told.lose_one_in = Some(WEBHOOKS_A_LOSS);
     }
+    world.grid.judge().mail.loses = mistake == Some(Mistake::LostWord);
     world.gather();
     world.chaos();
     world.recover();
@@ -96,7 +96,6 @@ impl World {
             sim,
             undo: Vec::new(),
             broken: BTreeSet::new(),
-            held: None,
             drained: BTreeSet::new(),
             armed: None,
             calm: false,
@@ -134,8 +133,23 @@ impl World {
         for host in exited {
             self.bury(host);
         }
+        self.watch_words();
         self.watch_takeovers();
         self.undo_due();
+    }
+
+    /// Now and then.
+    fn watch_words(&self) {
+        let now = self.now();
+        if !self.grid.scenario.words || !now.as_millis().is_multiple_of(100) {
+            return;
+        }
+        let calm = self.grid.scenario.peaceful || self.is_calm();
+        let mut judge = self.grid.judge();
+        judge.mail.owing |= calm;
+        if let Some(late) = judge.mail.overdue(now) {
+            judge.accuse(late);
+        }
     }
 
     fn run_until(&mut self, end: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
@@ -281,13 +295,15 @@ impl World {
         let log = &judge.log;
         let figures = format!(
             "{} entries, {} terms led, {} sessions, {} takeovers of transports, {} promises, \
-             {} webhooks",
+             {} webhooks, {} words heard, {} dropped",
             log.end_of_log(),
             log.terms(),
             judge.entries,
             judge.numbers.taken_over,
             judge.promises,
-            judge.told.events
+            judge.told.events,
+            judge.mail.heard,
+            judge.mail.again
         );
         drop(judge);
         for what in &wrong {

@@ -174,3 +174,50 @@ async fn what_a_home_died_over_is_asked_of_the_next_one() {
     next.says.send(Message::Answer(answer.clone())).unwrap();
     assert_eq!(alice.signal().await, Message::Answer(answer));
 }
+
+/// Lets somebody in, hears nothing more, and ends the session in an orderly way when it is told to.
+struct Deaf(Arc<tokio::sync::Notify>);
+
+impl Serve for Deaf {
+    fn call(&self, _: NodeId, _: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(async { Err("nobody is known".to_owned()) })
+    }
+
+    fn stream(&self, _: NodeId, stream: Duplex) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let Duplex { mut send, recv } = stream;
+            let mut frames = Box::pin(frames(recv));
+            assert!(frames.next().await.is_some(), "hello");
+            drop(frames);
+            let message = Some(Message::Join(proto::JoinResponse::default()));
+            let join = ToGateway::Signal(Box::new(proto::SignalResponse { message }));
+            send.write_all(&join.encode()).await.unwrap();
+            self.0.notified().await;
+            send.write_all(&ToGateway::Close.encode()).await.unwrap();
+        })
+    }
+}
+
+/// It was replaced by another of its client: no reason to begin anew.
+#[actix_web::test]
+async fn the_last_word_of_a_home_counts_also_where_it_hears_no_more() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let ends = Arc::new(tokio::sync::Notify::new());
+    let deaf: Arc<dyn Serve> = Arc::new(Deaf(Arc::clone(&ends)));
+    stage.links.replace(B, |others| {
+        Arc::new(move |service| match service {
+            Service::Session | Service::Journal => Some(Arc::clone(&deaf)),
+            service => others(service),
+        })
+    });
+    let mut alice = stage.attach(A, "daily", "alice", AttachKind::Join);
+    assert!(matches!(alice.signal().await, Message::Join(_)));
+    alice.say(Request::Ping(1));
+    // Until the gateway has tried to pass it on.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    ends.notify_one();
+    assert!(matches!(alice.hear().await, Ok(SessionMessage::Close)));
+}

@@ -39,6 +39,32 @@ fn whoever_resumes_as_a_session_that_is_not_known_here_starts_over() {
     assert!(!house.is_closed(alice));
 }
 
+/// Its room's former home, or a gateway, takes it along for a WebSocket that the client gave up.
+#[test]
+fn a_websocket_given_up_for_another_follows_nobody_to_a_new_home() {
+    let mut house = House::new();
+    let first = house.enter("alice");
+    let asked = house.now;
+    house.wait(Duration::from_secs(3));
+    house.input(RoomInput::SessionClosed(first));
+    let again = house.resume("alice");
+    house.heard(again);
+    let participant_sid = house.sid("alice");
+    let kind = AttachKind::Rebind {
+        participant_sid,
+        missed: true,
+    };
+    let late = house.attach("alice", |attach| {
+        (attach.kind, attach.asked) = (kind.clone(), asked);
+    });
+    assert!(house.is_closed(late));
+    assert!(house.heard(late).is_empty());
+    assert!(!house.is_closed(again));
+    let current = house.attach("alice", |attach| attach.kind = kind);
+    assert!(!house.is_closed(current));
+    assert!(house.is_closed(again));
+}
+
 #[test]
 fn a_resume_tells_reconnect_then_everybody_then_the_room_then_a_token() {
     let mut house = House::new();
