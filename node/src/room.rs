@@ -193,6 +193,7 @@ impl Room {
             RoomInput::Attach(attach) => self.attach(*attach),
             RoomInput::Signal { session, message } => self.request(session, *message),
             RoomInput::SessionClosed(session) => self.session_closed(session),
+            RoomInput::SessionLost(session) => self.session_lost(session),
             RoomInput::Call { call, request } => self.call(call, request),
             RoomInput::Shard(event) => self.shard_event(event),
             RoomInput::Job(update) => self.job_updated(update),

@@ -195,19 +195,21 @@ impl Rooms {
 
     /// What the client of a session said.
     pub fn signal(&self, room: &str, session: SessionId, message: proto::signal_request::Message) {
-        let input = RoomInput::Signal {
-            session,
-            message: Box::new(message),
-        };
-        self.registry.do_send(Forward {
-            room: room.to_owned(),
-            input,
-        });
+        let message = Box::new(message);
+        self.forward(room, RoomInput::Signal { session, message });
     }
 
     /// The WebSocket is gone, for whatever reason.
     pub fn session_closed(&self, room: &str, session: SessionId) {
-        let input = RoomInput::SessionClosed(session);
+        self.forward(room, RoomInput::SessionClosed(session));
+    }
+
+    /// The way to its gateway broke.
+    pub fn session_lost(&self, room: &str, session: SessionId) {
+        self.forward(room, RoomInput::SessionLost(session));
+    }
+
+    fn forward(&self, room: &str, input: RoomInput) {
         self.registry.do_send(Forward {
             room: room.to_owned(),
             input,
@@ -221,10 +223,7 @@ impl Rooms {
 
     /// A shard of another node is out of reach for a room.
     pub fn shard_lost(&self, room: &str, shard: usize) {
-        self.registry.do_send(Forward {
-            room: room.to_owned(),
-            input: RoomInput::ShardLost(shard),
-        });
+        self.forward(room, RoomInput::ShardLost(shard));
     }
 
     /// What a worker said about a job.

@@ -60,7 +60,7 @@ class Node:
 
     def __init__(self, name, folder, ports, token, join, roles="master, media", network=None):
         self.name, self.folder = name, folder / name
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         http, udp, tcp, cluster = ports
         self.address = network.addresses[name] if network else "127.0.0.1"
         self.within = network.within(name) if network else []

@@ -9,7 +9,7 @@ import traceback
 
 import hosts
 from browsers import Chromium, Firefox
-from cluster import Balancer, Cluster
+from cluster import Cluster
 from report import Report
 from scenarios import SCENARIOS, TAKEOVER
 from stage import Cast, Stage
@@ -54,25 +54,23 @@ def casts_of(options, drivers):
 async def run(options, folder):
     network = hosts.Network() if hosts.ENV in os.environ else None
     known = {name: scenario for name, scenario in SCENARIOS.items() if network or not scenario.needs_network}
-    asked = options.scenarios or [name for name in (TAKEOVER if options.takeover else SCENARIOS) if name in known]
+    asked = list(dict.fromkeys(options.scenarios)) or [name for name in (TAKEOVER if options.takeover else SCENARIOS) if name in known]
     if unknown := set(asked) - set(known):
         raise Impossible(f"not possible on loopback: {', '.join(unknown)}")
-    cluster, report, drivers = Cluster(folder, network), Report(), []
+    report, drivers, stage = Report(), [], None
     try:
-        cluster.start()
-        cluster.wait(cluster.whole, "a whole cluster", 90)
         drivers = await browsers_for(options)
-        balancer = Balancer(
-            [(node.address, node.port) for node in cluster.masters],
-            network.addresses[hosts.CLIENTS] if network else "127.0.0.1")
-        await balancer.start()
-        stage = Stage(cluster, balancer, casts_of(options, drivers), report, options.seed)
+        stage = Stage(casts_of(options, drivers), report, options.seed)
         for name in asked:
             for kill in range(options.kills):
+                if kill % (known[name].kills_a_cluster or options.kills) == 0:
+                    await stage.open(Cluster(folder / f"{name}-{kill + 1}", network))
                 told = await known[name].run(stage)
                 print(f"{name} {kill + 1}/{options.kills} ({stage.cast.name}): {told}", flush=True)
+            stage.close()
     finally:
-        cluster.stop()
+        if stage:
+            stage.close()
         for driver in drivers:
             if isinstance(driver, Firefox):
                 driver.stop()

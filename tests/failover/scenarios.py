@@ -14,6 +14,8 @@ class Scenario:
     #: Of the stage: who is struck.
     victims: typing.Callable = lambda stage: [stage.cluster.home(stage.room)]
     needs_network: bool = False
+    #: A node that was taken for dead again and again comes back later and later: then another cluster is struck.
+    kills_a_cluster: typing.Optional[int] = None
 
     async def run(self, stage):
         """One strike under a fresh room; whom it hit and what came of it, in words."""
@@ -51,7 +53,7 @@ def upgrade(stage, first):
 
 SCENARIOS = {
     "media": Scenario("media node, kill -9", lambda _, node: node.kill(), lambda _, node: node.start()),
-    "pause": Scenario("media node, SIGSTOP", lambda _, node: node.pause(), lambda _, node: node.go_on()),
+    "pause": Scenario("media node, SIGSTOP", lambda _, node: node.pause(), lambda _, node: node.go_on(), kills_a_cluster=6),
     "masters": Scenario(
         "two masters at once, kill -9", lambda _, node: node.kill(), lambda _, node: node.start(),
         victims=lambda stage: stage.random.sample(stage.cluster.masters, 2)),
@@ -61,11 +63,11 @@ SCENARIOS = {
     # Nothing answers any more, not even a kernel; then the cable is back and an old home wakes up.
     "host": Scenario(
         "media host, cable pulled", lambda stage, node: stage.cluster.network.pull(node.name),
-        lambda cluster, _: cluster.network.plug(), needs_network=True),
+        lambda cluster, _: cluster.network.plug(), needs_network=True, kills_a_cluster=6),
     # Clients reach the node, its masters do not: the room moves, and the old home must not harm it.
     "cut": Scenario(
         "media node cut from all nodes", lambda stage, node: stage.cluster.network.part([node.name], others(stage.cluster, node)),
-        lambda cluster, _: cluster.network.join(), needs_network=True),
+        lambda cluster, _: cluster.network.join(), needs_network=True, kills_a_cluster=6),
     "upgrade": Scenario("all media nodes drained in turn", upgrade, lambda *_: None),
     # What the same clients miss on the same machine when nothing is wrong: no gap can be measured below it.
     "nothing": Scenario("nothing (floor of this machine)", lambda *_: None, lambda *_: None),

@@ -7,6 +7,7 @@ import time
 
 import hosts
 from browsers import Browser
+from cluster import Balancer
 from far import FarWheel
 from flows import Asker, Wheel
 
@@ -37,12 +38,31 @@ class Cast:
 
 
 class Stage:
-    """On a cluster that stays up over all kills."""
+    """On one cluster after the other, each for a number of strikes."""
 
-    def __init__(self, cluster, balancer, casts, report, seed):
+    def __init__(self, casts, report, seed):
         """`casts`: who comes, in turn from room to room."""
-        self.cluster, self.balancer, self.report, self.random = cluster, balancer, report, random.Random(seed)
+        self.cluster, self.balancer, self.report, self.random = None, None, report, random.Random(seed)
         self.casts, self.number = casts, 0
+
+    async def open(self, cluster):
+        """From now on there; the one before ends."""
+        self.close()
+        self.cluster = cluster
+        cluster.start()
+        cluster.wait(cluster.whole, "a whole cluster", 90)
+        balancer = Balancer(
+            [(node.address, node.port) for node in cluster.masters],
+            cluster.network.addresses[hosts.CLIENTS] if cluster.network else "127.0.0.1")
+        await balancer.start()
+        self.balancer = balancer
+
+    def close(self):
+        if self.balancer:
+            self.balancer.server.close()
+        if self.cluster:
+            self.cluster.stop()
+        self.cluster = self.balancer = None
 
     async def fill(self):
         self.cast = self.casts[self.number % len(self.casts)]

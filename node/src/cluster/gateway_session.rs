@@ -222,10 +222,10 @@ async fn converse(
                     return Outcome::Over;
                 }
             }
-            word = words.recv() => match word {
+            word = words.for_one(deaf) => match word {
                 Some(Word::Signal(message)) => {
                     let frame = ToHome::Signal(message).encode();
-                    deaf = deaf || send.write_all(&frame).await.is_err();
+                    deaf = send.write_all(&frame).await.is_err();
                 }
                 Some(Word::Closed) => {
                     // The end of the stream says so; if it broke, the home knows already.

@@ -79,7 +79,10 @@ impl SessionServer {
             read = self.read(&room, session, said) => read,
         };
         // A room that closed the session knows it already.
-        self.rooms.session_closed(&room, session);
+        match outcome {
+            Err(WireError::Io(_)) => self.rooms.session_lost(&room, session),
+            _ => self.rooms.session_closed(&room, session),
+        }
         outcome
     }
 

@@ -106,6 +106,14 @@ impl Words {
         std::future::pending().await
     }
 
+    /// The next word for a home, or for one that is `deaf`.
+    pub(super) async fn for_one(&mut self, deaf: bool) -> Option<Word> {
+        match deaf {
+            true => self.other_than_signals().await,
+            false => self.recv().await,
+        }
+    }
+
     /// What was said and not heard yet.
     pub(super) fn next(&mut self) -> Option<Word> {
         let held = self.held.take();

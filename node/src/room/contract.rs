@@ -224,6 +224,8 @@ pub enum RoomInput {
     },
     /// The WebSocket is gone without a `leave`.
     SessionClosed(SessionId),
+    /// The way to its gateway broke: the WebSocket may be well, and come back here or elsewhere.
+    SessionLost(SessionId),
     Call {
         call: CallId,
         request: RoomCall,

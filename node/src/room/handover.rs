@@ -1,6 +1,6 @@
 //! The last a room says here before it goes on at its standby: what it was when its home changed,
 //! and images of its frozen transports, whose numbers are exact. A moment only; its clients were
-//! sent there already, and the standby waits for this as long.
+//! sent there already, and the standby waits for this.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

@@ -107,6 +107,22 @@ impl Room {
         }
     }
 
+    /// Who never connected media may have come in while the room was on its way elsewhere.
+    pub(super) fn session_lost(&mut self, session: SessionId) {
+        let joining = self.roster.of_session(session).filter(|number| {
+            let member = self.roster.get(*number);
+            member.is_some_and(|member| !member.was_active)
+        });
+        let Some(number) = joining else {
+            return self.session_closed(session);
+        };
+        self.roster.set_session(number, None);
+        if let Some(member) = self.roster.get_mut(number) {
+            member.absent_since = Some(self.now);
+            member.close_at = Some(self.now + RECONNECT_GRACE);
+        }
+    }
+
     /// ICE or DTLS failed: the client is asked to resume, or restarts ICE with a request of its own
     /// (RFC 9725 §4.3), and has a moment to do so.
     /// Who is limited to TURN over TLS from now on learns that only by starting over.

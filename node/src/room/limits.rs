@@ -16,6 +16,11 @@ pub(crate) const TOKEN_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 pub(crate) const REFRESHED_TOKEN_BYTES_MAX: usize = 60_000;
 /// A participant whose media never connects is gone after this.
 pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Two times at which a client asked, told by two nodes, may differ by so much and be one: what a
+/// word is under way, sent again some times,
+pub(crate) const ASKED_SLACK: Duration = Duration::from_secs(2);
+/// and this part of the time since then, by which clocks of machines drift.
+pub(crate) const ASKED_DRIFT: u32 = 1_000;
 /// How long a participant with a failed transport may take to come back.
 pub(crate) const RECONNECT_GRACE: Duration = Duration::from_secs(5);
 /// How long a client that is back may take to restart ICE: SDKs give up after 15 s.

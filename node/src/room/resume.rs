@@ -1,14 +1,16 @@
 //! A client comes back on a new WebSocket. The order of what it is told decides whether its
 //! session survives (`livekit-surface` §8; LiveKit's `room.ResumeParticipant`).
 
+use std::time::Instant;
+
 use protocol::proto;
 use protocol::proto::DisconnectReason;
 use protocol::proto::leave_request::Action;
 use protocol::proto::signal_response::Message;
 
 use super::contract::{Attach, RoomOutput, SessionId, SessionMessage};
-use super::limits::{RESUME_CONNECT_TIMEOUT, SIGNAL_SILENCE_MAX};
-use super::member::DropOnResume;
+use super::limits::{ASKED_DRIFT, ASKED_SLACK, RESUME_CONNECT_TIMEOUT, SIGNAL_SILENCE_MAX};
+use super::member::{DropOnResume, Member};
 use super::updates::update;
 use super::{Room, leave};
 use crate::participant::{MediaInput, quirks};
@@ -43,6 +45,11 @@ impl Room {
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
+        let member = self.roster.get(number);
+        if member.is_some_and(|member| self.is_given_up(member, attach)) {
+            self.close_session(attach.session);
+            return;
+        }
         if let Some(old) = self.roster.set_session(number, Some(attach.session)) {
             // No Leave: it would make the client reconnect from scratch.
             self.close_session(old);
@@ -50,7 +57,7 @@ impl Room {
         let Some(member) = self.roster.get_mut(number) else {
             return;
         };
-        member.asked = Some(attach.asked);
+        member.asked = member.asked.max(Some(attach.asked));
         member.absent_since = None;
         member.close_at = member
             .transport_failed
@@ -94,8 +101,7 @@ impl Room {
             self.send_away(attach.session, attach.client.protocol);
             return;
         };
-        if member.asked.is_some_and(|later| later > attach.asked) {
-            // Its client gave that WebSocket up, and has come back by another since.
+        if self.is_given_up(member, attach) {
             self.close_session(attach.session);
             return;
         }
@@ -119,7 +125,8 @@ impl Room {
             return;
         }
         if let Some(member) = self.roster.get_mut(number) {
-            member.absent_since = None;
+            (member.absent_since, member.close_at) = (None, None);
+            member.asked = member.asked.max(Some(attach.asked));
         }
         self.introduce_standbys_again(number);
         if missed {
@@ -164,6 +171,17 @@ impl Room {
         let claimed = attach.kind.participant_sid().unwrap_or_default();
         let member = self.roster.get(number);
         claimed.is_empty() || member.is_some_and(|member| member.sid.0 == claimed)
+    }
+
+    /// Its client left that WebSocket, and is here by one it asked for later. Of one and the same
+    /// the times differ by how long each word of it was under way, and by the clocks of two nodes.
+    fn is_given_up(&self, member: &Member, attach: &Attach) -> bool {
+        let slack = |later: Instant| {
+            let drift = self.now.saturating_duration_since(later) / ASKED_DRIFT;
+            ASKED_SLACK + drift
+        };
+        let later = member.asked.filter(|_| member.session.is_some());
+        later.is_some_and(|later| later > attach.asked + slack(later))
     }
 
     /// Firefox takes a connection whose certificate changed for connected and plays nothing.

@@ -323,7 +323,7 @@ impl Handler<ToRoom> for RoomActor {
             ToRoom::Create { reply, .. } => self.call(RoomCall::Describe, reply, ctx),
             ToRoom::Input(input) => {
                 match &input {
-                    RoomInput::SessionClosed(session) => {
+                    RoomInput::SessionClosed(session) | RoomInput::SessionLost(session) => {
                         self.sessions.remove(session);
                     }
                     // As it is now, it goes on elsewhere.

@@ -29,6 +29,7 @@ const RELIABLE: &str = "_reliable";
 const LOSSY: &str = "_lossy";
 /// Between two turns of packets.
 const TURN: Duration = Duration::from_millis(20);
+
 #[derive(Default)]
 struct Table {
     going: BTreeMap<TransportKey, Going>,

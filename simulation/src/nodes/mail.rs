@@ -234,6 +234,11 @@ impl Mail {
         self.owing = false;
     }
 
+    /// Somebody has not heard something yet.
+    pub(crate) fn owes(&self) -> bool {
+        !self.words.is_empty()
+    }
+
     /// A word that should have been heard by now; the others are forgotten with it.
     pub(crate) fn overdue(&mut self, now: Duration) -> Option<String> {
         let late = self.unheard(now, Duration::from_millis(WORD_MS))?;

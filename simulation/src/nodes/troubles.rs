@@ -251,10 +251,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.undo.clear();
         self.armed = None;
-        let mut judge = self.grid.judge();
-        judge.promise_nothing();
-        judge.promise_no_words();
-        drop(judge);
+        self.grid.judge().promise_nothing();
         let held = self.grid.wires().held;
         if let Some(host) = held {
             self.undo(Undo::Hold(host));

@@ -16,7 +16,7 @@ use super::troubles::Undo;
 use crate::entropy;
 use crate::limits::{
     BACK_IN_MS, GATHERING_MS, SETTLED_MS, SOCKET_MESSAGES_MAX, STEP_MS, TCP_SEGMENTS_MAX,
-    WEBHOOKS_A_LOSS, WELL_MS,
+    WEBHOOKS_A_LOSS, WELL_MS, WORD_MS,
 };
 use crate::panics;
 use crate::scenario::Host;
@@ -192,7 +192,11 @@ impl World {
         self.run_until(end, |world| {
             if world.now() >= next {
                 world.trouble();
-                next = world.now() + Duration::from_millis(100 + world.grid.below(gap));
+                let wait = 100 + world.grid.below(gap);
+                // Else the next trouble would excuse whatever a death lost.
+                let waits = world.calm && world.grid.judge().mail.owes();
+                let wait = if waits { wait.max(WORD_MS) } else { wait };
+                next = world.now() + Duration::from_millis(wait);
             }
             false
         });

@@ -177,6 +177,23 @@ fn a_participant_whose_media_never_connects_is_removed_after_a_minute() {
     );
 }
 
+/// A gateway that looks for the room elsewhere is no client that goes.
+#[test]
+fn whoever_never_connected_may_come_back_where_its_gateway_was_lost() {
+    let mut house = House::new();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| house.join(name));
+    for session in [alice, bob] {
+        house.input(RoomInput::SessionLost(session));
+    }
+    house.input(RoomInput::SessionClosed(carol));
+    house.wait(4 * S);
+    let again = house.resume("alice");
+    assert_eq!(kinds(&house.heard(again))[0], "reconnect");
+    house.wait(2 * S);
+    let is_here = |name| house.room.roster.of_identity(name).is_some();
+    assert_eq!(["alice", "bob", "carol"].map(is_here), [true, false, false]);
+}
+
 #[test]
 fn tokens_are_refreshed_every_five_minutes() {
     let mut house = House::new();
