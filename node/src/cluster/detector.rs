@@ -125,6 +125,9 @@ pub struct Detector {
     /// Since when most are, whether others are not; and since when enough are heard again.
     few_since: Option<Duration>,
     well_since: Option<Duration>,
+    /// Nobody is heard; and since when somebody is again.
+    alone: bool,
+    company_since: Option<Duration>,
     /// When it was last said that another should lead.
     aside: Option<Duration>,
     /// What was said of whom.
@@ -151,6 +154,8 @@ impl Detector {
             many_since: None,
             few_since: None,
             well_since: None,
+            alone: false,
+            company_since: None,
             aside: None,
             suspected: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -407,8 +412,10 @@ impl Detector {
     /// broke, and their rooms are better off where they are, for a while.
     fn is_spared(&self, now: Duration, node: NodeId, interval: Duration) -> bool {
         if !self.roster.get(&node).is_some_and(|life| life.media) {
-            let somebody = |peer: &Peer| !peer.is_doubted(now, interval);
-            return self.roster.len() <= 2 || self.peers.values().any(somebody);
+            let settled = self
+                .company_since
+                .is_none_or(|since| now.saturating_sub(since) >= SETTLED);
+            return self.roster.len() <= 2 || !self.alone && settled;
         }
         let (left, all) = self.media_left(now, interval);
         let held = self
@@ -435,9 +442,15 @@ impl Detector {
         (left, media.count() + fallen)
     }
 
-    /// Since when this node hears some media nodes, but only few; and since when enough again, as
-    /// the others may only not have been asked yet when a path is mended.
+    /// Since when this node hears some media nodes, but only few; and since when enough again, or
+    /// anybody at all, as the others may only not have been asked yet when a path is mended.
     fn weigh(&mut self, now: Duration, interval: Duration) {
+        let somebody = |peer: &Peer| peer.was_heard() && !peer.is_doubted(now, interval);
+        if !self.peers.values().any(somebody) {
+            self.alone = true;
+        } else if std::mem::take(&mut self.alone) {
+            self.company_since = Some(now);
+        }
         let (left, all) = self.media_left(now, interval);
         let well = left > 0 && left * 2 >= all;
         if well || left == 0 {

@@ -174,6 +174,10 @@ impl Peer {
         self.heard.is_some() && (self.silent_for(now) > usual || closed)
     }
 
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.is_some()
+    }
+
     pub(super) fn silent_for(&self, now: Duration) -> Duration {
         now.saturating_sub(self.heard.unwrap_or(self.watched_since))
     }

@@ -258,6 +258,50 @@ fn a_leader_that_hears_nobody_waits() {
     assert!(world.verdicts.is_empty(), "{:?}", world.verdicts);
 }
 
+/// A node that enters the log meanwhile was not heard either; and of those that are heard again one
+/// is the first.
+#[test]
+fn a_leader_that_heard_nobody_for_a_moment_waits_for_everybody() {
+    let (start, me) = (Instant::now(), NodeId(1));
+    let life = |id: u64| {
+        let master = id <= 3;
+        let incarnation = Epoch(id);
+        let life = Life {
+            incarnation,
+            master,
+            media: !master,
+        };
+        (NodeId(id), life)
+    };
+    let mut detector = Detector::new(me, start);
+    let (mut verdicts, mut at) = (Vec::new(), start);
+    let mut run = |detector: &mut Detector, answers: fn(NodeId) -> bool, time: u64| {
+        for _ in 0..time / 20 {
+            at += ms(20);
+            detector.handle(at, Input::Tick);
+            while let Some(output) = detector.poll() {
+                match output {
+                    Output::Ask { node, number } if answers(node) => {
+                        detector.handle(at, Input::Answered { node, number });
+                    }
+                    Output::Dead { suspicion, .. } => verdicts.push(suspicion.node),
+                    _ => {}
+                }
+            }
+        }
+        verdicts.clone()
+    };
+    detector.handle(start, Input::Roster((1..=5).map(life).collect()));
+    detector.handle(start, Input::Leader(Some(me)));
+    run(&mut detector, |_| true, 2_000);
+    run(&mut detector, |_| false, 600);
+    let all = Input::Roster((1..=6).map(life).collect());
+    detector.handle(start + ms(2_600), all);
+    run(&mut detector, |_| false, 100);
+    run(&mut detector, |node| node == NodeId(6), 100);
+    assert_eq!(run(&mut detector, |_| true, 2_000), []);
+}
+
 #[test]
 fn masters_that_are_cut_off_from_all_media_nodes_take_no_room_from_them() {
     for seed in 0..SEEDS {
