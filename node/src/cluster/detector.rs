@@ -9,6 +9,7 @@ mod awake;
 pub mod limits;
 mod news;
 mod peer;
+mod spared;
 mod watch;
 pub mod wire;
 
@@ -19,9 +20,8 @@ use consensus::ids::{Epoch, NodeId};
 
 use awake::Awake;
 use limits::{
-    ALONE_FACTOR, DECLARE_AGAIN, FALLEN_LATELY, FIRST_CONTACT, FIRST_CONTACT_MIN, MANY_HELD,
-    PING_INTERVAL, PING_SPREAD, PROBES_AT_ONCE_MAX, PROBES_PER_SECOND_MAX, SETTLED, TELL_INTERVAL,
-    TOLD_MAX,
+    ALONE_FACTOR, DECLARE_AGAIN, FIRST_CONTACT, FIRST_CONTACT_MIN, PING_INTERVAL, PING_SPREAD,
+    PROBES_AT_ONCE_MAX, PROBES_PER_SECOND_MAX, TELL_INTERVAL, TOLD_MAX,
 };
 use peer::Peer;
 use watch::Roster;
@@ -381,7 +381,7 @@ impl Detector {
         if suspicion.cause == Cause::Process {
             return true;
         }
-        if !self.is_spared(now, node, interval) {
+        if !self.may_be_given_up(now, node, interval) {
             return false;
         }
         if self.is_seconded(now, node) {
@@ -405,75 +405,6 @@ impl Detector {
             peer.patience(interval) * ALONE_FACTOR
         };
         peer.silent_for(now) >= patience
-    }
-
-    /// Whether the cluster gains by giving this silent node up. Who hears nobody is cut off itself;
-    /// and when most media nodes fall silent at once it is more likely the path to them that
-    /// broke, and their rooms are better off where they are, for a while.
-    fn is_spared(&self, now: Duration, node: NodeId, interval: Duration) -> bool {
-        if !self.roster.get(&node).is_some_and(|life| life.media) {
-            let settled = self
-                .company_since
-                .is_none_or(|since| now.saturating_sub(since) >= SETTLED);
-            return self.roster.len() <= 2 || !self.alone && settled;
-        }
-        let (left, all) = self.media_left(now, interval);
-        let held = self
-            .many_since
-            .is_some_and(|since| now.saturating_sub(since) >= MANY_HELD);
-        let settled = self
-            .well_since
-            .is_none_or(|since| now.saturating_sub(since) >= SETTLED);
-        left > 0 && (left * 2 >= all && settled || held)
-    }
-
-    /// How many media nodes this one hears, itself among them, and how many it heard lately.
-    fn media_left(&self, now: Duration, interval: Duration) -> (usize, usize) {
-        let heard = |node: &NodeId| {
-            let peer = self.peers.get(node);
-            *node == self.me || peer.is_some_and(|peer| !peer.is_doubted(now, interval))
-        };
-        let lately = |(node, at): &(&NodeId, &Duration)| {
-            now.saturating_sub(**at) < FALLEN_LATELY && !self.roster.contains_key(node)
-        };
-        let media = self.roster.iter().filter(|(_, life)| life.media);
-        let left = media.clone().filter(|(node, _)| heard(node)).count();
-        let fallen = self.fallen.iter().filter(lately).count();
-        (left, media.count() + fallen)
-    }
-
-    /// Since when this node hears some media nodes, but only few; and since when enough again, or
-    /// anybody at all, as the others may only not have been asked yet when a path is mended.
-    fn weigh(&mut self, now: Duration, interval: Duration) {
-        let somebody = |peer: &Peer| peer.was_heard() && !peer.is_doubted(now, interval);
-        if !self.peers.values().any(somebody) {
-            self.alone = true;
-        } else if std::mem::take(&mut self.alone) {
-            self.company_since = Some(now);
-        }
-        let (left, all) = self.media_left(now, interval);
-        let well = left > 0 && left * 2 >= all;
-        if well || left == 0 {
-            self.many_since = None;
-        } else {
-            self.many_since.get_or_insert(now);
-        }
-        if !well {
-            self.few_since.get_or_insert(now);
-        } else if let Some(since) = self.few_since.take()
-            && now.saturating_sub(since) >= SETTLED
-        {
-            self.well_since = Some(now);
-        }
-    }
-
-    fn note_fallen(&mut self, now: Duration, suspicion: Suspicion) {
-        let life = self.roster.get(&suspicion.node);
-        if suspicion.cause == Cause::Silence && life.is_some_and(|life| life.media) {
-            self.fallen
-                .retain(|_, at| now.saturating_sub(*at) < FALLEN_LATELY);
-            self.fallen.insert(suspicion.node, now);
-        }
     }
 }
 
