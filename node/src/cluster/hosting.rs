@@ -216,9 +216,16 @@ impl Homes {
         self.0.images.expects_more(room)
     }
 
-    /// The room's entry in the log, if this life of this node is its home. A process that has not
-    /// registered knows only what an earlier one left on its disk; one whose id another process
-    /// registered meanwhile has nothing any more.
+    /// This life of this node is in the log. A process that has not registered knows only what an
+    /// earlier one left on its disk; one whose id another process registered meanwhile has nothing
+    /// any more.
+    pub(super) fn is_registered(&self) -> bool {
+        let (node, life) = (self.node(), self.0.membership.borrow().incarnation());
+        let known = |state: &State| state.node(node).map(|node| node.incarnation);
+        life.is_some() && self.0.cluster.read(known) == life
+    }
+
+    /// The room's entry in the log, if this life of this node is its home.
     fn current(&self, room: &str) -> Option<Room> {
         let name = RoomName::from(room);
         let known = self.0.cluster.read(|state| state.room(&name).cloned());
@@ -226,12 +233,8 @@ impl Homes {
     }
 
     fn is_ours(&self, room: &Room) -> bool {
-        let (node, life) = (self.node(), self.0.membership.borrow().incarnation());
-        let registered = |state: &State| {
-            let known = state.node(node).map(|node| node.incarnation);
-            life.is_some() && known == life && serves(state, node, room.epoch)
-        };
-        room.home == node && self.0.cluster.read(registered)
+        let serves = |state: &State| serves(state, room.home, room.epoch);
+        room.home == self.node() && self.is_registered() && self.0.cluster.read(serves)
     }
 
     /// From now on rooms end here without being over.

@@ -93,7 +93,13 @@ impl JournalServer {
 
     fn apply(&self, from: NodeId, stream: u64, batch: Batch) -> Option<FromStandby> {
         let (room, tenure) = (batch.room.clone(), batch.tenure);
-        let refused: Refused = self.images.apply(from, stream, batch).err()?;
+        let applied = match self.homes.is_registered() {
+            true => self.images.apply(from, stream, batch),
+            // An earlier life may have taken the room over, and its disk have lost that: whatever
+            // the home said it might use would be used twice.
+            false => Err(Refused::NotOurs),
+        };
+        let refused = applied.err()?;
         tracing::debug!(room, %from, ?tenure, ?refused, "a batch of a journal was refused");
         Some(FromStandby::Refused { room, tenure })
     }

@@ -86,6 +86,7 @@ struct Node {
     homes: Homes,
     registry: Registry,
     links: Arc<dyn Links>,
+    phase: watch::Sender<Phase>,
 }
 
 struct World {
@@ -104,8 +105,8 @@ impl World {
             let (images, _) = Images::start(cluster.clone());
             cluster.catch_up().await.unwrap();
             let life = cluster.read(|state| state.node(NodeId(*id)).unwrap().incarnation);
-            let (_, phase) = watch::channel(Phase::Member(life));
-            let (homes, _) = Homes::start(cluster.clone(), rooms.clone(), images.clone(), phase);
+            let (phase, life) = watch::channel(Phase::Member(life));
+            let (homes, _) = Homes::start(cluster.clone(), rooms.clone(), images.clone(), life);
             let journal = Journal::start(
                 cluster.clone(),
                 Arc::clone(&links),
@@ -121,6 +122,7 @@ impl World {
                 homes,
                 registry,
                 links,
+                phase,
             };
             nodes.insert(NodeId(*id), node);
         }
@@ -130,21 +132,24 @@ impl World {
     /// One with a room at `HOME` that `STANDBY` knows.
     async fn with_room() -> Self {
         let world = Self::new().await;
-        world
-            .propose(Action::PlaceRoom {
-                name: DAILY.into(),
-                sid: RoomSid("RM_daily".into()),
-                home: HOME,
-                standby: Some(STANDBY),
-            })
-            .await;
-        world.nodes[&HOME].rooms.write(1, b"alice");
-        world.until("placed", || world.epoch(HOME).is_some()).await;
-        world.nodes[&HOME].homes.begin(DAILY).unwrap();
+        world.open_room().await;
         world
             .until("known", || world.nodes[&STANDBY].images.holds(DAILY))
             .await;
         world
+    }
+
+    async fn open_room(&self) {
+        self.propose(Action::PlaceRoom {
+            name: DAILY.into(),
+            sid: RoomSid("RM_daily".into()),
+            home: HOME,
+            standby: Some(STANDBY),
+        })
+        .await;
+        self.nodes[&HOME].rooms.write(1, b"alice");
+        self.until("placed", || self.epoch(HOME).is_some()).await;
+        self.nodes[&HOME].homes.begin(DAILY).unwrap();
     }
 
     async fn propose(&self, action: Action) {
@@ -508,6 +513,21 @@ async fn a_room_that_moves_goes_on_with_the_last_its_home_said() {
     let waited = began.elapsed();
     let longest = super::super::limits::LAST_WORDS_PATIENCE + Duration::from_millis(50);
     assert!(waited <= longest, "{waited:?}");
+}
+
+/// Its disk may have lost that an earlier life of it took the room over.
+#[tokio::test(start_paused = true)]
+async fn a_standby_takes_nothing_before_its_life_is_registered() {
+    let world = World::new().await;
+    let standby = &world.nodes[&STANDBY];
+    let registered = standby
+        .phase
+        .send_replace(Phase::Registering(String::new()));
+    world.open_room().await;
+    sleep(Duration::from_secs(10)).await;
+    assert!(!standby.images.holds(DAILY));
+    standby.phase.send_replace(registered);
+    world.until("known", || standby.images.holds(DAILY)).await;
 }
 
 #[tokio::test(start_paused = true)]
