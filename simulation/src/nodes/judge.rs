@@ -57,6 +57,8 @@ pub(crate) struct Judge {
     changed: BTreeMap<NodeId, Duration>,
     /// Nodes that take no part, by the log: one that was taken for dead comes back after a pause.
     away: BTreeSet<NodeId>,
+    /// Who stands by for each room, by the log.
+    standbys: BTreeMap<RoomName, Option<NodeId>>,
     /// How often a host was begun.
     lives: BTreeMap<Host, u64>,
     /// Promises made.
@@ -81,6 +83,7 @@ impl Judge {
             mail: Mail::new(scenario.seed),
             changed: BTreeMap::new(),
             away: BTreeSet::new(),
+            standbys: BTreeMap::new(),
             lives: BTreeMap::new(),
             promises: 0,
             steps: Vec::new(),
@@ -122,13 +125,18 @@ impl Judge {
             };
         }
         match effect {
-            Effect::RoomPlaced { name, room } => self.put(name, room, (state, now)),
+            Effect::RoomPlaced { name, room } => {
+                self.put(name, room, (state, now));
+                self.standbys.insert(name.clone(), room.standby);
+            }
             Effect::RoomMoved { name, room, .. } => {
                 self.steps.push((Step::Moved, room.home));
                 self.put(name, room, (state, now));
+                self.standbys.insert(name.clone(), room.standby);
             }
-            Effect::StandbyChanged { room, .. } => {
+            Effect::StandbyChanged { name, room, .. } => {
                 let standby = room.standby;
+                self.standbys.insert(name.clone(), standby);
                 self.steps
                     .extend(standby.map(|node| (Step::StandsBy, node)));
             }
@@ -162,6 +170,12 @@ impl Judge {
             now.saturating_sub(at) >= lately
         };
         let home = state.node(room.home);
+        // Whoever knows the room takes it, and hands it on.
+        let knows = self.standbys.get(name) == Some(&Some(room.home));
+        let serves = home.is_some_and(|node| node.state == NodeState::Draining);
+        if knows && serves {
+            return;
+        }
         let better = |(id, node): (NodeId, &_)| takes(node) && settled(id);
         if !home.is_some_and(takes) && settled(room.home) && state.nodes().any(better) {
             let how = home.map(|node| node.state);
