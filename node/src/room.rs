@@ -192,8 +192,8 @@ impl Room {
         match input {
             RoomInput::Attach(attach) => self.attach(*attach),
             RoomInput::Signal { session, message } => self.request(session, *message),
-            RoomInput::SessionClosed(session) => self.session_closed(session),
-            RoomInput::SessionLost(session) => self.session_lost(session),
+            RoomInput::SessionClosed(session) => self.session_ended(session, false),
+            RoomInput::SessionLost(session) => self.session_ended(session, true),
             RoomInput::Call { call, request } => self.call(call, request),
             RoomInput::Shard(event) => self.shard_event(event),
             RoomInput::Job(update) => self.job_updated(update),

@@ -54,7 +54,8 @@ def casts_of(options, drivers):
 async def run(options, folder):
     network = hosts.Network() if hosts.ENV in os.environ else None
     known = {name: scenario for name, scenario in SCENARIOS.items() if network or not scenario.needs_network}
-    asked = list(dict.fromkeys(options.scenarios)) or [name for name in (TAKEOVER if options.takeover else SCENARIOS) if name in known]
+    usual = TAKEOVER if options.takeover else SCENARIOS
+    asked = list(dict.fromkeys(options.scenarios)) or [name for name in usual if name in known]
     if unknown := set(asked) - set(known):
         raise Impossible(f"not possible on loopback: {', '.join(unknown)}")
     report, drivers, stage = Report(), [], None
@@ -67,7 +68,6 @@ async def run(options, folder):
                     await stage.open(Cluster(folder / f"{name}-{kill + 1}", network))
                 told = await known[name].run(stage)
                 print(f"{name} {kill + 1}/{options.kills} ({stage.cast.name}): {told}", flush=True)
-            stage.close()
     finally:
         if stage:
             stage.close()

@@ -354,23 +354,21 @@ async fn ask(
     })
 }
 
-/// What `node` could do for a session of the room.
+/// What `node` could do for a session that was in the room under `epoch`.
 pub(super) async fn ask_heir(
     links: &dyn Links,
     node: NodeId,
     room: &str,
     participant_sid: &str,
-) -> Heir {
+    epoch: Epoch,
+) -> Result<Heir, LinkError> {
     let question = question::Of::Holds(Holds {
         room: room.to_owned(),
         participant_sid: participant_sid.to_owned(),
+        epoch: epoch.0,
     });
-    match ask(links, node, question, JOURNAL_ASK_PATIENCE).await {
-        Ok(reply) => Heir::from_wire(reply.holds),
-        // Busy, or cut off for a moment: coming back in vain costs little.
-        Err(LinkError::Lost { .. }) => Heir::Knows,
-        Err(_) => Heir::Nobody,
-    }
+    let reply = ask(links, node, question, JOURNAL_ASK_PATIENCE).await?;
+    Ok(Heir::from_wire(reply.holds))
 }
 
 /// Has the home tell the standby everything.

@@ -23,6 +23,7 @@ use super::gateway_session;
 use super::hosting::Homes;
 use super::journal::{self, Heir};
 use super::limits::{KNOW_PATIENCE, SEND_AWAY_OVER, SEND_AWAY_STEPS, SWEEP_INTERVAL};
+use super::links::LinkError;
 use super::words::{self, Mouth, Word, Words};
 use crate::room::contract::{Attach, AttachError, SessionId, ToSession};
 use crate::rooms::Rooms;
@@ -121,21 +122,38 @@ impl ClusterLobby {
     /// By the log as applied here.
     async fn heir_as_known(&self, room: &str, participant_sid: &str, was: &Place) -> Heir {
         let name = RoomName::from(room);
-        let next = self.0.directory.cluster().read(|state| {
-            let known = state.room(&name)?;
+        let (next, home) = self.0.directory.cluster().read(|state| {
+            let Some(known) = state.room(&name) else {
+                return (None, None);
+            };
             let moved = known.epoch > was.epoch;
             let next = if moved {
                 Some(known.home)
             } else {
                 known.standby
             };
-            next.filter(|node| lives(state, *node))
+            let home = (!moved).then_some(known.home);
+            let living = |node: Option<NodeId>| node.filter(|node| lives(state, *node));
+            (living(next), living(home))
         });
-        let Some(node) = next else {
-            return Heir::Nobody;
-        };
         let links = &**self.0.directory.links();
-        journal::ask_heir(links, node, room, participant_sid).await
+        let ask = async |node: Option<NodeId>| match node {
+            Some(node) => journal::ask_heir(links, node, room, participant_sid, was.epoch).await,
+            None => Ok(Heir::Nobody),
+        };
+        match ask(next).await {
+            Ok(Heir::Nobody) => {}
+            Ok(heir) => return heir,
+            // Busy, or cut off for a moment: coming back in vain costs little.
+            Err(LinkError::Lost { .. }) => return Heir::Knows,
+            Err(_) => {}
+        }
+        // Only the way to the home may have broken. It has to say so itself: to wait for one that
+        // died costs more than to begin anew.
+        match ask(home).await {
+            Ok(heir) if heir != Heir::Nobody => Heir::Knows,
+            _ => Heir::Nobody,
+        }
     }
 
     /// The session goes to another node.

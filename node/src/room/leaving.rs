@@ -89,9 +89,10 @@ impl Room {
         }
     }
 
-    /// The WebSocket is gone without a `leave`. Who never connected media is gone with it; for the
-    /// others ICE decides.
-    pub(super) fn session_closed(&mut self, session: SessionId) {
+    /// The WebSocket is gone without a `leave`, or the way to its gateway broke (`lost`). Who never
+    /// connected media is gone with the former, and may have come in while the room was on its way
+    /// elsewhere with the latter; for the others ICE decides.
+    pub(super) fn session_ended(&mut self, session: SessionId, lost: bool) {
         let Some(number) = self.roster.of_session(session) else {
             return;
         };
@@ -100,25 +101,10 @@ impl Room {
             return;
         };
         member.absent_since = Some(self.now);
-        if !member.was_active {
+        let joining = !member.was_active;
+        if joining && !lost {
             self.close_member(number, DisconnectReason::SignalClose, None);
-        } else if member.transport_failed {
-            member.close_at = Some(self.now + RECONNECT_GRACE);
-        }
-    }
-
-    /// Who never connected media may have come in while the room was on its way elsewhere.
-    pub(super) fn session_lost(&mut self, session: SessionId) {
-        let joining = self.roster.of_session(session).filter(|number| {
-            let member = self.roster.get(*number);
-            member.is_some_and(|member| !member.was_active)
-        });
-        let Some(number) = joining else {
-            return self.session_closed(session);
-        };
-        self.roster.set_session(number, None);
-        if let Some(member) = self.roster.get_mut(number) {
-            member.absent_since = Some(self.now);
+        } else if joining || member.transport_failed {
             member.close_at = Some(self.now + RECONNECT_GRACE);
         }
     }

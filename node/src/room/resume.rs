@@ -1,8 +1,6 @@
 //! A client comes back on a new WebSocket. The order of what it is told decides whether its
 //! session survives (`livekit-surface` §8; LiveKit's `room.ResumeParticipant`).
 
-use std::time::Instant;
-
 use protocol::proto;
 use protocol::proto::DisconnectReason;
 use protocol::proto::leave_request::Action;
@@ -176,12 +174,11 @@ impl Room {
     /// Its client left that WebSocket, and is here by one it asked for later. Of one and the same
     /// the times differ by how long each word of it was under way, and by the clocks of two nodes.
     fn is_given_up(&self, member: &Member, attach: &Attach) -> bool {
-        let slack = |later: Instant| {
-            let drift = self.now.saturating_duration_since(later) / ASKED_DRIFT;
-            ASKED_SLACK + drift
+        let Some(later) = member.asked.filter(|_| member.session.is_some()) else {
+            return false;
         };
-        let later = member.asked.filter(|_| member.session.is_some());
-        later.is_some_and(|later| later > attach.asked + slack(later))
+        let drift = self.now.saturating_duration_since(later) / ASKED_DRIFT;
+        later > attach.asked + ASKED_SLACK + drift
     }
 
     /// Firefox takes a connection whose certificate changed for connected and plays nothing.

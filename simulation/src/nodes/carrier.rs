@@ -117,13 +117,10 @@ impl Carrier {
             return;
         }
         let (now, mut judge) = (self.grid.now(), self.grid.judge());
-        while one.words.front().is_some_and(|(at, _)| *at <= now)
-            && let Some((at, word)) = one.words.pop_front()
+        while let Some((_, word)) = one.words.front().filter(|(at, _)| *at <= now)
+            && judge.hears(self.host, one.secret, word)
         {
-            if !judge.hears(self.host, one.secret, &word) {
-                one.words.push_front((at, word));
-                break;
-            }
+            one.words.pop_front();
         }
         let taken = judge.takes(self.host, one.secret, now);
         said.extend(taken.into_iter().map(|payload| Event::Data {

@@ -44,14 +44,10 @@ impl Fault {
 
     /// Processes or machines end, and nothing else is done.
     pub(crate) fn is_a_death(self) -> bool {
-        let deaths = [
-            Self::Kill,
-            Self::PowerLoss,
-            Self::KillHome,
-            Self::KillLeader,
-            Self::KillTwoMasters,
-        ];
-        deaths.contains(&self)
+        matches!(
+            self,
+            Self::Kill | Self::PowerLoss | Self::KillHome | Self::KillLeader | Self::KillTwoMasters
+        )
     }
 
     pub(crate) fn name(self) -> &'static str {

@@ -14,20 +14,17 @@ impl Detector {
     /// and when most media nodes fall silent at once it is more likely the path to them that
     /// broke, and their rooms are better off where they are, for a while.
     pub(super) fn may_be_given_up(&self, now: Duration, node: NodeId, interval: Duration) -> bool {
+        let settled = |since: Option<Duration>| {
+            since.is_none_or(|since| now.saturating_sub(since) >= SETTLED)
+        };
         if !self.roster.get(&node).is_some_and(|life| life.media) {
-            let settled = self
-                .company_since
-                .is_none_or(|since| now.saturating_sub(since) >= SETTLED);
-            return self.roster.len() <= 2 || !self.alone && settled;
+            return self.roster.len() <= 2 || !self.alone && settled(self.company_since);
         }
         let (left, all) = self.media_left(now, interval);
         let held = self
             .many_since
             .is_some_and(|since| now.saturating_sub(since) >= MANY_HELD);
-        let settled = self
-            .well_since
-            .is_none_or(|since| now.saturating_sub(since) >= SETTLED);
-        left > 0 && (left * 2 >= all && settled || held)
+        left > 0 && (left * 2 >= all && settled(self.well_since) || held)
     }
 
     /// How many media nodes this one hears, itself among them, and how many it heard lately.

@@ -107,7 +107,10 @@ impl JournalServer {
     async fn answer(&self, question: question::Of) -> Reply {
         match question {
             question::Of::Holds(asked) => {
-                let knows = self.images.holds(&asked.room) || self.homes.knows(&asked.room);
+                let has_been_home = self.homes.running(&asked.room) == Some(Epoch(asked.epoch));
+                let knows = has_been_home
+                    || self.images.holds(&asked.room)
+                    || self.homes.knows(&asked.room);
                 let standins = self.images.standins();
                 let is_warm =
                     |standins: &StandIns| standins.is_warm(&asked.room, &asked.participant_sid);

@@ -277,13 +277,22 @@ async fn a_room_moves_once_its_next_home_knows_it_and_only_then_clients_may_resu
     let epoch = world.epoch(OTHER).unwrap();
     world.set_standby(Some(OTHER)).await;
     assert!(ask_flush(links, HOME, DAILY, epoch, OTHER).await.known);
-    assert_eq!(ask_heir(links, OTHER, DAILY, "").await, Heir::Knows);
+    assert_eq!(
+        ask_heir(links, OTHER, DAILY, "", epoch).await.unwrap(),
+        Heir::Knows
+    );
     let forgot = || !world.nodes[&STANDBY].images.holds(DAILY);
     world.until("the former standby forgot it", forgot).await;
-    assert_eq!(ask_heir(links, STANDBY, DAILY, "").await, Heir::Nobody);
+    assert_eq!(
+        ask_heir(links, STANDBY, DAILY, "", epoch).await.unwrap(),
+        Heir::Nobody
+    );
     world.move_to(OTHER, None).await;
     assert!(world.opens(OTHER).await.image.is_some());
-    assert_eq!(ask_heir(links, OTHER, DAILY, "").await, Heir::Knows);
+    assert_eq!(
+        ask_heir(links, OTHER, DAILY, "", epoch).await.unwrap(),
+        Heir::Knows
+    );
     let fenced = |how: &str| {
         let told = world.nodes[&HOME].rooms.told.lock().unwrap();
         told.contains(&format!("fence daily resume={how}"))

@@ -66,6 +66,17 @@ impl Hub {
         self.lock().cut.insert((from, to));
     }
 
+    /// The connection between both broke, and is there again at once.
+    pub fn break_streams(&self, one: NodeId, other: NodeId) {
+        self.lock().streams.retain(|(from, to, task)| {
+            let between = [(one, other), (other, one)].contains(&(*from, *to));
+            if between {
+                task.abort();
+            }
+            !between
+        });
+    }
+
     pub fn heal(&self) {
         self.lock().cut.clear();
     }

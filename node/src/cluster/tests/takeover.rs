@@ -187,6 +187,18 @@ async fn where_nobody_stood_by_clients_begin_anew() {
 }
 
 #[actix_web::test]
+async fn where_only_the_way_to_the_home_broke_clients_come_back_as_who_they_were() {
+    let mut stage = Stage::start().await;
+    stage.prefer(B);
+    let (mut alice, alices) = stage.join(A, "daily", "alice").await;
+    stage.alone("daily").await;
+    stage.links.break_streams(A, B);
+    alice.is_restarted().await;
+    let mut resumed = stage.attach(A, "daily", "alice", resume(&alices));
+    is_let_back_in(&mut resumed).await;
+}
+
+#[actix_web::test]
 async fn a_standby_that_drains_is_replaced_and_whoever_comes_first_stands_by_a_room_alone() {
     let mut stage = Stage::start().await;
     stage.prefer(B);

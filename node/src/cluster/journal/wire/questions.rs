@@ -28,6 +28,9 @@ pub(in super::super) struct Holds {
     pub room: String,
     #[prost(string, tag = "2")]
     pub participant_sid: String,
+    /// Under which the session was in the room; 0 where nobody said.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
