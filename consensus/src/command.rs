@@ -3,7 +3,9 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::ids::{Epoch, JobId, LeaseName, NodeId, RequestId, RoomName, RoomSid, ValueKey};
+use crate::ids::{
+    Epoch, JobId, LeaseName, LogIndex, NodeId, RequestId, RoomName, RoomSid, ValueKey,
+};
 
 /// One entry of the log.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -191,14 +193,27 @@ pub enum Action {
     EndDrain {
         node: NodeId,
     },
+    /// Its standby becomes its home, if it still is that under the mandate of `since`: whoever was
+    /// appointed meanwhile knows nothing of the room. `standby`: the next one.
+    MoveToStandby {
+        name: RoomName,
+        epoch: Epoch,
+        since: LogIndex,
+        standby: Option<NodeId>,
+    },
 }
 
 impl Action {
+    /// The version that brought `MoveToStandby`.
+    pub const TO_STANDBY_SINCE: u16 = 3;
+
     /// The oldest version of the log that has it: what it is written as, so that a new program
     /// among old ones can say everything they know.
     pub fn since(&self) -> u16 {
-        // All that there are; one that is added later names the version that brought it.
-        crate::encoding::COMMON
+        match self {
+            Self::MoveToStandby { .. } => Self::TO_STANDBY_SINCE,
+            _ => crate::encoding::COMMON,
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::command::Command;
+
 const MAGIC: [u8; 4] = *b"skn1";
 const HEADER_BYTES: usize = 8;
 
@@ -27,7 +29,7 @@ pub enum Content {
 }
 
 /// The newest version this program understands, of anything: what a node says of itself.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// The version everything but the state is written in; see `state::encoding`.
 pub(crate) const COMMON: u16 = 1;
 
@@ -70,8 +72,8 @@ where
     Ok(bytes)
 }
 
-/// A value out of its envelope. All content but the state, whose decoder asks [`version`] first,
-/// has version 1 so far.
+/// A value out of its envelope. All content but the state and commands, whose decoders ask
+/// [`version`] first, has version 1 so far.
 pub fn decode<T>(content: Content, bytes: &[u8]) -> Result<T, EncodingError>
 where
     T: Archive,
@@ -97,6 +99,16 @@ where
     let mut aligned: AlignedVec = AlignedVec::with_capacity(body.len());
     aligned.extend_from_slice(body);
     rkyv::from_bytes::<T, rancor::Error>(&aligned).map_err(damaged)
+}
+
+/// A command, in the version that brought it.
+pub fn decode_command(bytes: &[u8]) -> Result<Command, EncodingError> {
+    let found = version(Content::Command, bytes)?;
+    if found > VERSION {
+        let known = VERSION;
+        return Err(EncodingError::TooNew { found, known });
+    }
+    decode_as(Content::Command, found, bytes)
 }
 
 /// The version of an envelope.

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::command::{Action, Command, JobKind, JobState, NodeInfo, Outcome, Roles, VoterWish};
-use crate::encoding::{Content, EncodingError, decode, encode};
+use crate::encoding::{Content, EncodingError, VERSION, decode, decode_command, encode, encode_as};
 use crate::ids::{Epoch, JobId, LogIndex, NodeId, RequestId};
 use crate::state::{State, apply, decode_state, encode_state};
 
@@ -312,9 +312,36 @@ fn commands_are_written_and_read_as_in_version_1() {
         .collect();
     let golden = compare(1, "command.", &encoded);
     for (name, command) in &commands {
-        let read: Command = decode(Content::Command, &golden[name]).unwrap();
+        let read = decode_command(&golden[name]).unwrap();
         assert_eq!(&read, command, "{name}");
     }
+}
+
+#[test]
+fn what_version_3_brought_is_written_and_read_as_then() {
+    let action = Action::MoveToStandby {
+        name: "daily".into(),
+        epoch: Epoch(9),
+        since: LogIndex(41),
+        standby: Some(NodeId(8)),
+    };
+    let request = RequestId {
+        client: 0x5eed,
+        number: 1,
+    };
+    let version = action.since();
+    let command = Command { request, action };
+    let encoded = encode_as(Content::Command, version, &command).unwrap();
+    let name = "command.move_to_standby";
+    let golden = compare(version, "command.", &[(name.to_string(), encoded)]);
+    assert_eq!(decode_command(&golden[name]).unwrap(), command);
+    let mut newer = golden[name].clone();
+    newer[6] = VERSION as u8 + 1;
+    let (found, known) = (VERSION + 1, VERSION);
+    assert_eq!(
+        decode_command(&newer),
+        Err(EncodingError::TooNew { found, known })
+    );
 }
 
 #[test]

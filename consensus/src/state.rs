@@ -156,6 +156,12 @@ impl State {
                 home,
                 standby,
             } => self.move_room(name, epoch, home, standby, effects),
+            Action::MoveToStandby {
+                name,
+                epoch,
+                since,
+                standby,
+            } => self.move_to_standby(name, epoch, since, standby, effects),
             Action::SetStandby {
                 name,
                 epoch,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use consensus::cluster::{Cluster, ProposeError};
 use consensus::command::{Action, JobKind, JobState};
-use consensus::ids::{Epoch, JobId, LeaseName, NodeId, RequestId, RoomName, RoomSid, ValueKey};
+use consensus::ids::{
+    Epoch, JobId, LeaseName, LogIndex, NodeId, RequestId, RoomName, RoomSid, ValueKey,
+};
 use consensus::splitmix::SplitMix;
 use consensus::state::State;
 
@@ -166,9 +168,16 @@ impl Client {
                 standby,
             };
         };
+        let since = |state: &State| state.mandate(&name).map_or(LogIndex(0), |m| m.since);
         match self.dice.below(8) {
             0 => Action::CloseRoom { name, epoch },
-            1 | 2 => Action::MoveRoom {
+            1 => Action::MoveToStandby {
+                since: self.cluster.read(since),
+                name,
+                epoch,
+                standby,
+            },
+            2 => Action::MoveRoom {
                 name,
                 epoch,
                 home,

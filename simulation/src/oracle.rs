@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use consensus::command::{Action, Command, Outcome, Refusal};
-use consensus::encoding::{Content, decode};
+use consensus::encoding::decode_command;
 use consensus::ids::{LogIndex, NodeId, RequestId, ValueKey};
 use consensus::state::{State, encode_state};
 use consensus::testing::Seen;
@@ -154,7 +154,7 @@ impl Oracle {
                 if !new {
                     return None;
                 }
-                let Ok(command) = decode::<Command>(Content::Command, bytes) else {
+                let Ok(command) = decode_command(bytes) else {
                     self.accuse(format!("entry {} cannot be decoded", index.0));
                     return None;
                 };

@@ -15,7 +15,7 @@ use super::wire::WireSnapshotMeta;
 use super::{Answer, LogId, Snapshot, SnapshotData, SnapshotMeta, StoredMembership, Types};
 use crate::command::{Command, Effect};
 use crate::disk::Disk;
-use crate::encoding::{Content, EncodingError, decode, encode};
+use crate::encoding::{Content, EncodingError, decode, decode_command, encode};
 use crate::ids::LogIndex;
 use crate::limits::{CHANGES_MAX, SNAPSHOT_JOBS_MAX};
 use crate::snapshot::{SnapshotError, SnapshotStore, StoredSnapshot};
@@ -169,7 +169,7 @@ impl StateMachine {
     }
 
     fn apply_command(&self, log_id: LogId, bytes: &[u8]) -> io::Result<Answer> {
-        let command: Command = decode(Content::Command, bytes).map_err(invalid)?;
+        let command: Command = decode_command(bytes).map_err(invalid)?;
         let index = LogIndex(log_id.index);
         let applied = {
             let mut inner = self.replica.write_lock();

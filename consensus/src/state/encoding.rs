@@ -8,7 +8,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{Answer, Job, Lease, Node, State, Value};
 use crate::command::Room;
-use crate::encoding::{Content, EncodingError, VERSION, decode_as, encode_as, version};
+use crate::encoding::{Content, EncodingError, decode_as, encode_as, version};
 use crate::ids::{JobId, LeaseName, NodeId, RequestId, RoomName, ValueKey};
 
 const FIRST: u16 = 1;
@@ -85,7 +85,7 @@ pub fn decode_state(bytes: &[u8]) -> Result<State, EncodingError> {
         SECOND => decode_as(Content::State, SECOND, bytes),
         found => Err(EncodingError::TooNew {
             found,
-            known: VERSION,
+            known: SECOND,
         }),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Answer, State, check_epoch, check_length, full};
 use crate::command::{Effect, NodeState, Outcome, Refusal, Room};
-use crate::ids::{Epoch, NodeId, RoomName, RoomSid};
+use crate::ids::{Epoch, LogIndex, NodeId, RoomName, RoomSid};
 use crate::limits::{NAME_BYTES_MAX, ROOMS_MAX};
 
 impl State {
@@ -69,6 +69,25 @@ impl State {
             room,
             created: false,
         })
+    }
+
+    pub(super) fn move_to_standby(
+        &mut self,
+        name: RoomName,
+        epoch: Epoch,
+        since: LogIndex,
+        standby: Option<NodeId>,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        self.owned_room(&name, epoch)?;
+        let current = self.mandate(&name);
+        let Some(mandate) = current.filter(|mandate| mandate.since == since) else {
+            return Err(Refusal::Conflict {
+                expected: since.0,
+                found: current.map_or(0, |mandate| mandate.since.0),
+            });
+        };
+        self.move_room(name, epoch, mandate.standby, standby, effects)
     }
 
     pub(super) fn set_standby(

@@ -575,6 +575,12 @@ fn random_action(state: &State, random: &mut SplitMix) -> Action {
             wish: VoterWish::Never,
         },
         7..=9 => place(&name.0, node.0, standby.map(|s| s.0)),
+        10 if epoch.0.is_multiple_of(2) => Action::MoveToStandby {
+            since: state.mandate(&name).map_or(LogIndex(1), |m| m.since),
+            name,
+            epoch,
+            standby,
+        },
         10 => Action::MoveRoom {
             name,
             epoch,
@@ -707,6 +713,43 @@ fn random_commands_keep_the_rules_and_give_the_same_bytes_everywhere() {
 fn mandates(world: &World) -> (Option<Mandate>, Option<Mandate>) {
     let name = "daily".into();
     (world.state.mandate(&name), world.state.inherited(&name))
+}
+
+#[test]
+fn a_room_moves_to_its_standby_only_under_the_mandate_that_was_meant() {
+    let mut world = World::with_nodes(3);
+    let room = world.place("daily", 1, Some(2));
+    let name = RoomName::from("daily");
+    let since = mandates(&world).0.unwrap().since;
+    let move_it = |epoch: Epoch, since: LogIndex| Action::MoveToStandby {
+        name: "daily".into(),
+        epoch,
+        since,
+        standby: Some(NodeId(3)),
+    };
+    for standby in [None, Some(NodeId(3)), Some(NodeId(2))] {
+        let (name, epoch) = (name.clone(), room.epoch);
+        world.ok(Action::SetStandby {
+            name,
+            epoch,
+            standby,
+        });
+        let found = mandates(&world).0.map_or(0, |mandate| mandate.since.0);
+        let expected = since.0;
+        let refused = Refusal::Conflict { expected, found };
+        assert_eq!(world.refused(move_it(room.epoch, since)), refused);
+    }
+    let appointed = mandates(&world).0.unwrap();
+    let old = Epoch(room.epoch.0 - 1);
+    assert!(matches!(
+        world.refused(move_it(old, appointed.since)),
+        Refusal::StaleEpoch { .. }
+    ));
+    world.ok(move_it(room.epoch, appointed.since));
+    let moved = world.state.room(&name).unwrap();
+    assert_eq!((moved.home, moved.standby), (NodeId(2), Some(NodeId(3))));
+    assert!(moved.epoch > room.epoch);
+    assert_eq!(mandates(&world).1, Some(appointed));
 }
 
 #[test]

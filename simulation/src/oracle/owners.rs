@@ -67,6 +67,7 @@ impl Owners {
     fn fence(&self, action: &Action) -> Option<String> {
         let (what, presented, current) = match action {
             Action::MoveRoom { name, epoch, .. }
+            | Action::MoveToStandby { name, epoch, .. }
             | Action::SetStandby { name, epoch, .. }
             | Action::CloseRoom { name, epoch } => {
                 let Some(room) = self.rooms.get(name) else {

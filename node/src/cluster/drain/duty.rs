@@ -8,6 +8,7 @@ use consensus::cluster::{Role, Status};
 use consensus::command::{Action, Outcome, Refusal};
 use consensus::ids::{Epoch, LeaseName, NodeId, RoomName};
 use consensus::keeper;
+use consensus::state::{Mandate, State};
 use operator::drain::{Drains, End, Moved, Output, Record, Then};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -213,19 +214,45 @@ impl Drainage {
             };
             self.carry_out(action).await?;
         }
+        let mandate = parts.cluster.read(|s| s.mandate(name));
         let Flushed { known, unready } = ask_flush(&*parts.links, from, &name.0, epoch, home).await;
         if unready && patient {
             return Ok(End::Unready);
         }
-        let action = Action::MoveRoom {
-            name: name.clone(),
-            epoch,
-            home,
-            standby,
-        };
-        self.carry_out(action).await?;
+        self.carry_out(self.to_standby(name, epoch, mandate, (home, standby))?)
+            .await?;
         tracing::info!(room = %name, %from, to = %home, known, "room moved off a draining node");
         Ok(End::Done)
+    }
+
+    /// Whoever else was made its standby meanwhile knows nothing of it.
+    fn to_standby(
+        &self,
+        name: &RoomName,
+        epoch: Epoch,
+        mandate: Option<Mandate>,
+        (home, standby): (NodeId, Option<NodeId>),
+    ) -> Result<Action, &'static str> {
+        let name = name.clone();
+        let common = self.parts.cluster.read(State::common_version);
+        let Some(mandate) = mandate.filter(|_| common >= Action::TO_STANDBY_SINCE) else {
+            // Old nodes among these, or the room is from before mandates.
+            return Ok(Action::MoveRoom {
+                name,
+                epoch,
+                home,
+                standby,
+            });
+        };
+        if mandate.standby != home {
+            return Err("another node was made its standby");
+        }
+        Ok(Action::MoveToStandby {
+            name,
+            epoch,
+            since: mandate.since,
+            standby,
+        })
     }
 
     async fn carry_out(&self, action: Action) -> Result<(), String> {

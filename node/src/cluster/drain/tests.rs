@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use consensus::command::{Effect, NodeState};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::cluster::links::registry::Registry;
+use crate::cluster::links::{Duplex, Serve};
 use crate::cluster::testing::Group;
 
 /// Every third room is empty.
@@ -226,4 +228,59 @@ async fn asked_twice_is_one_drain_and_then_it_is_removed() {
     assert_eq!(world.rooms_of(1, 1), 10);
     let unknown = world.drainage[&1].drain(NodeId(99), &first).await;
     assert_eq!(unknown, Err(Refusal::NoNode(NodeId(99)).into()));
+}
+
+/// A home that is asked to tell its standby everything, while another one is appointed.
+struct Meddler {
+    cluster: Cluster,
+    other: Mutex<Option<NodeId>>,
+}
+
+impl Serve for Meddler {
+    fn call(&self, _: NodeId, _: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
+        let other = self.other.lock().unwrap().take();
+        Box::pin(async move {
+            let name = RoomName::from("room0");
+            let epoch = self.cluster.read(|s| s.room(&name).unwrap().epoch);
+            if other.is_some() {
+                let standby = other;
+                let action = Action::SetStandby {
+                    name,
+                    epoch,
+                    standby,
+                };
+                self.cluster.propose(action).await.unwrap();
+            }
+            Err("as if it had told everything".into())
+        })
+    }
+
+    fn stream(&self, _: NodeId, _: Duplex) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_goes_only_to_who_has_stood_by_ever_since_it_was_told_everything() {
+    let world = World::new(1, 3, 10.0).await;
+    world.place(2, 1).await;
+    let cluster = world.group.clusters[&1].clone();
+    let meddler = Arc::new(Meddler {
+        cluster: cluster.clone(),
+        other: Mutex::new(Some(NodeId(4))),
+    });
+    world.group.hub.replace(NodeId(2), |services| {
+        Arc::new(move |service| match service {
+            Service::Journal => Some(Arc::clone(&meddler) as Arc<dyn Serve>),
+            service => services(service),
+        })
+    });
+    let terms = Terms::default();
+    world.drainage[&1].drain(NodeId(2), &terms).await.unwrap();
+    world
+        .until("all rooms left", || world.rooms_of(1, 2) == 0)
+        .await;
+    let name = RoomName::from("room0");
+    let (home, mandate) = cluster.read(|s| (s.room(&name).unwrap().home, s.inherited(&name)));
+    assert_eq!(mandate.map(|mandate| mandate.standby), Some(home));
 }

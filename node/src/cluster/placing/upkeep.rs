@@ -84,6 +84,10 @@ impl Placing {
             if !candidates.iter().any(|c| serves(c) && c.node != room.home) {
                 continue;
             }
+            // Others were seen to meanwhile, and it may be on its way to the one it got since.
+            if self.cluster.read(|state| state.room(&name) != Some(&room)) {
+                continue;
+            }
             let seed = self.seed();
             let (standby, _) = choose_standby(&candidates, room.home, &self.selector, "", seed);
             if standby.is_none() || standby == room.standby {
