@@ -52,6 +52,24 @@ impl Room {
             return;
         };
         member.data.ready = true;
+        self.send_what_waited(number);
+    }
+
+    /// It said what it has got, and was sent what it lacks.
+    pub(super) fn data_resynced(&mut self, number: u16) {
+        if let Some(member) = self.roster.glance_mut(number) {
+            member.data.resyncs = false;
+            self.send_what_waited(number);
+        }
+    }
+
+    fn send_what_waited(&mut self, number: u16) {
+        let Some(member) = self.roster.glance_mut(number) else {
+            return;
+        };
+        if !member.data.takes() {
+            return;
+        }
         member.data.waiting_bytes = 0;
         for (label, payload) in std::mem::take(&mut member.data.waiting) {
             self.feed(number, MediaInput::SendData { label, payload });
@@ -71,7 +89,7 @@ impl Room {
         let Some(member) = self.roster.glance_mut(number) else {
             return;
         };
-        if member.data.ready {
+        if member.data.takes() {
             self.feed(number, MediaInput::SendData { label, payload });
         } else {
             member.data.keep(label, payload);

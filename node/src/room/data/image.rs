@@ -30,6 +30,7 @@ impl MemberData {
         let blobs = record.blobs.into_iter();
         Self {
             ready: record.ready,
+            resyncs: true,
             last_sequence: record.last_sequence,
             tracks,
             blobs: blobs

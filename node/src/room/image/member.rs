@@ -109,6 +109,7 @@ impl Room {
         if kind == ThawKind::Warm {
             member.transport_failed = false;
             member.cold = false;
+            member.data.resyncs = false;
             member.close_at = None;
         }
         self.roster.insert(member);

@@ -2,7 +2,7 @@
 //! they are sent again, and none is lost while the channels come up. Receivers drop what they have.
 
 use super::hall::Hall;
-use super::thaw::reliable;
+use super::thaw::{come_back_with, reliable};
 use super::*;
 
 fn hall() -> Hall {
@@ -82,6 +82,28 @@ fn who_resumes_says_itself_what_it_lacks() {
     reliable(&mut hall, 1);
     move_room(&mut hall, false);
     assert_eq!(sent_to(&hall, "alice"), [0_u32; 0]);
+}
+
+#[test]
+fn what_somebody_who_resumes_lacks_comes_before_what_was_said_since_the_move() {
+    let mut hall = hall();
+    reliable(&mut hall, 1);
+    reliable(&mut hall, 2);
+    move_room(&mut hall, false);
+    reliable(&mut hall, 3);
+    assert_eq!(sent_to(&hall, "alice"), [0_u32; 0]);
+    let publisher_sid = hall.member("bob").sid.0.clone();
+    let got = proto::DataChannelReceiveState {
+        publisher_sid,
+        last_seq: 1,
+    };
+    come_back_with(&mut hall, "alice", vec![got]);
+    // The last one had waited as well: it drops what it has.
+    assert_eq!(sent_to(&hall, "alice"), [2, 3, 3]);
+    // Who is not there yet hears it as soon as it is.
+    assert_eq!(sent_to(&hall, "dave"), [0_u32; 0]);
+    come_back_with(&mut hall, "dave", Vec::new());
+    assert_eq!(sent_to(&hall, "dave"), [3]);
 }
 
 #[test]

@@ -226,6 +226,15 @@ fn whenever_a_room_moves_warm_its_clients_are_told_the_same_and_its_shards_know_
 
 /// What a client says that resumes: its answers and its offer have new credentials.
 fn come_back(hall: &mut Hall, identity: &str) {
+    come_back_with(hall, identity, Vec::new());
+}
+
+/// `got`: the last reliable packet of each of the others.
+pub(super) fn come_back_with(
+    hall: &mut Hall,
+    identity: &str,
+    got: Vec<proto::DataChannelReceiveState>,
+) {
     let tracks = hall.member(identity).info.tracks.clone();
     let client = hall.clients.get_mut(identity).expect("a client");
     client.generation += 1;
@@ -245,6 +254,7 @@ fn come_back(hall: &mut Hall, identity: &str) {
         publish_tracks: tracks.into_iter().map(published).collect(),
         subscription: Some(proto::UpdateSubscription::default()),
         data_channels: channels(single),
+        datachannel_receive_states: got,
         ..Default::default()
     };
     hall.signal(identity, SignalRequest::SyncState(state));
