@@ -101,6 +101,8 @@ class Browser:
 
     async def leave(self):
         self.watching.cancel()
+        # Its last question may have failed.
+        await asyncio.gather(self.watching, return_exceptions=True)
         await self.page.close()
 
 
@@ -180,7 +182,9 @@ class Firefox:
     async def read(self):
         async for message in self.socket:
             told = json.loads(message.data)
-            if answer := self.answers.pop(told.get("id"), None):
+            answer = self.answers.pop(told.get("id"), None)
+            # Who asked may have left.
+            if answer and not answer.done():
                 answer.set_result(told)
 
     async def ask(self, method, parameters, within=30):
