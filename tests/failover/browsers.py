@@ -76,6 +76,7 @@ class Browser:
         self.known_as = identity
         self.decoded = {"audio": Flow(), "video": Flow()}
         self.page = self.watching = None
+        self.left = False
 
     async def join(self, _url, _room, single_pc=False):
         link = self.link if single_pc else self.link.replace("/room/", "/room/?singlePC=false")
@@ -88,7 +89,7 @@ class Browser:
         self.watching = asyncio.ensure_future(self.watch())
 
     async def watch(self):
-        while True:
+        while not self.left:
             decoded = json.loads(await self.page.call(TAKE))
             ahead = time.monotonic() - time.time()
             for kind, flow in self.decoded.items():
@@ -100,8 +101,8 @@ class Browser:
         return self.decoded[kind]
 
     async def leave(self):
-        self.watching.cancel()
-        # Its last question may have failed.
+        # Not cancelled: `wait_for` of Python 3.11 swallows that where the answer comes at the same time.
+        self.left = True
         await asyncio.gather(self.watching, return_exceptions=True)
         await self.page.close()
 

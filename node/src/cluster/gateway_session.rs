@@ -70,7 +70,7 @@ pub(super) async fn run(
             Outcome::Again(why) => why,
             Outcome::Lost { participant_sid } => {
                 let heir = lobby.heir(&attach.room, &participant_sid, &place).await;
-                tracing::info!(room = attach.room, home = %place.home, ?heir, "a home is gone");
+                tracing::info!(room = attach.room, home = %place.home, ?heir, "the way to a home ended");
                 if heir != Heir::Warm {
                     send_back(heir, &attach, &recipient);
                     break;

@@ -297,8 +297,10 @@ impl Journal {
         Arc::clone(links.entry(standby).or_insert_with(start))
     }
 
-    /// Says whether `standby` knows the whole room, waiting for it for a while.
-    pub async fn flush(&self, room: &str, epoch: Epoch, standby: NodeId) -> Flushed {
+    /// Says whether that standby knows the whole room, waiting for it for a while.
+    async fn flush(&self, asked: &Flush) -> Flushed {
+        let (room, epoch) = (asked.room.as_str(), Epoch(asked.epoch));
+        let standby = NodeId(asked.standby);
         if self.0.homes.hosts(room) != Hosts::Running(epoch) {
             return Flushed::default();
         }
@@ -306,7 +308,10 @@ impl Journal {
         let link = || {
             let table = self.locked();
             let followed = table.rooms.get(room);
-            let wanted = |by: &Mandate| (by.standby, by.epoch) == (standby, epoch);
+            let wanted = |by: &Mandate| {
+                let same = asked.since == 0 || by.since.0 == asked.since;
+                same && (by.standby, by.epoch) == (standby, epoch)
+            };
             followed
                 .is_some_and(wanted)
                 .then(|| table.links.get(&standby).cloned())
@@ -372,20 +377,15 @@ pub(super) async fn ask_heir(
 }
 
 /// Has the home tell the standby everything.
-pub(super) async fn ask_flush(
-    links: &dyn Links,
-    home: NodeId,
-    room: &str,
-    epoch: Epoch,
-    standby: NodeId,
-) -> Flushed {
+pub(super) async fn ask_flush(links: &dyn Links, room: &str, mandate: &Mandate) -> Flushed {
     let question = question::Of::Flush(Flush {
         room: room.to_owned(),
-        epoch: epoch.0,
-        standby: standby.0,
+        epoch: mandate.epoch.0,
+        standby: mandate.standby.0,
+        since: mandate.since.0,
     });
     let within = 2 * JOURNAL_FLUSH_PATIENCE;
-    match ask(links, home, question, within).await {
+    match ask(links, mandate.home, question, within).await {
         Ok(reply) => Flushed {
             known: reply.flushed,
             unready: reply.unready,
@@ -404,6 +404,15 @@ pub(super) async fn ask_flush(
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
+
+    /// Of a home whose standby knows everything.
+    pub(in crate::cluster) fn flushed_reply() -> Bytes {
+        let reply = Reply {
+            flushed: true,
+            ..Reply::default()
+        };
+        reply.encode_to_vec().into()
+    }
 
     /// Of a node that goes on with everybody unnoticed.
     pub(in crate::cluster) fn warm_reply() -> Bytes {

@@ -333,7 +333,8 @@ pub const LAST_WORDS_LOOK: Duration = Duration::from_millis(20);
 /// it goes all the same, and its clients come back from scratch.
 pub const JOURNAL_FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 /// A node that has to say whether it knows a room; it need not look further than its memory. In
-/// doubt it is taken to know it: coming back in vain costs a client a round trip.
+/// doubt a standby is taken to know it (coming back in vain costs a client a round trip), and a
+/// home not.
 pub const JOURNAL_ASK_PATIENCE: Duration = Duration::from_millis(150);
 /// Names of rooms whose state changed on this node and nobody has looked at yet; beyond, everything
 /// is compared.

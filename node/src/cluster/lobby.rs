@@ -104,9 +104,10 @@ impl ClusterLobby {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What can be done for whoever was in the room there: its home is gone, or the room from it.
-    /// A home may go moments after the log named who stands by, and this node may have applied
-    /// neither: that nobody knows the client is said only by whoever knows the newest log.
+    /// What can be done for whoever was in the room there: its home is gone, or the room from it,
+    /// or only the way there broke. A home may go moments after the log named who stands by, and
+    /// this node may have applied neither: that nobody knows the client is said only by whoever
+    /// knows the newest log.
     pub(super) async fn heir(&self, room: &str, participant_sid: &str, was: &Place) -> Heir {
         let heir = self.heir_as_known(room, participant_sid, was).await;
         if heir != Heir::Nobody {
@@ -116,41 +117,51 @@ impl ClusterLobby {
         if refreshed.is_err() {
             tracing::debug!(room, "no quorum says in time who knows the room");
         }
-        self.heir_as_known(room, participant_sid, was).await
+        let heir = self.heir_as_known(room, participant_sid, was).await;
+        if heir != Heir::Nobody {
+            return heir;
+        }
+        self.home_as_known(room, participant_sid, was).await
     }
 
     /// By the log as applied here.
     async fn heir_as_known(&self, room: &str, participant_sid: &str, was: &Place) -> Heir {
         let name = RoomName::from(room);
-        let (next, home) = self.0.directory.cluster().read(|state| {
-            let Some(known) = state.room(&name) else {
-                return (None, None);
-            };
+        let next = self.0.directory.cluster().read(|state| {
+            let known = state.room(&name)?;
             let moved = known.epoch > was.epoch;
             let next = if moved {
                 Some(known.home)
             } else {
                 known.standby
             };
-            let home = (!moved).then_some(known.home);
-            let living = |node: Option<NodeId>| node.filter(|node| lives(state, *node));
-            (living(next), living(home))
+            next.filter(|node| lives(state, *node))
         });
-        let links = &**self.0.directory.links();
-        let ask = async |node: Option<NodeId>| match node {
-            Some(node) => journal::ask_heir(links, node, room, participant_sid, was.epoch).await,
-            None => Ok(Heir::Nobody),
+        let Some(node) = next else {
+            return Heir::Nobody;
         };
-        match ask(next).await {
-            Ok(Heir::Nobody) => {}
-            Ok(heir) => return heir,
+        let links = &**self.0.directory.links();
+        match journal::ask_heir(links, node, room, participant_sid, was.epoch).await {
+            Ok(heir) => heir,
             // Busy, or cut off for a moment: coming back in vain costs little.
-            Err(LinkError::Lost { .. }) => return Heir::Knows,
-            Err(_) => {}
+            Err(LinkError::Lost { .. }) => Heir::Knows,
+            Err(_) => Heir::Nobody,
         }
-        // Only the way to the home may have broken. It has to say so itself: to wait for one that
-        // died costs more than to begin anew.
-        match ask(home).await {
+    }
+
+    /// The home itself, where nobody else is known. It has to answer: to wait for one that died
+    /// costs more than to begin anew.
+    async fn home_as_known(&self, room: &str, participant_sid: &str, was: &Place) -> Heir {
+        let name = RoomName::from(room);
+        let stays = self.0.directory.cluster().read(|state| {
+            let known = state.room(&name);
+            known.is_some_and(|known| known.epoch == was.epoch && lives(state, known.home))
+        });
+        if !stays {
+            return Heir::Nobody;
+        }
+        let links = &**self.0.directory.links();
+        match journal::ask_heir(links, was.home, room, participant_sid, was.epoch).await {
             Ok(heir) if heir != Heir::Nobody => Heir::Knows,
             _ => Heir::Nobody,
         }

@@ -295,6 +295,8 @@ pub enum MediaInput {
     Rebound,
     /// What the client believes after a resume; subscriptions and disabled tracks are applied.
     SyncState(proto::SyncState),
+    /// Reliable messages for the client, ahead of all that wait for the channel to open.
+    SendAgain(Vec<Bytes>),
     /// A message for the client on the channel with this label, buffered until it opens.
     SendData {
         label: &'static str,

@@ -1,5 +1,6 @@
 //! Data channels of the connection the client reads from: which are open, and what waits for them.
-//! Bounded: the oldest waiting messages go first.
+//! Bounded: the oldest waiting messages go first, and none but reliable ones keep others from
+//! waiting.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -7,7 +8,10 @@ use bytes::Bytes;
 use media::{Command, TransportKey};
 use protocol::proto;
 
-use super::limits::{WAITING_DATA_BYTES_MAX, WAITING_DATA_MESSAGES_MAX};
+use super::limits::{
+    WAITING_DATA_BYTES_MAX, WAITING_DATA_MESSAGES_MAX, WAITING_LOSSY_BYTES_MAX,
+    WAITING_LOSSY_MESSAGES_MAX,
+};
 use super::outputs::Outputs;
 
 pub(crate) const RELIABLE: &str = "_reliable";
@@ -17,8 +21,15 @@ pub(crate) const DATA_TRACK: &str = "_data_track";
 #[derive(Debug, Default)]
 pub(crate) struct DataChannels {
     open: BTreeSet<String>,
-    waiting: VecDeque<(&'static str, Bytes)>,
-    waiting_bytes: usize,
+    reliable: Waiting,
+    others: Waiting,
+}
+
+/// What waits, oldest first.
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: VecDeque<(&'static str, Bytes)>,
+    bytes: usize,
 }
 
 impl DataChannels {
@@ -33,14 +44,9 @@ impl DataChannels {
             return;
         }
         self.open.insert(label.to_owned());
-        let waiting = std::mem::take(&mut self.waiting);
-        for (channel, payload) in waiting {
-            if channel == label {
-                self.waiting_bytes -= payload.len();
-                send(transport, channel, payload, out);
-            } else {
-                self.waiting.push_back((channel, payload));
-            }
+        let (reliable, others) = (&mut self.reliable, &mut self.others);
+        for (label, payload) in reliable.take(label).into_iter().chain(others.take(label)) {
+            send(transport, label, payload, out);
         }
     }
 
@@ -58,18 +64,61 @@ impl DataChannels {
     ) {
         if let Some(transport) = transport.filter(|_| self.open.contains(label)) {
             send(transport, label, payload, out);
+        } else if label == RELIABLE {
+            self.reliable.push_back(label, payload);
+            let (messages, bytes) = (WAITING_DATA_MESSAGES_MAX, WAITING_DATA_BYTES_MAX);
+            self.reliable.trim(messages, bytes);
+        } else {
+            self.others.push_back(label, payload);
+            let (messages, bytes) = (WAITING_LOSSY_MESSAGES_MAX, WAITING_LOSSY_BYTES_MAX);
+            self.others.trim(messages, bytes);
+        }
+    }
+
+    /// Reliable messages ahead of those that wait, or at once.
+    pub(crate) fn send_first(
+        &mut self,
+        transport: Option<TransportKey>,
+        payloads: Vec<Bytes>,
+        out: &mut Outputs,
+    ) {
+        if self.open.contains(RELIABLE) {
+            for payload in payloads {
+                self.send(transport, RELIABLE, payload, out);
+            }
             return;
         }
-        self.waiting_bytes += payload.len();
-        self.waiting.push_back((label, payload));
-        while self.waiting.len() > WAITING_DATA_MESSAGES_MAX
-            || self.waiting_bytes > WAITING_DATA_BYTES_MAX
-        {
-            let Some((_, dropped)) = self.waiting.pop_front() else {
+        let later = std::mem::take(&mut self.reliable);
+        let later = later.messages.into_iter().map(|(_, payload)| payload);
+        for payload in payloads.into_iter().chain(later) {
+            self.send(transport, RELIABLE, payload, out);
+        }
+    }
+}
+
+impl Waiting {
+    fn push_back(&mut self, label: &'static str, payload: Bytes) {
+        self.bytes += payload.len();
+        self.messages.push_back((label, payload));
+    }
+
+    fn trim(&mut self, messages: usize, bytes: usize) {
+        while self.messages.len() > messages || self.bytes > bytes {
+            let Some((_, dropped)) = self.messages.pop_front() else {
                 break;
             };
-            self.waiting_bytes -= dropped.len();
+            self.bytes -= dropped.len();
         }
+    }
+
+    /// Those for that channel.
+    fn take(&mut self, channel: &str) -> Vec<(&'static str, Bytes)> {
+        let all = std::mem::take(self).messages.into_iter();
+        let (taken, left) = all.partition::<Vec<_>, _>(|(label, _)| *label == channel);
+        for (label, payload) in left {
+            self.push_back(label, payload);
+        }
+        taken
     }
 }
 
@@ -150,6 +199,25 @@ mod tests {
         channels.send(None, RELIABLE, half.clone(), &mut out);
         channels.send(None, RELIABLE, half, &mut out);
         channels.opened(TRANSPORT, RELIABLE, &mut out);
+        assert_eq!(sent(&mut out).len(), 1);
+    }
+
+    #[test]
+    fn what_is_sent_again_goes_first_and_lossy_messages_push_nothing_reliable_out() {
+        let (mut channels, mut out) = (DataChannels::default(), Outputs::new(true));
+        channels.send(None, RELIABLE, Bytes::from("3"), &mut out);
+        for _ in 0..WAITING_DATA_MESSAGES_MAX {
+            channels.send(None, DATA_TRACK, Bytes::from("frame"), &mut out);
+        }
+        let again = vec![Bytes::from("1"), Bytes::from("2")];
+        channels.send_first(Some(TRANSPORT), again, &mut out);
+        assert!(sent(&mut out).is_empty());
+        channels.opened(TRANSPORT, RELIABLE, &mut out);
+        let texts: Vec<_> = sent(&mut out).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["1", "2", "3"]);
+        channels.opened(TRANSPORT, DATA_TRACK, &mut out);
+        assert_eq!(sent(&mut out).len(), WAITING_LOSSY_MESSAGES_MAX);
+        channels.send_first(Some(TRANSPORT), vec![Bytes::from("4")], &mut out);
         assert_eq!(sent(&mut out).len(), 1);
     }
 }

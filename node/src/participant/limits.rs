@@ -38,10 +38,14 @@ pub(crate) const EARLY_CANDIDATES_MAX: usize = 64;
 pub(crate) const CANDIDATE_INIT_BYTES_MAX: usize = 4 * 1024;
 /// Length of one client SDP: an offer with hundreds of sections stays below.
 pub(crate) const SDP_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Messages for the client that wait for its data channels to open.
-pub(crate) const WAITING_DATA_MESSAGES_MAX: usize = 1_024;
+/// Reliable messages for the client that wait for its data channel to open: those of the time it
+/// takes to come back after its room moved, behind those from before the move.
+pub(crate) const WAITING_DATA_MESSAGES_MAX: usize = 4_096;
 /// The same in bytes: the oldest go first.
 pub(crate) const WAITING_DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Lossy messages and frames of data tracks beside them: worth a moment only.
+pub(crate) const WAITING_LOSSY_MESSAGES_MAX: usize = 64;
+pub(crate) const WAITING_LOSSY_BYTES_MAX: usize = 128 * 1024;
 
 /// Least time between two offers: many subscriptions of one moment share one.
 pub(crate) const OFFER_INTERVAL: Duration = Duration::from_millis(150);

@@ -157,6 +157,7 @@ impl ParticipantMedia {
             MediaInput::Rebound => self.rebound(now),
             MediaInput::SyncState(state) => self.sync_state(now, state),
             MediaInput::SendData { label, payload } => self.send_data(label, payload),
+            MediaInput::SendAgain(payloads) => self.send_again(payloads),
             MediaInput::SwitchCandidateProtocol(protocol) => self.switch_protocol(now, protocol),
             MediaInput::PreferRegression(prefer) => {
                 let micros = self.micros(now);
@@ -292,6 +293,11 @@ impl ParticipantMedia {
     fn resumed(&mut self, now: Instant) {
         self.restart_subscriber(now);
         self.dynacast.tell_again(&mut self.out);
+    }
+
+    fn send_again(&mut self, payloads: Vec<Bytes>) {
+        let transport = self.primary().map(|connection| connection.key);
+        self.channels.send_first(transport, payloads, &mut self.out);
     }
 
     fn send_data(&mut self, label: &'static str, payload: Bytes) {

@@ -52,24 +52,6 @@ impl Room {
             return;
         };
         member.data.ready = true;
-        self.send_what_waited(number);
-    }
-
-    /// It said what it has got, and was sent what it lacks.
-    pub(super) fn data_resynced(&mut self, number: u16) {
-        if let Some(member) = self.roster.glance_mut(number) {
-            member.data.resyncs = false;
-            self.send_what_waited(number);
-        }
-    }
-
-    fn send_what_waited(&mut self, number: u16) {
-        let Some(member) = self.roster.glance_mut(number) else {
-            return;
-        };
-        if !member.data.takes() {
-            return;
-        }
         member.data.waiting_bytes = 0;
         for (label, payload) in std::mem::take(&mut member.data.waiting) {
             self.feed(number, MediaInput::SendData { label, payload });
@@ -89,7 +71,7 @@ impl Room {
         let Some(member) = self.roster.glance_mut(number) else {
             return;
         };
-        if member.data.takes() {
+        if member.data.ready {
             self.feed(number, MediaInput::SendData { label, payload });
         } else {
             member.data.keep(label, payload);

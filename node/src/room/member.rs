@@ -80,8 +80,7 @@ pub(super) enum DropOnResume {
 pub(super) struct MemberData {
     /// Its channels are open.
     pub(super) ready: bool,
-    /// Its room moved without it: it says first what it has got, as whatever is sent before what
-    /// it lacks puts that out (receivers drop by sequence number).
+    /// Its room moved without it, and it has not said yet what it had got by then.
     pub(super) resyncs: bool,
     /// Messages for it that arrived earlier, by channel.
     pub(super) waiting: VecDeque<(&'static str, Bytes)>,
@@ -95,11 +94,6 @@ pub(super) struct MemberData {
 }
 
 impl MemberData {
-    /// What is for it goes out at once.
-    pub(super) fn takes(&self) -> bool {
-        self.ready && !self.resyncs
-    }
-
     /// Keeps a message until the channels are open: reliable ones while there is room for them, of
     /// lossy ones the newest.
     pub(super) fn keep(&mut self, label: &'static str, payload: Bytes) {

@@ -130,7 +130,6 @@ impl Room {
             self.update_data_subscription(number, subscription.clone());
         }
         self.replay_to(number, &state.datachannel_receive_states);
-        self.data_resynced(number);
         self.feed(number, MediaInput::SyncState(state));
     }
 }

@@ -409,9 +409,10 @@ impl House {
         let heard = std::mem::take(&mut script.lock().unwrap().heard);
         heard
             .into_iter()
-            .filter_map(|input| match input {
-                MediaInput::SendData { label, payload } if label == channel => Some(payload),
-                _ => None,
+            .flat_map(|input| match input {
+                MediaInput::SendData { label, payload } if label == channel => vec![payload],
+                MediaInput::SendAgain(payloads) if channel == "_reliable" => payloads,
+                _ => Vec::new(),
             })
             .collect()
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use consensus::cluster::{Role, Status};
 use consensus::command::{Action, Outcome, Refusal};
-use consensus::ids::{Epoch, LeaseName, NodeId, RoomName};
+use consensus::ids::{Epoch, LeaseName, LogIndex, NodeId, RoomName};
 use consensus::keeper;
-use consensus::state::{Mandate, State};
+use consensus::state::Mandate;
 use operator::drain::{Drains, End, Moved, Output, Record, Then};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -214,45 +214,55 @@ impl Drainage {
             };
             self.carry_out(action).await?;
         }
-        let mandate = parts.cluster.read(|s| s.mandate(name));
-        let Flushed { known, unready } = ask_flush(&*parts.links, from, &name.0, epoch, home).await;
+        let appointed = self.appointed(name, epoch, (from, home))?;
+        let Flushed { known, unready } = ask_flush(&*parts.links, &name.0, &appointed).await;
         if unready && patient {
             return Ok(End::Unready);
         }
-        self.carry_out(self.to_standby(name, epoch, mandate, (home, standby))?)
-            .await?;
+        let action = if known && appointed.since != LogIndex(0) {
+            Action::MoveToStandby {
+                name: name.clone(),
+                epoch,
+                since: appointed.since,
+                standby,
+            }
+        } else {
+            // Nobody knows it, or nobody can say since when: it moves as it is.
+            Action::MoveRoom {
+                name: name.clone(),
+                epoch,
+                home,
+                standby,
+            }
+        };
+        self.carry_out(action).await?;
         tracing::info!(room = %name, %from, to = %home, known, "room moved off a draining node");
         Ok(End::Done)
     }
 
-    /// Whoever else was made its standby meanwhile knows nothing of it.
-    fn to_standby(
+    /// Under which its next home stands by. Without an entry where the log does not name it: old
+    /// nodes among these, or the room is from before mandates.
+    fn appointed(
         &self,
         name: &RoomName,
         epoch: Epoch,
-        mandate: Option<Mandate>,
-        (home, standby): (NodeId, Option<NodeId>),
-    ) -> Result<Action, &'static str> {
-        let name = name.clone();
-        let common = self.parts.cluster.read(State::common_version);
-        let Some(mandate) = mandate.filter(|_| common >= Action::TO_STANDBY_SINCE) else {
-            // Old nodes among these, or the room is from before mandates.
-            return Ok(Action::MoveRoom {
-                name,
-                epoch,
-                home,
-                standby,
-            });
-        };
-        if mandate.standby != home {
+        (home, standby): (NodeId, NodeId),
+    ) -> Result<Mandate, &'static str> {
+        let (room, mandate, common) = self.parts.cluster.read(|state| {
+            let room = state.room(name).cloned();
+            (room, state.mandate(name), state.common_version())
+        });
+        let stands = room.is_some_and(|room| (room.epoch, room.standby) == (epoch, Some(standby)));
+        if !stands {
             return Err("another node was made its standby");
         }
-        Ok(Action::MoveToStandby {
-            name,
+        let named = mandate.filter(|_| common >= Action::TO_STANDBY_SINCE);
+        Ok(named.unwrap_or(Mandate {
+            home,
             epoch,
-            since: mandate.since,
             standby,
-        })
+            since: LogIndex(0),
+        }))
     }
 
     async fn carry_out(&self, action: Action) -> Result<(), String> {

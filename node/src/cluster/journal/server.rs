@@ -107,10 +107,9 @@ impl JournalServer {
     async fn answer(&self, question: question::Of) -> Reply {
         match question {
             question::Of::Holds(asked) => {
-                let has_been_home = self.homes.running(&asked.room) == Some(Epoch(asked.epoch));
-                let knows = has_been_home
-                    || self.images.holds(&asked.room)
-                    || self.homes.knows(&asked.room);
+                let is_home = self.homes.running(&asked.room) == Some(Epoch(asked.epoch));
+                let knows =
+                    is_home || self.images.holds(&asked.room) || self.homes.knows(&asked.room);
                 let standins = self.images.standins();
                 let is_warm =
                     |standins: &StandIns| standins.is_warm(&asked.room, &asked.participant_sid);
@@ -125,8 +124,7 @@ impl JournalServer {
                 }
             }
             question::Of::Flush(asked) => {
-                let (epoch, standby) = (Epoch(asked.epoch), NodeId(asked.standby));
-                let flushed = self.journal.flush(&asked.room, epoch, standby).await;
+                let flushed = self.journal.flush(&asked).await;
                 Reply {
                     flushed: flushed.known,
                     unready: flushed.unready,

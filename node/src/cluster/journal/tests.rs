@@ -227,6 +227,16 @@ fn records(image: &RoomImage) -> Vec<&[u8]> {
     image.records().map(|(_, record)| &record[..]).collect()
 }
 
+/// By whatever entry.
+fn appointed(epoch: Epoch, standby: NodeId) -> Mandate {
+    Mandate {
+        home: HOME,
+        epoch,
+        standby,
+        since: LogIndex(0),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_standby_opens_the_room_as_its_home_left_it_and_the_next_one_knows_it_too() {
     let world = World::with_room().await;
@@ -263,7 +273,12 @@ async fn after_a_break_everything_is_said_again() {
     sleep(Duration::from_secs(1)).await;
     world.group.link(STANDBY.0, &standby.registry);
     let epoch = world.epoch(OTHER).unwrap();
-    let flushed = ask_flush(&*world.nodes[&OTHER].links, HOME, DAILY, epoch, STANDBY).await;
+    let flushed = ask_flush(
+        &*world.nodes[&OTHER].links,
+        DAILY,
+        &appointed(epoch, STANDBY),
+    )
+    .await;
     assert!(flushed.known);
     world.move_to(STANDBY, None).await;
     let image = world.opens(STANDBY).await.image.unwrap();
@@ -276,7 +291,11 @@ async fn a_room_moves_once_its_next_home_knows_it_and_only_then_clients_may_resu
     let links = &*world.nodes[&OTHER].links;
     let epoch = world.epoch(OTHER).unwrap();
     world.set_standby(Some(OTHER)).await;
-    assert!(ask_flush(links, HOME, DAILY, epoch, OTHER).await.known);
+    assert!(
+        ask_flush(links, DAILY, &appointed(epoch, OTHER))
+            .await
+            .known
+    );
     assert_eq!(
         ask_heir(links, OTHER, DAILY, "", epoch).await.unwrap(),
         Heir::Knows
@@ -318,11 +337,19 @@ async fn a_standby_that_cannot_be_reached_holds_a_move_up_for_a_bounded_time() {
     world.nodes[&HOME].rooms.write(2, b"bob");
     let began = Instant::now();
     let links = &*world.nodes[&OTHER].links;
-    assert!(!ask_flush(links, HOME, DAILY, epoch, STANDBY).await.known);
+    assert!(
+        !ask_flush(links, DAILY, &appointed(epoch, STANDBY))
+            .await
+            .known
+    );
     assert!(began.elapsed() <= JOURNAL_FLUSH_PATIENCE + Duration::from_millis(10));
     // Nobody hosts this one: nothing is waited for.
     let began = Instant::now();
-    assert!(!ask_flush(links, HOME, "other", epoch, STANDBY).await.known);
+    assert!(
+        !ask_flush(links, "other", &appointed(epoch, STANDBY))
+            .await
+            .known
+    );
     assert!(began.elapsed() < Duration::from_millis(10));
 }
 

@@ -14,7 +14,7 @@ use crate::participant::{MediaInput, WallClock};
 use crate::room::Room;
 use crate::room::image::records::PacketRecord;
 use crate::room::journal::{JournalEntry, RecordKey, RoomImage};
-use crate::room::limits::{REPLAY_AGE_MAX, REPLAY_BYTES_MAX, REPLAY_PACKETS_MAX};
+use crate::room::limits::{REPLAY_AGE_MAX, REPLAY_BYTES_MAX, REPLAY_PACKETS_MAX, RETURN_TIMEOUT};
 
 #[derive(Default)]
 pub(in crate::room) struct Replay {
@@ -24,8 +24,11 @@ pub(in crate::room) struct Replay {
     next: u64,
     /// What a standby has: from the first of these numbers to before the second.
     said: Option<(u64, u64)>,
+    /// What there was when the room came here, for those who come back later; until when.
+    before: Option<(Instant, Vec<Kept>)>,
 }
 
+#[derive(Clone)]
 struct Kept {
     at: Instant,
     publisher_sid: String,
@@ -63,6 +66,9 @@ impl Replay {
         {
             self.bytes -= oldest.payload.len();
             self.kept.pop_front();
+        }
+        if self.before.as_ref().is_some_and(|(until, _)| *until < now) {
+            self.before = None;
         }
     }
 
@@ -121,6 +127,15 @@ impl Replay {
                 self.keep(at, sid, packet.sequence, destinations, record.packet);
             }
         }
+        let before = self.kept.iter().cloned().collect();
+        self.before = Some((now + RETURN_TIMEOUT, before));
+    }
+
+    /// For somebody who says what it got: of what it may lack.
+    fn lacked(&self, resyncs: bool) -> impl Iterator<Item = &Kept> {
+        let before = self.before.iter().flat_map(|(_, before)| before);
+        let now = self.kept.iter().filter(move |_| !resyncs);
+        before.filter(move |_| resyncs).chain(now)
     }
 }
 
@@ -155,15 +170,18 @@ impl Room {
     }
 
     /// Sends again what a resumed client has not got; it drops what it has by sequence number.
+    /// Where its room moved without it, whatever was said since waits for its channels already, and
+    /// comes behind that.
     pub(in crate::room) fn replay_to(
         &mut self,
         number: u16,
         states: &[proto::DataChannelReceiveState],
     ) {
         self.data.replay.trim(self.now);
-        let Some(member) = self.roster.get(number) else {
+        let Some(member) = self.roster.glance_mut(number) else {
             return;
         };
+        let resyncs = std::mem::take(&mut member.data.resyncs);
         let mut got: HashMap<&str, u32> = HashMap::new();
         for state in states {
             let last = got.entry(&state.publisher_sid).or_insert(state.last_seq);
@@ -176,22 +194,8 @@ impl Room {
                     .get(kept.publisher_sid.as_str())
                     .is_some_and(|last| kept.sequence > *last)
         };
-        let payloads: Vec<Bytes> = self
-            .data
-            .replay
-            .kept
-            .iter()
-            .filter(missed)
-            .map(|kept| kept.payload.clone())
-            .collect();
-        for payload in payloads {
-            self.feed(
-                number,
-                MediaInput::SendData {
-                    label: RELIABLE,
-                    payload,
-                },
-            );
-        }
+        let lacked = self.data.replay.lacked(resyncs).filter(missed);
+        let payloads: Vec<Bytes> = lacked.map(|kept| kept.payload.clone()).collect();
+        self.feed(number, MediaInput::SendAgain(payloads));
     }
 }

@@ -41,6 +41,9 @@ pub(in super::super) struct Flush {
     pub epoch: u64,
     #[prost(uint64, tag = "3")]
     pub standby: u64,
+    /// The entry that appointed it; 0 where nobody said.
+    #[prost(uint64, tag = "4")]
+    pub since: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
