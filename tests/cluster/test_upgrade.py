@@ -11,6 +11,8 @@ from test_rooms import eventually, join
 pytestmark = pytest.mark.asyncio
 
 HELD = "  log_version_max: 1\n"
+# `consensus::encoding::VERSION`
+NEWEST = 3
 
 
 def status(node):
@@ -63,17 +65,17 @@ async def test_nodes_of_two_versions_are_one_cluster_and_the_log_follows_the_old
         await are(1, 1, 1, 1)
         await works(nodes, "before")
         await restart(first, last, held=False)
-        await are(1, 2, 1, 1)
+        await are(1, NEWEST, 1, 1)
         await works(nodes, "mixed")
         # Taken back, as long as one of them is old.
         await restart(first, last, held=True)
         await works(nodes, "back")
         for node, others in ((first, last), (second, last)):
             await restart(node, others, held=False)
-        await are(1, 2, 2, 1)
+        await are(1, NEWEST, NEWEST, 1)
         await works(nodes, "nearly")
         await restart(last, first, held=False)
-        await are(2, 2, 2, 2)
+        await are(NEWEST, NEWEST, NEWEST, NEWEST)
         await works(nodes, "after")
         # Everything is on disk as all read it.
         for node in nodes:
@@ -82,5 +84,5 @@ async def test_nodes_of_two_versions_are_one_cluster_and_the_log_follows_the_old
             node.start()
 
         def is_read():
-            return all(node.answers() for node in nodes) and log_versions(first)[0] == 2
+            return all(node.answers() for node in nodes) and log_versions(first)[0] == NEWEST
         await eventually(is_read, "the log to be read again")

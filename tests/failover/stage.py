@@ -15,6 +15,8 @@ from flows import Asker, Wheel
 NOTICE_S = 1.0
 SETTLE_S, WATCH_S = 2.0, 12.0
 PROTECTED_WITHIN_S = 15.0
+# Whose gap it was is said from then on.
+LONG_MS = 500
 
 
 async def until(probe, what, within=40.0):
@@ -35,6 +37,12 @@ class Cast:
     far: bool = False
     #: Name and driver of each person in a browser.
     browsers: dict = dataclasses.field(default_factory=dict)
+
+
+def longest(gaps):
+    """Of whom, where it is long."""
+    who = max(gaps, key=gaps.get)
+    return f"{gaps[who]:.0f}" + (f" ({who})" if gaps[who] > LONG_MS else "")
 
 
 class Stage:
@@ -144,14 +152,15 @@ class Stage:
         now = time.monotonic()
 
         def gaps(wanted):
-            return [me.flow(other, kind).gap(struck - 0.2, now) for me, other, kind in self.flows() if kind == wanted]
+            return {f"{me.identity} of {other}": me.flow(other, kind).gap(struck - 0.2, now)
+                    for me, other, kind in self.flows() if kind == wanted}
         audio, video = gaps("audio"), gaps("video")
         events = [f"{person.identity} {name}" for person in self.people for at, name in person.events if at >= struck]
         came_back = self.how_they_came_back(before, await self.asker.sids(), struck)
         self.report.add(
-            scenario, self.cast.name, audio_gap_ms=audio, video_gap_ms=video,
+            scenario, self.cast.name, audio_gap_ms=list(audio.values()), video_gap_ms=list(video.values()),
             api_gap_ms=[self.asker.flow.gap(struck - 0.2, now)], lost_participants=len(lost), **came_back)
-        return "; ".join([f"longest gap {max(audio):.0f}/{max(video):.0f} ms", *(f"LOST: {one}" for one in lost),
+        return "; ".join([f"longest gap {longest(audio)}/{longest(video)} ms", *(f"LOST: {one}" for one in lost),
                           ", ".join(events) or "no event"])
 
     def how_they_came_back(self, before, after, struck):
