@@ -82,12 +82,6 @@ impl DataChannels {
         payloads: Vec<Bytes>,
         out: &mut Outputs,
     ) {
-        if self.open.contains(RELIABLE) {
-            for payload in payloads {
-                self.send(transport, RELIABLE, payload, out);
-            }
-            return;
-        }
         let later = std::mem::take(&mut self.reliable);
         let later = later.messages.into_iter().map(|(_, payload)| payload);
         for payload in payloads.into_iter().chain(later) {
