@@ -111,13 +111,14 @@ impl Nodes {
 
     /// The browser's video comes back to it.
     fn tracks(&mut self, node: usize) {
-        let payload_types = vec![PayloadType {
+        let payload_types: Arc<[_]> = [PayloadType {
             codec: Codec::Vp8,
             pt: 96,
             rtx_pt: None,
             fmtp: String::new(),
             nack: true,
-        }];
+        }]
+        .into();
         let section = ReceiveSection {
             mid: "0".to_owned(),
             kind: MediaKind::Video,

@@ -210,6 +210,10 @@ pub const CACHE_PACKETS_MIN: usize = 64;
 pub const CACHE_BYTES_MIN: usize = 16 * 1024;
 /// Bytes of a layer's packets at most: a second at 8 Mbit/s.
 pub const CACHE_BYTES_MAX: usize = 1024 * 1024;
+/// A cache that is too small becomes so much larger than a second of its media takes, and grows by
+/// so much at least.
+pub const CACHE_GROWTH_SLACK: f32 = 1.125;
+pub const CACHE_GROWTH_MIN: f32 = 1.25;
 /// Time packets should stay for retransmission: several round trips across continents.
 pub const CACHE_RETENTION: Duration = Duration::from_millis(1_000);
 
@@ -242,7 +246,7 @@ pub const OFFSET_RANGES_MAX: usize = 16;
 /// Most a clock may disagree with the time between arrivals when a stream goes on; LiveKit: 2 s.
 pub const TIMESTAMP_DRIFT_MAX: Duration = Duration::from_millis(2_000);
 /// Packets remembered per down track for NACKs, to begin with and at most; powers of two.
-pub const HISTORY_PACKETS_MIN: usize = 128;
+pub const HISTORY_PACKETS_MIN: usize = 32;
 pub const HISTORY_PACKETS_MAX: usize = 1_024;
 /// Times one packet is repeated for one subscriber (LiveKit: 3).
 pub const RETRANSMISSIONS_MAX: u8 = 3;

@@ -16,6 +16,7 @@ mod fmtp;
 mod header_extensions;
 mod image;
 mod offer;
+mod payloads;
 mod quirks;
 mod remote;
 mod sdp;
@@ -48,7 +49,6 @@ use crate::types::{
     IceCredentials, LocalCandidate, MediaKind, ReceiveSection, RemoteTransport, SendSection,
 };
 
-use codecs::Payload;
 use header_extensions::ExtensionPolicy;
 use remote::{RemoteDescription, RemoteSection};
 use section::{LocalSection, Receiver, Sender};
@@ -283,7 +283,7 @@ impl Negotiator {
                 Some(ReceiveSection {
                     mid: section.mid.clone(),
                     kind,
-                    payload_types: payload_types(&section.receive_payloads),
+                    payload_types: section.receive_payloads.types(),
                     extensions: header_extensions::numbers(&section.extensions),
                     rids: section.rids.clone(),
                     ssrcs: section.ssrcs.clone(),
@@ -300,7 +300,7 @@ impl Negotiator {
             let sender = section.sender.as_ref().filter(|s| s.config.id == id)?;
             Some((section, sender))
         })?;
-        let payload_types = payload_types(&section.send_payloads);
+        let payload_types = section.send_payloads.types();
         let retransmits = payload_types.iter().any(|p| p.rtx_pt.is_some());
         // What is numbered for the client's own media must not go on ours: a packet with a
         // transport-wide number makes libwebrtc stop sending REMB.
@@ -389,10 +389,6 @@ impl Negotiator {
             }
         }
     }
-}
-
-fn payload_types(payloads: &[Payload]) -> Vec<crate::types::PayloadType> {
-    payloads.iter().map(Payload::payload_type).collect()
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> u32 {

@@ -2,6 +2,7 @@
 //! parameters, media sections. No behaviour beyond parsing and formatting of single values.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::ids::TrackKey;
 use crate::limits::STANDBY_PRIORITY_STEP;
@@ -207,7 +208,7 @@ pub struct ReceiveSection {
     pub mid: String,
     pub kind: MediaKind,
     /// Most preferred first.
-    pub payload_types: Vec<PayloadType>,
+    pub payload_types: Arc<[PayloadType]>,
     pub extensions: Extensions,
     /// RIDs in the order of SDP, pause marks (`~`) stripped.
     pub rids: Vec<String>,
@@ -283,7 +284,7 @@ pub struct SendSection {
     pub ssrc: u32,
     pub rtx_ssrc: Option<u32>,
     /// Every codec the subscriber can take on this section, most preferred first.
-    pub payload_types: Vec<PayloadType>,
+    pub payload_types: Arc<[PayloadType]>,
     pub extensions: Extensions,
 }
 

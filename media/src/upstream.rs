@@ -11,6 +11,7 @@ pub(crate) mod receive_stats;
 pub(crate) mod receiver;
 pub(crate) mod rtx;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ids::{RoomKey, TrackKey};
@@ -49,7 +50,7 @@ pub(crate) struct UpTrack {
     /// Layers that SDP announces as SSRCs of one group (`ssrc-group:SIM`).
     pub(crate) announced_layers: u8,
     /// Of the section the track is received on.
-    pub(crate) payload_types: Vec<PayloadType>,
+    pub(crate) payload_types: Arc<[PayloadType]>,
     pub(crate) layers: [Option<Box<Layer>>; LAYERS_MAX],
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) level: AudioLevel,
@@ -69,7 +70,7 @@ impl UpTrack {
             config,
             muted: false,
             announced_layers: 0,
-            payload_types: Vec::new(),
+            payload_types: Arc::default(),
             layers: [const { None }; LAYERS_MAX],
             subscribers: Vec::new(),
             level: AudioLevel::default(),

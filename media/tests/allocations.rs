@@ -21,8 +21,8 @@ mod world;
 
 use publisher::{Audio, Video, packet};
 use world::{
-    AUDIO_LEVEL, MID, TRANSPORT_CC, World, audio_section, config, payload_type, send_section,
-    server_address, video_section,
+    AUDIO_LEVEL, MID, TRANSPORT_CC, World, audio_section, config, payload_type, prefer,
+    send_section, server_address, video_section,
 };
 
 /// Half of the subscribers get what is relayed to the other shard.
@@ -70,9 +70,7 @@ fn making_red_allocates_nothing() {
     for _ in 0..8 {
         let subscriber = world.connect();
         let mut section = send_section(MediaKind::Audio, 7000);
-        section
-            .payload_types
-            .insert(0, payload_type(Codec::Red, 60, None));
+        prefer(&mut section, payload_type(Codec::Red, 60, None));
         world.subscribe(subscriber, track, section);
     }
     Audio::new(publisher).packets(&mut world, 200, 30, &[7; 120]);

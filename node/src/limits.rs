@@ -86,12 +86,11 @@ pub const TCP_READ_BYTES_PER_TURN: usize = 64 << 10;
 /// A packet waits in a socket for less than this; an older stamp is of a clock that was set.
 pub const ARRIVAL_AGE_MAX: Duration = Duration::from_millis(500);
 
-/// Wait for more packets before subscribers are served, for each of them: a dozen times what a send
-/// costs, so that a core that waits has little to do, and nobody waits much longer than the last in
-/// line would.
-pub const GATHER_PER_SUBSCRIBER: Duration = Duration::from_micros(55);
-/// Longest such wait: far below the jitter of any network.
-pub const GATHER_MAX: Duration = Duration::from_millis(5);
+/// Wait for more packets before subscribers are served, for each of them: a few times what serving
+/// one costs, so that nobody waits much longer than the last in line does anyway.
+pub const GATHER_PER_SUBSCRIBER: Duration = Duration::from_micros(10);
+/// Longest such wait: within the jitter of a local network.
+pub const GATHER_MAX: Duration = Duration::from_millis(2);
 /// A shorter wait is not worth its timer.
 pub const GATHER_MIN: Duration = Duration::from_micros(400);
 

@@ -1,5 +1,7 @@
 //! From a publisher's payload types to a subscriber's numbers for the same codec and profile.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::types::{Codec, PayloadType, TrackConfig};
@@ -31,12 +33,12 @@ pub(crate) enum RedRule {
 #[derive(Debug)]
 pub(crate) struct PayloadMap {
     /// The subscriber's, most preferred first.
-    offered: Vec<PayloadType>,
+    offered: Arc<[PayloadType]>,
     pairs: SmallVec<[(u8, Target); 4]>,
 }
 
 impl PayloadMap {
-    pub(crate) fn new(offered: Vec<PayloadType>) -> PayloadMap {
+    pub(crate) fn new(offered: Arc<[PayloadType]>) -> PayloadMap {
         PayloadMap {
             offered,
             pairs: SmallVec::new(),
@@ -156,19 +158,22 @@ mod tests {
 
     #[test]
     fn numbers_follow_codec_and_profile() {
-        let mut map = PayloadMap::new(vec![
-            pt(Codec::Vp8, 96, ""),
-            pt(
-                Codec::H264,
-                102,
-                "packetization-mode=1;profile-level-id=42001f",
-            ),
-            pt(
-                Codec::H264,
-                106,
-                "profile-level-id=42e01f;packetization-mode=1",
-            ),
-        ]);
+        let mut map = PayloadMap::new(
+            [
+                pt(Codec::Vp8, 96, ""),
+                pt(
+                    Codec::H264,
+                    102,
+                    "packetization-mode=1;profile-level-id=42001f",
+                ),
+                pt(
+                    Codec::H264,
+                    106,
+                    "profile-level-id=42e01f;packetization-mode=1",
+                ),
+            ]
+            .into(),
+        );
         map.bind(
             &[
                 pt(Codec::Vp8, 120, ""),
@@ -193,12 +198,12 @@ mod tests {
             pt(Codec::Opus, 111, "minptime=10"),
         ];
         let rule = |map: &PayloadMap, from| map.get(from).map(|to| (to.pt, to.red));
-        let mut with = PayloadMap::new(vec![pt(Codec::Red, 50, ""), pt(Codec::Opus, 51, "")]);
+        let mut with = PayloadMap::new([pt(Codec::Red, 50, ""), pt(Codec::Opus, 51, "")].into());
         with.bind(&incoming, &PLAIN);
         let renumber = RedRule::Renumber { opus_pt: 51 };
         assert_eq!(rule(&with, 63), Some((50, renumber)));
         assert_eq!(rule(&with, 111), Some((51, RedRule::AsItCame)));
-        let mut without = PayloadMap::new(vec![pt(Codec::Opus, 51, "")]);
+        let mut without = PayloadMap::new([pt(Codec::Opus, 51, "")].into());
         without.bind(&incoming, &PLAIN);
         assert_eq!(rule(&without, 63), Some((51, RedRule::Unwrap)));
         assert_eq!(rule(&without, 111), Some((51, RedRule::AsItCame)));
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn opus_becomes_red_where_asked_for_and_encrypted_audio_stays_as_it_is() {
         let incoming = [pt(Codec::Opus, 111, ""), pt(Codec::Red, 63, "")];
-        let offered = || vec![pt(Codec::Red, 50, ""), pt(Codec::Opus, 51, "")];
+        let offered = || Arc::from([pt(Codec::Red, 50, ""), pt(Codec::Opus, 51, "")]);
         let rule = |map: &PayloadMap, from| map.get(from).map(|to| (to.pt, to.red));
         let build = TrackConfig {
             build_red: true,
@@ -224,7 +229,7 @@ mod tests {
         map.bind(&incoming, &encrypted);
         assert_eq!(rule(&map, 111), Some((51, RedRule::AsItCame)));
         assert_eq!(rule(&map, 63), Some((50, RedRule::AsItCame)));
-        let mut plain = PayloadMap::new(vec![pt(Codec::Opus, 51, "")]);
+        let mut plain = PayloadMap::new([pt(Codec::Opus, 51, "")].into());
         plain.bind(&incoming, &encrypted);
         assert_eq!(rule(&plain, 63), None, "nobody can open it");
     }

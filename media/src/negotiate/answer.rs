@@ -5,9 +5,12 @@ use crate::types::{Codec, DtlsRole, MediaKind};
 
 use super::Negotiator;
 use super::codecs::{self, Payload, Way};
-use super::contract::{Direction, LocalDescription, NegotiateError, PeerRole, PublishPreferences};
+use super::contract::{
+    Direction, LocalDescription, NegotiateError, PeerRole, PublishPreferences, SenderConfig,
+};
 use super::fmtp;
 use super::header_extensions::{self, Extension};
+use super::payloads::Payloads;
 use super::remote::{RemoteDescription, RemoteSection, SectionKind};
 use super::section::LocalSection;
 use super::write::{LocalDirection, LocalSetup, MediaSection, SdpWriter, Shared};
@@ -72,8 +75,8 @@ impl Negotiator {
                 receive: true,
             });
         };
-        let receive_payloads = self.payloads(remote, kind, Way::Receive);
-        let send_payloads = match self.config.role {
+        let mut receive_payloads = self.payloads(remote, kind, Way::Receive);
+        let mut send_payloads = match self.config.role {
             PeerRole::Single => self.payloads(remote, kind, Way::Send),
             _ => Vec::new(),
         };
@@ -101,12 +104,23 @@ impl Negotiator {
         section.rids.clone_from(&remote.rids);
         section.ssrcs.clone_from(&remote.ssrcs);
         let preferences = section.receiver.as_ref().map(|r| r.preferences.clone());
+        if direction.send
+            && let Some(sender) = &section.sender
+        {
+            shape_for_source(&mut send_payloads, &sender.config);
+        }
+        if direction.receive
+            && let Some(preferences) = &preferences
+        {
+            self.shape_for_publisher(&mut receive_payloads, kind, preferences);
+        }
+        let kept = self.sections.iter();
+        let kept = kept.flat_map(|section| [&section.receive_payloads, &section.send_payloads]);
+        let receive_payloads = Payloads::new(receive_payloads, kept.clone());
+        let send_payloads = Payloads::new(send_payloads, kept);
+        let section = &mut self.sections[index];
         section.receive_payloads = receive_payloads;
         section.send_payloads = send_payloads;
-        if direction.receive {
-            self.shape_for_publisher(index, kind, preferences.as_ref());
-        }
-        self.shape_for_source(index, direction);
         (!self.sections[index].rejected).then_some(direction)
     }
 
@@ -142,16 +156,12 @@ impl Negotiator {
 
     /// Applies what AddTrack asked for: order of codecs, RED, DTX, stereo.
     fn shape_for_publisher(
-        &mut self,
-        index: usize,
+        &self,
+        payloads: &mut Vec<Payload>,
         kind: MediaKind,
-        preferences: Option<&PublishPreferences>,
+        preferences: &PublishPreferences,
     ) {
         let only_one = self.config.quirks.ignores_codec_order && kind == MediaKind::Video;
-        let payloads = &mut self.sections[index].receive_payloads;
-        let Some(preferences) = preferences else {
-            return;
-        };
         if let Some(codec) = preferences.codec {
             codecs::prefer(payloads, codec);
             if only_one && payloads.first().is_some_and(|p| p.codec == codec) {
@@ -174,24 +184,6 @@ impl Negotiator {
             }
             if payload.codec == Codec::Opus {
                 shape_opus(&mut payload.format.fmtp, preferences);
-            }
-        }
-    }
-
-    /// Puts what the bound source sends first, and says whether it is stereo.
-    fn shape_for_source(&mut self, index: usize, direction: LocalDirection) {
-        let section = &mut self.sections[index];
-        let (true, Some(sender)) = (direction.send, &section.sender) else {
-            return;
-        };
-        codecs::order_for_source(&mut section.send_payloads, &sender.config.codecs);
-        if sender.config.stereo {
-            for payload in section
-                .send_payloads
-                .iter_mut()
-                .filter(|p| p.codec == Codec::Opus)
-            {
-                fmtp::set(&mut payload.format.fmtp, "sprop-stereo", "1");
             }
         }
     }
@@ -247,6 +239,15 @@ impl Negotiator {
     }
 }
 
+/// Puts what the bound source sends first, and says whether it is stereo.
+fn shape_for_source(payloads: &mut [Payload], source: &SenderConfig) {
+    codecs::order_for_source(payloads, &source.codecs);
+    let opus = payloads.iter_mut().filter(|p| p.codec == Codec::Opus);
+    for payload in opus.filter(|_| source.stereo) {
+        fmtp::set(&mut payload.format.fmtp, "sprop-stereo", "1");
+    }
+}
+
 /// The payload list of an answered section: what we receive first, then what we only send.
 fn written_payloads(
     section: &LocalSection,
@@ -255,11 +256,11 @@ fn written_payloads(
 ) -> Vec<Payload> {
     let receive = direction.receive || !offered.receives();
     let mut payloads = match receive && !section.receive_payloads.is_empty() {
-        true => section.receive_payloads.clone(),
+        true => section.receive_payloads.to_vec(),
         false => Vec::new(),
     };
     if direction.send || payloads.is_empty() {
-        for payload in &section.send_payloads {
+        for payload in section.send_payloads.iter() {
             match payloads
                 .iter_mut()
                 .find(|p| p.format.pt == payload.format.pt)
@@ -270,7 +271,7 @@ fn written_payloads(
         }
     }
     if payloads.is_empty() {
-        payloads.clone_from(&section.receive_payloads);
+        payloads.extend_from_slice(&section.receive_payloads);
     }
     payloads
 }

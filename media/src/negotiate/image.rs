@@ -9,12 +9,12 @@ use crate::ids::TrackKey;
 use crate::limits::{SDP_MAX_SECTIONS, SDP_MAX_WAITING_SENDERS};
 use crate::types::{Fingerprint, IceCredentials, PayloadType, RemoteTransport, SsrcInfo};
 
+use super::Negotiator;
 use super::codecs::{Format, Payload};
 use super::contract::{Direction, NegotiatorConfig, PublishPreferences, SenderConfig};
 use super::header_extensions::Extension;
 use super::remote::SectionKind;
 use super::section::{LocalSection, Receiver, Sender};
-use super::{Negotiator, payload_types};
 
 /// See the file header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,8 +139,8 @@ fn section_image(section: &LocalSection) -> SectionImage {
         announced: section.announced,
         used: section.used,
         receiving: section.receiving,
-        receive_payloads: payload_types(&section.receive_payloads),
-        send_payloads: payload_types(&section.send_payloads),
+        receive_payloads: section.receive_payloads.types().to_vec(),
+        send_payloads: section.send_payloads.types().to_vec(),
         extensions: extensions
             .map(|(number, extension)| (*number, extension.place()))
             .collect(),

@@ -9,6 +9,7 @@ use super::codecs::{self, Payload};
 use super::contract::{AnswerAccepted, LocalDescription, NegotiateError, PeerRole, SenderConfig};
 use super::fmtp;
 use super::header_extensions::{self, Extension};
+use super::payloads::Payloads;
 use super::remote::{RemoteDescription, RemoteSection, SectionKind};
 use super::section::LocalSection;
 use super::write::{LocalDirection, LocalSetup, MediaSection, SdpWriter, Shared};
@@ -214,7 +215,9 @@ impl Negotiator {
             codecs::order_for_source(&mut payloads, &sender.config.codecs);
             sender.live = live && sender.described;
         }
-        section.send_payloads = payloads;
+        let others = self.sections.iter().map(|section| &section.send_payloads);
+        let payloads = Payloads::new(payloads, others);
+        self.sections[index].send_payloads = payloads;
     }
 }
 

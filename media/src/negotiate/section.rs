@@ -4,9 +4,9 @@
 use crate::ids::TrackKey;
 use crate::types::{MediaKind, SsrcInfo};
 
-use super::codecs::Payload;
 use super::contract::{Direction, PublishPreferences, SenderConfig};
 use super::header_extensions::Extension;
+use super::payloads::Payloads;
 use super::remote::SectionKind;
 
 /// A track bound to a section we send on.
@@ -44,8 +44,8 @@ pub(super) struct LocalSection {
     pub(super) used: bool,
     /// We receive here, as agreed last.
     pub(super) receiving: bool,
-    pub(super) receive_payloads: Vec<Payload>,
-    pub(super) send_payloads: Vec<Payload>,
+    pub(super) receive_payloads: Payloads,
+    pub(super) send_payloads: Payloads,
     pub(super) extensions: Vec<(u8, Extension)>,
     pub(super) rids: Vec<String>,
     pub(super) ssrcs: Vec<SsrcInfo>,
@@ -63,8 +63,8 @@ impl LocalSection {
             announced: false,
             used: false,
             receiving: false,
-            receive_payloads: Vec::new(),
-            send_payloads: Vec::new(),
+            receive_payloads: Payloads::default(),
+            send_payloads: Payloads::default(),
             extensions: Vec::new(),
             rids: Vec::new(),
             ssrcs: Vec::new(),

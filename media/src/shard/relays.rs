@@ -93,7 +93,7 @@ impl Shard {
             return None;
         }
         let mut track = UpTrack::new(key, room, TRANSPORT_NONE, config);
-        track.payload_types = payload_types;
+        track.payload_types = payload_types.into();
         track.source = Some(RelaySource::new(link, relay));
         let index = self.tracks.insert(track);
         arriving.insert(relay.0, index);
@@ -111,7 +111,7 @@ impl Shard {
         let index = *self.track_index.get(&key)?;
         let track = self.tracks.get_mut(index)?;
         track.source.as_ref()?;
-        track.payload_types = payload_types;
+        track.payload_types = payload_types.into();
         for subscriber in &track.subscribers {
             if let Some(down) = self.down_tracks.get_mut(subscriber.down_track) {
                 down.rebind(track);

@@ -2,9 +2,12 @@
 //! when a subscriber's run is built, retransmission reads them again. Grows with the bit rate to
 //! about a second of media, within a limit; allocates nothing once it has.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::limits::{CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_PACKETS_MIN, CACHE_RETENTION};
+use crate::limits::{
+    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_GROWTH_MIN, CACHE_GROWTH_SLACK, CACHE_PACKETS_MIN,
+    CACHE_RETENTION,
+};
 use crate::rtp::{FrameInfo, Span};
 use crate::types::Codec;
 
@@ -102,7 +105,7 @@ impl PacketCache {
         }
     }
 
-    /// Takes `len` contiguous bytes at the head, growing when a whole turn was too quick.
+    /// Takes `len` contiguous bytes at the head, growing when a turn was too quick.
     fn reserve(&mut self, len: usize, now: Instant) -> Option<u64> {
         if len > self.bytes.len() {
             return None;
@@ -110,23 +113,30 @@ impl PacketCache {
         let size = self.bytes.len() as u64;
         let left = size - self.head % size;
         if (len as u64) > left || self.turn_began.is_none() {
-            let quick = self.turn_began.is_some_and(|at| now - at < CACHE_RETENTION);
-            if quick && self.bytes.len() < CACHE_BYTES_MAX {
-                self.grow_bytes();
-            } else if self.turn_began.is_some() {
-                self.head += left;
+            let turn = self.turn_began.map(|at| now.saturating_duration_since(at));
+            match turn {
+                Some(turn) if turn < CACHE_RETENTION && self.bytes.len() < CACHE_BYTES_MAX => {
+                    self.grow_bytes(turn, now);
+                }
+                _ => {
+                    self.head += if turn.is_some() { left } else { 0 };
+                    self.turn_began = Some(now);
+                }
             }
-            self.turn_began = Some(now);
         }
         let position = self.head;
         self.head += len as u64;
         Some(position)
     }
 
-    fn grow_bytes(&mut self) {
+    /// To what a turn of the retention takes at the rate of the last one, and some more; at most
+    /// twice, as a key frame is not the rate.
+    fn grow_bytes(&mut self, turn: Duration, now: Instant) {
         let old = std::mem::take(&mut self.bytes);
         let (size, head) = (old.len() as u64, self.head);
-        self.bytes = vec![0; (old.len() * 2).min(CACHE_BYTES_MAX)];
+        let factor = CACHE_RETENTION.as_secs_f32() / turn.as_secs_f32().max(f32::MIN_POSITIVE);
+        let wanted = old.len() as f32 * (factor * CACHE_GROWTH_SLACK).clamp(CACHE_GROWTH_MIN, 2.0);
+        self.bytes = vec![0; (wanted as usize).min(CACHE_BYTES_MAX)];
         // Fresh positions, a turn ahead of everything handed out so far, in the old order.
         self.head = head.next_multiple_of(self.bytes.len() as u64);
         let mut kept: Vec<&mut Entry> = self
@@ -136,6 +146,8 @@ impl PacketCache {
             .filter(|entry| entry.position + size >= head)
             .collect();
         kept.sort_unstable_by_key(|entry| entry.position);
+        // The turn goes on behind what is kept: it began with the oldest of it.
+        self.turn_began = Some(kept.first().map_or(now, |oldest| oldest.info.arrival));
         for entry in kept {
             let from = (entry.position % size) as usize;
             let to = (self.head % self.bytes.len() as u64) as usize;
@@ -180,7 +192,6 @@ impl PacketCache {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn info(sequence: u64, arrival: Instant) -> PacketInfo {
         PacketInfo {
@@ -237,6 +248,21 @@ mod tests {
         }
         assert_eq!(cache.bytes.len(), CACHE_BYTES_MIN);
         assert_eq!(cache.entries.len(), CACHE_PACKETS_MIN);
+    }
+
+    #[test]
+    fn a_stream_takes_little_more_than_a_second_of_it() {
+        let start = Instant::now();
+        for packets_a_second in [50, 90, 250, 400] {
+            let mut cache = PacketCache::new(500);
+            for sequence in 0..20 * packets_a_second {
+                let now = start + Duration::from_secs(sequence) / packets_a_second as u32;
+                cache.insert(info(sequence, now), &[7; 1_200]);
+            }
+            let second = 1_200 * packets_a_second as usize;
+            let (size, most) = (cache.bytes.len(), second * 3 / 2);
+            assert!((second..most).contains(&size), "{size} bytes for {second}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use skein_media::ids::TrackKey;
 use skein_media::types::{Codec, MediaKind};
 
 use crate::publisher::Audio;
-use crate::world::{World, audio_section, config, payload_type, send_section};
+use crate::world::{World, audio_section, config, payload_type, prefer, send_section};
 
 const TRACK: TrackKey = TrackKey(1);
 const SSRC: u32 = 7000;
@@ -57,9 +57,7 @@ fn red_is_unwrapped_only_for_those_without_it() {
     let (mut world, mut audio, plain) = call(51);
     let with_red = world.connect();
     let mut section = send_section(MediaKind::Audio, SSRC);
-    section
-        .payload_types
-        .insert(0, payload_type(Codec::Red, 60, None));
+    prefer(&mut section, payload_type(Codec::Red, 60, None));
     world.subscribe(with_red, TRACK, section);
     audio.payload_type = 63;
     // One redundant block of three bytes, then the primary.

@@ -12,7 +12,7 @@ use skein_media::types::{Codec, MediaKind, SendSection};
 
 use crate::publisher::packet;
 use crate::world::{
-    AUDIO_LEVEL, MID, Seen, World, audio_section, config, payload_type, send_section,
+    AUDIO_LEVEL, MID, Seen, World, audio_section, config, payload_type, prefer, send_section,
 };
 
 const TRACK: TrackKey = TrackKey(1);
@@ -72,7 +72,7 @@ impl Speaker {
 fn with_red() -> SendSection {
     let mut section = send_section(MediaKind::Audio, SSRC);
     let red = payload_type(Codec::Red, 60, None);
-    section.payload_types.insert(0, red);
+    prefer(&mut section, red);
     section
 }
 

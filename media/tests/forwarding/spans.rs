@@ -38,7 +38,7 @@ impl Spans {
             } => {
                 for section in &sections {
                     if let Some(track) = section.track {
-                        let types = section.payload_types.clone();
+                        let types = section.payload_types.to_vec();
                         self.payload_types.insert(track, types);
                     }
                 }

@@ -157,12 +157,12 @@ fn a_subscriber_of_svc_gets_layers_that_appear_after_it_asked_for_them() {
     let publisher = world.connect();
     let subscriber = world.connect();
     let mut section = video_section(TRACK, &[]);
-    section.payload_types = vec![payload_type(Codec::Vp9, 98, None)];
+    section.payload_types = [payload_type(Codec::Vp9, 98, None)].into();
     let mut track = config(MediaKind::Video, &[]);
     track.layer_mode = LayerMode::OneStream;
     world.publish(publisher, TRACK, section, track);
     let mut to = send_section(MediaKind::Video, SSRC);
-    to.payload_types = vec![payload_type(Codec::Vp9, 99, None)];
+    to.payload_types = [payload_type(Codec::Vp9, 99, None)].into();
     let down_track = world.subscribe(subscriber, TRACK, to);
     let limit = |max_spatial| Command::UpdateDownTrack {
         down_track,
@@ -221,13 +221,13 @@ fn frame_numbers_of_descriptors_go_on_over_a_change_of_source() {
     let publishers = tracks.map(|track| {
         let publisher = world.connect();
         let mut section = video_section(track, &[]);
-        section.payload_types = vec![payload_type(Codec::H264, 98, None)];
+        section.payload_types = [payload_type(Codec::H264, 98, None)].into();
         section.extensions.dependency_descriptor = Some(DESCRIPTOR);
         world.publish(publisher, track, section, config(MediaKind::Video, &[]));
         publisher
     });
     let mut to = send_section(MediaKind::Video, SSRC);
-    to.payload_types = vec![payload_type(Codec::H264, 99, Some(100))];
+    to.payload_types = [payload_type(Codec::H264, 99, Some(100))].into();
     to.extensions.dependency_descriptor = Some(DESCRIPTOR);
     let down_track = world.subscribe(subscriber, TRACK, to);
     let mut sequence = 0u16;

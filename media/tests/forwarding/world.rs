@@ -600,7 +600,7 @@ pub(crate) fn video_section(track: TrackKey, rids: &[&str]) -> ReceiveSection {
     ReceiveSection {
         mid: "1".into(),
         kind: MediaKind::Video,
-        payload_types: vec![payload_type(Codec::Vp8, 96, Some(97))],
+        payload_types: [payload_type(Codec::Vp8, 96, Some(97))].into(),
         extensions: publisher_extensions(),
         rids: rids.iter().map(|rid| rid.to_string()).collect(),
         ssrcs: Vec::new(),
@@ -612,10 +612,11 @@ pub(crate) fn audio_section(track: TrackKey) -> ReceiveSection {
     ReceiveSection {
         mid: "0".into(),
         kind: MediaKind::Audio,
-        payload_types: vec![
+        payload_types: [
             payload_type(Codec::Red, 63, None),
             payload_type(Codec::Opus, 111, None),
-        ],
+        ]
+        .into(),
         extensions: publisher_extensions(),
         rids: Vec::new(),
         ssrcs: Vec::new(),
@@ -634,17 +635,23 @@ pub(crate) fn config(kind: MediaKind, rids: &[&str]) -> TrackConfig {
     }
 }
 
+/// The subscriber takes this as well, and likes it best.
+pub(crate) fn prefer(section: &mut SendSection, payload: PayloadType) {
+    let known = section.payload_types.iter().cloned();
+    section.payload_types = std::iter::once(payload).chain(known).collect();
+}
+
 /// What a subscriber negotiated: other numbers than the publisher's everywhere.
 pub(crate) fn send_section(kind: MediaKind, ssrc: u32) -> SendSection {
     let payload_types = match kind {
-        MediaKind::Video => vec![payload_type(Codec::Vp8, 120, Some(121))],
-        MediaKind::Audio => vec![payload_type(Codec::Opus, 109, None)],
+        MediaKind::Video => [payload_type(Codec::Vp8, 120, Some(121))],
+        MediaKind::Audio => [payload_type(Codec::Opus, 109, None)],
     };
     SendSection {
         mid: "7".into(),
         ssrc,
         rtx_ssrc: (kind == MediaKind::Video).then_some(ssrc + 1),
-        payload_types,
+        payload_types: payload_types.into(),
         extensions: Extensions {
             mid: Some(9),
             abs_send_time: Some(ABS_SEND_TIME),

@@ -99,7 +99,7 @@ impl Stage {
         let section = |mid: &str, kind, codec, pt, track| ReceiveSection {
             mid: mid.into(),
             kind,
-            payload_types: vec![payload_type(codec, pt)],
+            payload_types: [payload_type(codec, pt)].into(),
             extensions: Extensions {
                 mid: Some(MID_ID),
                 ..Extensions::default()
@@ -333,14 +333,14 @@ fn payload_type(codec: Codec, pt: u8) -> PayloadType {
 
 fn send_section(kind: MediaKind, ssrc: u32) -> SendSection {
     let payload_types = match kind {
-        MediaKind::Video => vec![payload_type(Codec::Vp8, 120)],
-        MediaKind::Audio => vec![payload_type(Codec::Opus, 109)],
+        MediaKind::Video => [payload_type(Codec::Vp8, 120)],
+        MediaKind::Audio => [payload_type(Codec::Opus, 109)],
     };
     SendSection {
         mid: "7".into(),
         ssrc,
         rtx_ssrc: None,
-        payload_types,
+        payload_types: payload_types.into(),
         extensions: Extensions {
             mid: Some(9),
             ..Extensions::default()

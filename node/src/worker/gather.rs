@@ -89,8 +89,8 @@ mod tests {
     #[test]
     fn a_large_audience_waits_in_proportion_and_never_long() {
         let mut gather = Gather::default();
-        let last = waits(&mut gather, 40, MS, 200).pop();
-        let wanted = GATHER_PER_SUBSCRIBER * 40;
+        let last = waits(&mut gather, 150, MS, 200).pop();
+        let wanted = GATHER_PER_SUBSCRIBER * 150;
         assert!(last.is_some_and(|last| last.abs_diff(wanted) < MS / 10));
         assert_eq!(waits(&mut gather, 1_000, MS, 200).pop(), Some(GATHER_MAX));
     }
@@ -98,11 +98,11 @@ mod tests {
     #[test]
     fn nobody_waits_for_packets_that_do_not_come() {
         let mut gather = Gather::default();
-        waits(&mut gather, 100, MS, 200);
-        let rare = waits(&mut gather, 100, MS * 20, 200);
+        waits(&mut gather, 300, MS, 200);
+        let rare = waits(&mut gather, 300, MS * 20, 200);
         let waited = rare.iter().filter(|wait| !wait.is_zero()).count();
         assert!(waited < 20, "{waited} of 200 turns waited in vain");
-        let dense = waits(&mut gather, 100, MS, 200);
+        let dense = waits(&mut gather, 300, MS, 200);
         assert_eq!(dense.last(), Some(&GATHER_MAX));
     }
 }

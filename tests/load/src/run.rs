@@ -26,7 +26,9 @@ pub(crate) use during::during;
 const PATIENCE: Duration = Duration::from_secs(30);
 const SWITCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Thousands of packets per second offered to the subscribers, step by step.
-const RAMP_KPPS: [usize; 12] = [40, 60, 80, 100, 125, 150, 200, 250, 300, 350, 400, 450];
+const RAMP_KPPS: [usize; 16] = [
+    40, 60, 80, 100, 125, 150, 200, 250, 300, 350, 400, 450, 550, 650, 750, 850,
+];
 /// At a few hundred kpps the one thread of all clients is what queues: congestion control would
 /// find that queue and spare it, and this is to find the server's end.
 const RAMP_RTC: &str = "  congestion_control: {enabled: false}\n";

@@ -106,7 +106,7 @@ impl Scene {
                 mid: "0".into(),
                 ssrc: 1,
                 rtx_ssrc: None,
-                payload_types: Vec::new(),
+                payload_types: Arc::default(),
                 extensions: Extensions::default(),
             },
             limit: LayerLimit::HIGHEST,
@@ -125,13 +125,14 @@ fn section(track: TrackKey, pt: u8) -> ReceiveSection {
     ReceiveSection {
         mid: "0".into(),
         kind: MediaKind::Video,
-        payload_types: vec![PayloadType {
+        payload_types: [PayloadType {
             codec: media::types::Codec::Vp8,
             pt,
             rtx_pt: None,
             fmtp: String::new(),
             nack: true,
-        }],
+        }]
+        .into(),
         extensions: Extensions::default(),
         rids: Vec::new(),
         ssrcs: Vec::new(),

@@ -84,7 +84,7 @@ fn commands(number: u32, room: RoomKey, link: LinkKey) -> Vec<Command> {
     let section = ReceiveSection {
         mid: "0".into(),
         kind: MediaKind::Video,
-        payload_types: vec![payload_type()],
+        payload_types: [payload_type()].into(),
         extensions: extensions(),
         rids: vec!["q".into()],
         ssrcs: vec![SsrcInfo {
@@ -160,7 +160,7 @@ fn commands(number: u32, room: RoomKey, link: LinkKey) -> Vec<Command> {
                 mid: "3".into(),
                 ssrc: 1,
                 rtx_ssrc: Some(2),
-                payload_types: vec![payload_type()],
+                payload_types: [payload_type()].into(),
                 extensions: extensions(),
             },
             limit,

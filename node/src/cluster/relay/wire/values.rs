@@ -365,7 +365,7 @@ impl Receive {
         ReceiveSection {
             mid: self.mid,
             kind: kind(self.video),
-            payload_types: read_payloads(self.payload_types),
+            payload_types: read_payloads(self.payload_types).into(),
             extensions: read_extensions(&self.extensions),
             rids: self.rids,
             ssrcs: self.ssrcs.into_iter().map(ssrc).collect(),
@@ -407,7 +407,7 @@ impl Send {
             mid: self.mid,
             ssrc: self.ssrc,
             rtx_ssrc: self.rtx_ssrc,
-            payload_types: read_payloads(self.payload_types),
+            payload_types: read_payloads(self.payload_types).into(),
             extensions: read_extensions(&self.extensions),
         }
     }
