@@ -191,6 +191,8 @@ pub const SDP_MAX_TOKEN_BYTES: usize = 256;
 pub const SDP_MAX_FMTP_BYTES: usize = 1_024;
 /// Senders of a single connection that wait for a section of the client.
 pub const SDP_MAX_WAITING_SENDERS: usize = 1_024;
+/// Lists of payloads a new one is compared with, to be kept once: clients have a handful.
+pub const SDP_PAYLOAD_LISTS_COMPARED: usize = 32;
 /// Spatial layers of one track: LiveKit's clients send three, one is spare.
 pub const LAYERS_MAX: usize = 4;
 /// Silence after which a layer counts as switched off; three missed frames at 3 fps.
@@ -210,10 +212,14 @@ pub const CACHE_PACKETS_MIN: usize = 64;
 pub const CACHE_BYTES_MIN: usize = 16 * 1024;
 /// Bytes of a layer's packets at most: a second at 8 Mbit/s.
 pub const CACHE_BYTES_MAX: usize = 1024 * 1024;
-/// A cache that is too small becomes so much larger than a second of its media takes, and grows by
-/// so much at least.
+/// A cache that is too small becomes so much larger than the retention takes at its rate.
 pub const CACHE_GROWTH_SLACK: f32 = 1.125;
+/// Least growth of a cache that grows.
 pub const CACHE_GROWTH_MIN: f32 = 1.25;
+/// Most at once: a key frame is not the rate.
+pub const CACHE_GROWTH_MAX: f32 = 2.0;
+/// A cache that grew so lately is in the middle of a burst.
+pub const CACHE_GROWTH_BURST: Duration = Duration::from_millis(100);
 /// Time packets should stay for retransmission: several round trips across continents.
 pub const CACHE_RETENTION: Duration = Duration::from_millis(1_000);
 

@@ -65,8 +65,40 @@ impl<T> Slab<T> {
             .filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
     }
 
-    /// One past the highest index in use.
+    /// One past the highest index ever used.
     pub(crate) fn end(&self) -> u32 {
         self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_are_stable_and_freed_ones_are_used_again() {
+        let mut slab = Slab::default();
+        let indexes: Vec<u32> = (0..2 * CHUNK + 1).map(|value| slab.insert(value)).collect();
+        let expected: Vec<u32> = (0..=2 * CHUNK as u32).collect();
+        assert_eq!(indexes, expected);
+        let middle = CHUNK as u32;
+        assert_eq!(slab.remove(middle), Some(CHUNK));
+        assert_eq!(slab.remove(middle), None);
+        let left: Vec<u32> = slab.iter().map(|(index, _)| index).collect();
+        assert!(!left.contains(&middle) && left.len() == 2 * CHUNK);
+        assert_eq!(slab.insert(77), middle);
+        assert_eq!(slab.get(middle), Some(&77));
+        assert_eq!(slab.end(), 2 * CHUNK as u32 + 1);
+    }
+
+    #[test]
+    fn what_was_never_inserted_is_not_there() {
+        let mut slab = Slab::default();
+        slab.insert(1);
+        for index in [1, CHUNK as u32, u32::MAX] {
+            assert_eq!(slab.get(index), None);
+            assert_eq!(slab.remove(index), None);
+        }
+        assert_eq!(slab.insert(2), 1);
     }
 }

@@ -87,11 +87,11 @@ pub const TCP_READ_BYTES_PER_TURN: usize = 64 << 10;
 pub const ARRIVAL_AGE_MAX: Duration = Duration::from_millis(500);
 
 /// Wait for more packets before subscribers are served, for each of them: a few times what serving
-/// one costs, so that nobody waits much longer than the last in line does anyway.
+/// one costs.
 pub const GATHER_PER_SUBSCRIBER: Duration = Duration::from_micros(10);
 /// Longest such wait: within the jitter of a local network.
 pub const GATHER_MAX: Duration = Duration::from_millis(2);
-/// A shorter wait is not worth its timer.
+/// A shorter wait is not worth its timer: fewer than 40 subscribers are served at once.
 pub const GATHER_MIN: Duration = Duration::from_micros(400);
 
 /// Longest wait of a worker without a deadline; shutdown does not depend on it.

@@ -242,9 +242,10 @@ impl Negotiator {
 /// Puts what the bound source sends first, and says whether it is stereo.
 fn shape_for_source(payloads: &mut [Payload], source: &SenderConfig) {
     codecs::order_for_source(payloads, &source.codecs);
-    let opus = payloads.iter_mut().filter(|p| p.codec == Codec::Opus);
-    for payload in opus.filter(|_| source.stereo) {
-        fmtp::set(&mut payload.format.fmtp, "sprop-stereo", "1");
+    if source.stereo {
+        for payload in payloads.iter_mut().filter(|p| p.codec == Codec::Opus) {
+            fmtp::set(&mut payload.format.fmtp, "sprop-stereo", "1");
+        }
     }
 }
 

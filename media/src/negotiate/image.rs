@@ -13,6 +13,7 @@ use super::Negotiator;
 use super::codecs::{Format, Payload};
 use super::contract::{Direction, NegotiatorConfig, PublishPreferences, SenderConfig};
 use super::header_extensions::Extension;
+use super::payloads::Payloads;
 use super::remote::SectionKind;
 use super::section::{LocalSection, Receiver, Sender};
 
@@ -158,7 +159,7 @@ fn local_section(image: SectionImage) -> LocalSection {
         described: sender.described,
         live: sender.live,
     };
-    let payloads = |types: Vec<PayloadType>| types.into_iter().map(payload).collect();
+    let payloads = |types: Vec<PayloadType>| Payloads::of(types.into_iter().map(payload).collect());
     let extensions = image.extensions.into_iter();
     LocalSection {
         receiver: image.receiver.map(receiver),

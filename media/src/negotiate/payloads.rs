@@ -4,13 +4,14 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::limits::SDP_PAYLOAD_LISTS_COMPARED;
 use crate::types::PayloadType;
 
 use super::codecs::Payload;
 
 /// See the file header.
-#[derive(Clone, Debug)]
-pub(super) struct Payloads(Arc<Kept>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Payloads(Option<Arc<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
@@ -25,30 +26,28 @@ impl Payloads {
         list: Vec<Payload>,
         others: impl IntoIterator<Item = &'a Payloads>,
     ) -> Payloads {
-        let mut others = others.into_iter();
-        match others.find(|other| other.0.list == list) {
+        let others = others.into_iter().filter(|other| !other.is_empty());
+        let mut compared = others.take(SDP_PAYLOAD_LISTS_COMPARED);
+        match compared.find(|other| other[..] == list[..]) {
             Some(same) => same.clone(),
-            None => list.into_iter().collect(),
+            None => Payloads::of(list),
         }
     }
 
-    pub(super) fn types(&self) -> Arc<[PayloadType]> {
-        Arc::clone(&self.0.types)
-    }
-}
-
-impl Default for Payloads {
-    fn default() -> Payloads {
-        Payloads::from_iter([])
-    }
-}
-
-impl FromIterator<Payload> for Payloads {
-    fn from_iter<I: IntoIterator<Item = Payload>>(payloads: I) -> Payloads {
-        let mut list: Vec<Payload> = payloads.into_iter().collect();
+    pub(super) fn of(mut list: Vec<Payload>) -> Payloads {
+        if list.is_empty() {
+            return Payloads::default();
+        }
         list.shrink_to_fit();
         let types = list.iter().map(Payload::payload_type).collect();
-        Payloads(Arc::new(Kept { list, types }))
+        Payloads(Some(Arc::new(Kept { list, types })))
+    }
+
+    pub(super) fn types(&self) -> Arc<[PayloadType]> {
+        match &self.0 {
+            Some(kept) => Arc::clone(&kept.types),
+            None => Arc::default(),
+        }
     }
 }
 
@@ -56,6 +55,6 @@ impl Deref for Payloads {
     type Target = [Payload];
 
     fn deref(&self) -> &[Payload] {
-        &self.0.list
+        self.0.as_ref().map_or(&[], |kept| &kept.list)
     }
 }

@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::{
-    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_GROWTH_MIN, CACHE_GROWTH_SLACK, CACHE_PACKETS_MIN,
-    CACHE_RETENTION,
+    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHE_GROWTH_BURST, CACHE_GROWTH_MAX, CACHE_GROWTH_MIN,
+    CACHE_GROWTH_SLACK, CACHE_PACKETS_MIN, CACHE_RETENTION,
 };
 use crate::rtp::{FrameInfo, Span};
 use crate::types::Codec;
@@ -48,8 +48,11 @@ pub(crate) struct PacketCache {
     entries_max: usize,
     bytes: Vec<u8>,
     head: u64,
-    /// When `head` last passed the start of `bytes`.
+    /// Where `head` is at the end of `bytes`; what does not fit before begins the next turn.
+    turn_ends: u64,
+    /// Arrival of the oldest packet of this turn.
     turn_began: Option<Instant>,
+    grown_at: Option<Instant>,
 }
 
 impl PacketCache {
@@ -60,7 +63,9 @@ impl PacketCache {
             entries_max,
             bytes: vec![0; CACHE_BYTES_MIN],
             head: 0,
+            turn_ends: 0,
             turn_began: None,
+            grown_at: None,
         }
     }
 
@@ -110,35 +115,51 @@ impl PacketCache {
         if len > self.bytes.len() {
             return None;
         }
-        let size = self.bytes.len() as u64;
-        let left = size - self.head % size;
-        if (len as u64) > left || self.turn_began.is_none() {
+        let len = len as u64;
+        if self.head + len > self.turn_ends {
             let turn = self.turn_began.map(|at| now.saturating_duration_since(at));
-            match turn {
-                Some(turn) if turn < CACHE_RETENTION && self.bytes.len() < CACHE_BYTES_MAX => {
-                    self.grow_bytes(turn, now);
-                }
-                _ => {
-                    self.head += if turn.is_some() { left } else { 0 };
-                    self.turn_began = Some(now);
-                }
+            if let Some(turn) = turn
+                && turn < CACHE_RETENTION
+                && self.bytes.len() < CACHE_BYTES_MAX
+            {
+                self.grow_bytes(turn, now);
+            }
+            if self.head + len > self.turn_ends {
+                self.head = self.turn_ends;
+                self.turn_ends += self.bytes.len() as u64;
+                self.turn_began = Some(now);
             }
         }
         let position = self.head;
-        self.head += len as u64;
+        self.head += len;
         Some(position)
     }
 
-    /// To what a turn of the retention takes at the rate of the last one, and some more; at most
-    /// twice, as a key frame is not the rate.
+    /// How much larger: what a turn of the retention takes at the rate of this one. A burst that is
+    /// still going on doubles it, so that a key frame is not moved time and again.
+    fn growth(&self, turn: Duration, now: Instant) -> f32 {
+        let last = self
+            .grown_at
+            .map(|at| now.saturating_duration_since(at) < CACHE_GROWTH_BURST);
+        if last == Some(true) {
+            return CACHE_GROWTH_MAX;
+        }
+        let turn = turn.as_secs_f32().max(f32::MIN_POSITIVE);
+        let factor = CACHE_RETENTION.as_secs_f32() / turn * CACHE_GROWTH_SLACK;
+        factor.clamp(CACHE_GROWTH_MIN, CACHE_GROWTH_MAX)
+    }
+
     fn grow_bytes(&mut self, turn: Duration, now: Instant) {
+        let wanted = self.bytes.len() as f32 * self.growth(turn, now);
+        self.grown_at = Some(now);
         let old = std::mem::take(&mut self.bytes);
         let (size, head) = (old.len() as u64, self.head);
-        let factor = CACHE_RETENTION.as_secs_f32() / turn.as_secs_f32().max(f32::MIN_POSITIVE);
-        let wanted = old.len() as f32 * (factor * CACHE_GROWTH_SLACK).clamp(CACHE_GROWTH_MIN, 2.0);
         self.bytes = vec![0; (wanted as usize).min(CACHE_BYTES_MAX)];
-        // Fresh positions, a turn ahead of everything handed out so far, in the old order.
-        self.head = head.next_multiple_of(self.bytes.len() as u64);
+        // Fresh positions, a turn ahead of everything handed out so far, in the old order: what is
+        // not kept is found nowhere.
+        let turn = self.bytes.len() as u64;
+        self.head = (head + turn).next_multiple_of(turn);
+        self.turn_ends = self.head + turn;
         let mut kept: Vec<&mut Entry> = self
             .entries
             .iter_mut()
@@ -263,6 +284,50 @@ mod tests {
             let (size, most) = (cache.bytes.len(), second * 3 / 2);
             assert!((second..most).contains(&size), "{size} bytes for {second}");
         }
+    }
+
+    #[test]
+    fn packets_that_fill_a_turn_exactly_make_it_grow_as_well() {
+        let start = Instant::now();
+        let mut cache = PacketCache::new(500);
+        for sequence in 0..1_000u64 {
+            let now = start + Duration::from_millis(sequence * 10);
+            cache.insert(info(sequence, now), &[7; 1_024]);
+        }
+        assert!((0..100).all(|back| cache.contains(999 - back)));
+    }
+
+    #[test]
+    fn what_does_not_fit_after_the_last_growth_begins_the_next_turn() {
+        let start = Instant::now();
+        for first in 0..64u64 {
+            let mut cache = PacketCache::new(2_048);
+            cache.insert(info(0, start), &vec![7; 64 * first as usize + 1]);
+            for sequence in 1..4_000u64 {
+                let now = start + Duration::from_micros(sequence * 900);
+                cache.insert(info(sequence, now), &content(sequence));
+                let kept = cache.get(sequence).map(|(_, bytes)| bytes.to_vec());
+                assert_eq!(kept, Some(content(sequence)), "{first}: {sequence}");
+            }
+            assert_eq!(cache.bytes.len(), CACHE_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn a_key_frame_after_quiet_moves_what_is_kept_a_few_times_only() {
+        let start = Instant::now();
+        let mut cache = PacketCache::new(500);
+        for sequence in 0..100u64 {
+            let now = start + Duration::from_millis(sequence * 70);
+            cache.insert(info(sequence, now), &[7; 1_000]);
+        }
+        let (now, mut sizes) = (start + Duration::from_millis(7_000), Vec::new());
+        for sequence in 100..400u64 {
+            cache.insert(info(sequence, now), &[7; 1_000]);
+            sizes.push(cache.bytes.len());
+        }
+        sizes.dedup();
+        assert!(sizes.len() <= 7, "{sizes:?}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ const TAG_BYTES: usize = 16;
 const SEALED_BYTES: usize = PACKET_BYTES + TAG_BYTES;
 /// Bursts between two emptyings of the receivers: their buffers hold about 180 packets.
 const BURSTS_BETWEEN_DRAINS: usize = 12;
+/// Bursts on their way at a time: the worker never waits for the next one.
+const BURSTS_IN_FLIGHT: usize = 3;
 /// A packet that takes longer on loopback is lost.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -55,28 +57,37 @@ pub(crate) fn micros_per_packet(subscribers: usize) -> f64 {
     figures[ROUNDS / 2].as_nanos() as f64 / 1_000.0 / packets
 }
 
-/// Sends bursts one by one; the next when the last receiver has the whole of the one before.
-pub(crate) fn pump(bursts: usize, receivers: &[&UdpSocket], mut send: impl FnMut()) {
-    let last = receivers.last().unwrap();
-    for burst in 0..bursts {
-        for _ in 0..BURST {
-            send();
-        }
+/// Sends bursts to the rooms in turn, a few ahead of what the last receiver of each has seen whole.
+pub(crate) fn pump(bursts: usize, rooms: &[&[UdpSocket]], mut send: impl FnMut(usize)) {
+    let mut seen = vec![0; rooms.len()];
+    let mut await_burst = |burst: usize| {
+        let room = burst % rooms.len();
+        let wanted = (burst / rooms.len() + 1) * BURST;
         let until = Instant::now() + PATIENCE;
-        let mut seen = 0;
-        while seen < BURST && Instant::now() < until {
-            seen += drain(last);
+        while seen[room] < wanted && Instant::now() < until {
+            seen[room] += drain(rooms[room].last().unwrap());
             std::thread::yield_now();
         }
+        seen[room] = wanted.max(seen[room]);
+    };
+    for burst in 0..bursts {
+        (0..BURST).for_each(|_| send(burst % rooms.len()));
+        if burst >= BURSTS_IN_FLIGHT {
+            await_burst(burst - BURSTS_IN_FLIGHT);
+        }
         if burst % BURSTS_BETWEEN_DRAINS == 0 {
-            receivers.iter().for_each(|socket| {
-                drain(socket);
-            });
+            drain_but_the_last(rooms);
         }
     }
-    receivers.iter().for_each(|socket| {
+    (bursts.saturating_sub(BURSTS_IN_FLIGHT)..bursts).for_each(await_burst);
+    drain_but_the_last(rooms);
+}
+
+/// The last receiver of each room is counted by.
+fn drain_but_the_last(rooms: &[&[UdpSocket]]) {
+    for socket in rooms.iter().flat_map(|room| room.iter().rev().skip(1)) {
         drain(socket);
-    });
+    }
 }
 
 pub(crate) fn bursts_per_round(subscribers: usize) -> usize {

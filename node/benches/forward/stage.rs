@@ -1,4 +1,4 @@
-//! One worker with a publisher and many subscribers. The clients live in this thread: real
+//! One worker with rooms of a publisher and many subscribers. The clients live in this thread: real
 //! transports that have shaken hands, on sockets of their own; packets are sealed beforehand.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -24,16 +24,19 @@ use skein_node::worker::{Parts, Worker, far};
 use crate::floor::{drain, pump, receiver};
 use crate::{BURST, PACKET_BYTES};
 
-const ROOM: RoomKey = RoomKey(1);
-const VIDEO: TrackKey = TrackKey(1);
-const AUDIO: TrackKey = TrackKey(2);
 const MID_ID: u8 = 4;
 
 struct Client {
     key: TransportKey,
     transport: Transport,
-    socket: UdpSocket,
     address: SocketAddr,
+}
+
+/// What a publisher sends next.
+#[derive(Default)]
+struct Stream {
+    sequence: u16,
+    timestamp: u32,
 }
 
 pub(crate) struct Stage {
@@ -41,17 +44,18 @@ pub(crate) struct Stage {
     worker: WorkerHandle,
     thread: Option<JoinHandle<()>>,
     identities: [Arc<DtlsIdentity>; 2],
-    /// The publisher first.
+    /// The publisher of each room first, then subscribers, room by room.
     clients: Vec<Client>,
+    /// As many; apart, so that receivers are slices.
+    sockets: Vec<UdpSocket>,
     /// Sealed packets not sent yet, the next one last.
     sealed: Vec<Vec<u8>>,
-    sequence: u16,
-    timestamp: u32,
+    streams: Vec<Stream>,
     events: Events,
 }
 
 impl Stage {
-    pub(crate) fn new() -> Stage {
+    pub(crate) fn new(rooms: usize) -> Stage {
         let identities = [(); 2].map(|()| DtlsIdentity::generate().unwrap());
         let socket = udp::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false).unwrap();
         let server = socket.local_addr().unwrap();
@@ -74,13 +78,15 @@ impl Stage {
             thread: Some(std::thread::spawn(move || thread.run())),
             identities,
             clients: Vec::new(),
+            sockets: Vec::new(),
             sealed: Vec::new(),
-            sequence: 1,
-            timestamp: 0,
+            streams: (0..rooms).map(|_| Stream::default()).collect(),
             events,
         };
-        stage.connect();
-        stage.publish();
+        for room in 0..rooms {
+            stage.connect(room);
+            stage.publish(room);
+        }
         stage
     }
 
@@ -94,8 +100,8 @@ impl Stage {
         answer.recv().unwrap()
     }
 
-    fn publish(&self) {
-        let transport = self.clients[0].key;
+    fn publish(&self, room: usize) {
+        let transport = self.clients[room].key;
         let section = |mid: &str, kind, codec, pt, track| ReceiveSection {
             mid: mid.into(),
             kind,
@@ -108,15 +114,16 @@ impl Stage {
             ssrcs: Vec::new(),
             track: Some(track),
         };
+        let [audio, video] = tracks(room);
         let sections = vec![
-            section("0", MediaKind::Audio, Codec::Opus, 111, AUDIO),
-            section("1", MediaKind::Video, Codec::Vp8, 96, VIDEO),
+            section("0", MediaKind::Audio, Codec::Opus, 111, audio),
+            section("1", MediaKind::Video, Codec::Vp8, 96, video),
         ];
         self.command(Command::SetReceive {
             transport,
             sections,
         });
-        for (track, kind) in [(AUDIO, MediaKind::Audio), (VIDEO, MediaKind::Video)] {
+        for (track, kind) in [(audio, MediaKind::Audio), (video, MediaKind::Video)] {
             let config = TrackConfig {
                 kind,
                 layer_mode: LayerMode::OneStreamPerLayer,
@@ -127,19 +134,21 @@ impl Stage {
             };
             self.command(Command::AddTrack {
                 track,
-                room: ROOM,
+                room: room_key(room),
                 transport,
                 config,
             });
         }
     }
 
-    /// Connects subscribers and lets them see and hear the publisher.
+    /// Connects so many subscribers to each room and lets them see and hear its publisher.
     pub(crate) fn admit(&mut self, count: usize) {
-        for number in 0..count {
-            self.connect();
+        for number in 0..count * self.streams.len() {
+            let room = number / count;
+            self.connect(room);
+            let [audio, video] = tracks(room);
             let client = self.clients.last().unwrap();
-            for (track, kind) in [(AUDIO, MediaKind::Audio), (VIDEO, MediaKind::Video)] {
+            for (track, kind) in [(audio, MediaKind::Audio), (video, MediaKind::Video)] {
                 self.command(Command::AddDownTrack {
                     down_track: DownTrackKey((track.0 << 32) + number as u64),
                     track,
@@ -157,7 +166,7 @@ impl Stage {
     }
 
     /// Adds a client and shakes hands.
-    fn connect(&mut self) {
+    fn connect(&mut self, room: usize) {
         let number = self.clients.len();
         let socket = receiver();
         let address = socket.local_addr().unwrap();
@@ -189,7 +198,7 @@ impl Stage {
         let mut transport = Transport::new(now, ice("client"), theirs, options, seed);
         self.command(Command::AddTransport {
             transport: key,
-            room: ROOM,
+            room: room_key(room),
             local: ice("server"),
             spare: false,
         });
@@ -204,56 +213,61 @@ impl Stage {
         let mut client = Client {
             key,
             transport,
-            socket,
             address,
         };
         let until = now + Duration::from_secs(20);
         while !client.transport.is_connected() {
             assert!(Instant::now() < until, "client {number} did not connect");
-            client.turn(self.server);
+            client.turn(&socket, self.server);
             std::thread::yield_now();
         }
-        client.turn(self.server);
+        client.turn(&socket, self.server);
         self.clients.push(client);
+        self.sockets.push(socket);
     }
 
     /// Answers checks and timers of everybody.
     fn keep_alive(&mut self) {
-        for client in &mut self.clients {
-            client.turn(self.server);
+        for (client, socket) in self.clients.iter_mut().zip(&self.sockets) {
+            client.turn(socket, self.server);
         }
         while self.events.try_recv().is_some() {}
     }
 
-    /// Seals the packets of `bursts` bursts: one video frame each, the first one a key frame.
+    /// Seals the packets of `bursts` bursts, one video frame each, to the rooms in turn; the first
+    /// of each is a key frame.
     pub(crate) fn load(&mut self, bursts: usize) {
         let mut packets = Vec::with_capacity(bursts * BURST);
         for burst in 0..bursts {
-            self.timestamp = self.timestamp.wrapping_add(3_000);
+            let rooms = self.streams.len();
+            let (room, picture) = (burst % rooms, burst / rooms);
+            let stream = &mut self.streams[room];
+            stream.timestamp = stream.timestamp.wrapping_add(3_000);
             for part in 0..BURST {
-                packets.push(self.packet(burst as u16, burst == 0, part));
+                packets.push(self.packet(room, picture as u16, picture == 0, part));
             }
         }
         packets.reverse();
         self.sealed = packets;
     }
 
-    fn packet(&mut self, picture: u16, key: bool, part: usize) -> Vec<u8> {
+    fn packet(&mut self, room: usize, picture: u16, key: bool, part: usize) -> Vec<u8> {
+        let stream = &mut self.streams[room];
+        stream.sequence = stream.sequence.wrapping_add(1);
         let head = Head {
             marker: part + 1 == BURST,
             payload_type: 96,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
+            sequence: stream.sequence,
+            timestamp: stream.timestamp,
             ssrc: 0x1234_5678,
         };
-        self.sequence = self.sequence.wrapping_add(1);
         let mut packet = vec![0xAA_u8; PACKET_BYTES + SRTP_TAIL_BYTES];
         let length = write_head(&mut packet, &head, &[(MID_ID, b"1")]).unwrap();
         let [high, low] = (0x8000 | (picture & 0x7fff)).to_be_bytes();
         let start = if part == 0 { 0x10 } else { 0 };
         let descriptor = [0x80 | start, 0x80, high, low, u8::from(!key)];
         packet[length..length + descriptor.len()].copy_from_slice(&descriptor);
-        let sealed = self.clients[0]
+        let sealed = self.clients[room]
             .transport
             .seal_rtp(&mut packet, PACKET_BYTES)
             .unwrap();
@@ -263,22 +277,24 @@ impl Stage {
 
     /// Sends the next bursts.
     pub(crate) fn run(&mut self, bursts: usize) {
-        let publisher = &self.clients[0].socket;
-        let receivers: Vec<&UdpSocket> = self.clients[1..]
-            .iter()
-            .map(|client| &client.socket)
+        let (publishers, receivers) = self.sockets.split_at(self.streams.len());
+        let rooms: Vec<&[UdpSocket]> = receivers
+            .chunks(receivers.len() / publishers.len())
             .collect();
         let (server, sealed) = (self.server, &mut self.sealed);
-        pump(bursts, &receivers, || {
+        pump(bursts, &rooms, |room| {
             let packet = sealed.pop().expect("enough packets were loaded");
-            publisher.send_to(&packet, server).unwrap();
+            publishers[room].send_to(&packet, server).unwrap();
         });
-        drain(publisher);
+        publishers.iter().for_each(|publisher| {
+            drain(publisher);
+        });
     }
 
     /// Frees everything on the clients' side; the server's side stays as it is.
     pub(crate) fn dismiss_clients(&mut self) {
-        self.clients.truncate(1);
+        self.clients.truncate(self.streams.len());
+        self.sockets.truncate(self.streams.len());
         self.sealed = Vec::new();
         while self.events.try_recv().is_some() {}
     }
@@ -294,7 +310,7 @@ impl Drop for Stage {
 }
 
 impl Client {
-    fn turn(&mut self, server: SocketAddr) {
+    fn turn(&mut self, socket: &UdpSocket, server: SocketAddr) {
         let path = Path {
             protocol: Protocol::Udp,
             local: self.address,
@@ -302,7 +318,7 @@ impl Client {
         };
         let now = Instant::now();
         let mut buffer = [0_u8; 2_048];
-        while let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
+        while let Ok((length, _)) = socket.recv_from(&mut buffer) {
             self.transport
                 .handle_datagram(now, path, &mut buffer[..length]);
         }
@@ -315,10 +331,19 @@ impl Client {
         }
         while let Some(output) = self.transport.poll() {
             if let TransportOutput::Transmit { payload, .. } = output {
-                self.socket.send_to(&payload, server).unwrap();
+                socket.send_to(&payload, server).unwrap();
             }
         }
     }
+}
+
+fn room_key(room: usize) -> RoomKey {
+    RoomKey(room as u64 + 1)
+}
+
+/// The sound and the picture of a room's publisher.
+fn tracks(room: usize) -> [TrackKey; 2] {
+    [0, 1].map(|kind| TrackKey(2 * room as u64 + kind + 1))
 }
 
 fn payload_type(codec: Codec, pt: u8) -> PayloadType {

@@ -82,8 +82,12 @@ mod tests {
 
     #[test]
     fn a_small_room_is_served_at_once() {
-        let waits = waits(&mut Gather::default(), 8, MS * 3 / 2, 200);
-        assert!(waits.iter().all(Duration::is_zero), "{waits:?}");
+        let close = GATHER_PER_SUBSCRIBER * 20;
+        for (audience, served_at_once) in [(8, true), (39, true), (42, false)] {
+            let waits = waits(&mut Gather::default(), audience, close, 200);
+            let all = waits.iter().all(Duration::is_zero);
+            assert_eq!(all, served_at_once, "{audience}: {waits:?}");
+        }
     }
 
     #[test]
