@@ -138,10 +138,8 @@ impl PacketCache {
     /// How much larger: what a turn of the retention takes at the rate of this one. A burst that is
     /// still going on doubles it, so that a key frame is not moved time and again.
     fn growth(&self, turn: Duration, now: Instant) -> f32 {
-        let last = self
-            .grown_at
-            .map(|at| now.saturating_duration_since(at) < CACHE_GROWTH_BURST);
-        if last == Some(true) {
+        let burst = |at| now.saturating_duration_since(at) < CACHE_GROWTH_BURST;
+        if self.grown_at.is_some_and(burst) {
             return CACHE_GROWTH_MAX;
         }
         let turn = turn.as_secs_f32().max(f32::MIN_POSITIVE);
