@@ -2,10 +2,11 @@
 import contextlib
 import subprocess
 
-SIGNAL, TURN_UDP, TURN_TLS = 7880, 3478, 443
+SIGNAL, TCP, TURN_UDP, TURN_TLS = 7880, 7881, 3478, 443
 # What may leave and come back; everything else is dropped without a word, as the strictest firewalls do.
 OPEN = {
     "no UDP at all": "meta l4proto tcp accept",
+    "only the signal and TCP": f"tcp dport {{ {SIGNAL}, {TCP} }} accept",
     "only the signal and 443": f"tcp dport {{ {SIGNAL}, {TURN_TLS} }} accept",
     "only the signal and TURN/UDP": f"tcp dport {SIGNAL} accept; udp dport {TURN_UDP} accept",
 }

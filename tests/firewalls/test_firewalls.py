@@ -72,12 +72,15 @@ async def paths(page):
     return set(await page.evaluate(PATHS))
 
 
-@pytest.mark.parametrize("opening, relay, path", [
-    ("no UDP at all", False, "tcp"),
-    ("only the signal and TURN/UDP", False, "relay/udp"),
-    ("only the signal and TURN/UDP", True, "relay/udp"),
+# Where TCP and TURN/TLS are both open, libwebrtc's race decides: it begins with relays 50 ms before it begins with TCP, and
+# gathers nothing more once a path works.
+@pytest.mark.parametrize("opening, relay, possible", [
+    ("no UDP at all", False, {"tcp", "relay/tls"}),
+    ("only the signal and TCP", False, {"tcp"}),
+    ("only the signal and TURN/UDP", False, {"relay/udp"}),
+    ("only the signal and TURN/UDP", True, {"relay/udp"}),
 ])
-async def test_a_browser_and_a_python_client_meet(opening, relay, path):
+async def test_a_browser_and_a_python_client_meet(opening, relay, possible):
     name = unique("locked-in")
     link = skein("room", "link", name).strip()
     with firewall(opening):
@@ -85,8 +88,8 @@ async def test_a_browser_and_a_python_client_meet(opening, relay, path):
             page = await visit(chromium, link, "Ann", relay)
             await see_each_other([page], 2)
             await asyncio.wait_for(heard, 20)
-            assert await paths(page) == {path}
-            assert set(await paths_of(room)) == {path}
+            for taken in (await paths(page), set(await paths_of(room))):
+                assert taken and taken <= possible, taken
 
 
 @pytest.mark.parametrize("relay", [False, True])
