@@ -8,6 +8,17 @@ mkdir -p "$cache" "$CARGO_TARGET_DIR"
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 fail() { printf '\033[1;31m==> %s\033[0m\n' "$*" >&2; exit 1; }
 
+# Clones share the target folder. Cargo names files relative to a clone and goes by their times, so it may take what
+# one clone built for the other's: what the last clone built of our own is forgotten, dependencies stay.
+own_target() {
+  local here mark="$CARGO_TARGET_DIR/.clone"
+  here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+  [ "$(cat "$mark" 2>/dev/null)" = "$here" ] && return 0
+  rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/skein-*
+  printf '%s\n' "$here" >"$mark"
+}
+own_target
+
 # packages COMMAND=PACKAGE ...: installs the packages whose command is missing.
 packages() {
   local missing=() pair
