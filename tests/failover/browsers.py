@@ -14,9 +14,10 @@ from flows import Flow
 
 # Notes when anything of others was decoded, whatever connection brought it: sound that is not made up, pictures. What a
 # receiver played or showed last has the timestamp of the packet it came in; to look costs next to nothing, so it is looked
-# 50 times a second. Pictures are decoded but not painted: without a GPU that costs more than everything else.
+# 50 times a second. Pictures are decoded but not painted: without a GPU that costs more than everything else. A page that
+# got no processor decodes nothing either, whatever was sent to it: how long it stood still is told.
 LOOK = """(() => {
-  window.decoded = {audio: [], video: [], socket: []};
+  window.decoded = {audio: [], video: [], socket: [], still: []};
   window.WebSocket = class extends window.WebSocket {
     constructor(...given) { super(...given); window.decoded.socket.push(Date.now()); }
   };
@@ -24,7 +25,8 @@ LOOK = """(() => {
   const capture = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
   navigator.mediaDevices.getUserMedia = (asked) => capture(
     asked.video ? {...asked, video: {width: 320, height: 180, frameRate: 15}} : asked);
-  const connections = [], last = new WeakMap();
+  const connections = [], last = new WeakMap(), STILL_MS = 300;
+  let looked = Date.now();
   const Native = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Native {
     constructor(...given) { super(...given); connections.push(this); }
@@ -35,12 +37,15 @@ LOOK = """(() => {
     document.head.append(style);
   });
   setInterval(() => {
+    const now = Date.now();
+    if (now - looked > STILL_MS) window.decoded.still.push([now, now - looked]);
+    looked = now;
     for (const connection of connections.filter((c) => c.connectionState === 'connected')) {
       for (const receiver of connection.getReceivers()) {
         const [source] = receiver.getSynchronizationSources();
         if (!source || last.get(receiver) === source.rtpTimestamp) continue;
         last.set(receiver, source.rtpTimestamp);
-        window.decoded[receiver.track.kind].push(Date.now());
+        window.decoded[receiver.track.kind].push(now);
       }
     }
   }, 20);
@@ -48,7 +53,7 @@ LOOK = """(() => {
 
 TAKE = """() => {
   const all = window.decoded;
-  window.decoded = {audio: [], video: [], socket: []};
+  window.decoded = {audio: [], video: [], socket: [], still: []};
   return JSON.stringify(all);
 }"""
 # Frameworks listen to events, not to values.
@@ -95,6 +100,7 @@ class Browser:
             for kind, flow in self.decoded.items():
                 flow.at += [at / 1_000 + ahead for at in decoded[kind]]
             self.events += [(at / 1_000 + ahead, "socket") for at in decoded["socket"]]
+            self.events += [(at / 1_000 + ahead, f"stood still for {ms} ms") for at, ms in decoded["still"]]
             await asyncio.sleep(0.1)
 
     def flow(self, _other, kind):

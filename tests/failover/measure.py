@@ -101,27 +101,22 @@ def main():
     options.firefox |= "Firefox" in (options.clients or ())
     folder = pathlib.Path(tempfile.mkdtemp(prefix="skein-failover-"))
     print(f"seed {options.seed}; logs of the nodes in {folder}", flush=True)
+    asyncio.run(run_and_leave(options, folder))
+
+
+async def run_and_leave(options, folder):
     failed = True
     try:
-        failed = asyncio.run(run_and_say(options, folder))
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Clients that were left in the middle of something would be waited for.
-        os._exit(failed)
-
-
-async def run_and_say(options, folder):
-    try:
-        return await run(options, folder)
+        failed = await run(options, folder)
     except (Impossible, SystemExit) as reason:
         print(reason, file=sys.stderr)
     except Exception:
         traceback.print_exc()
-    # Not later: the clients left would be waited for.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not later: clients that were left in the middle of something would be waited for.
+        os._exit(failed)
 
 
 if __name__ == "__main__":
