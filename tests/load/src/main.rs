@@ -3,6 +3,7 @@
 //! the network; of `media` it uses the transport as any client would.
 #![allow(clippy::print_stdout)]
 
+mod beside;
 mod clock;
 mod echo;
 mod inbound;
@@ -91,6 +92,10 @@ struct Arguments {
     /// Date to print and write; the caller knows it.
     #[arg(long, default_value = "")]
     date: String,
+    /// Figures to compare with: what --json wrote of another server, best on this machine in this
+    /// hour. Without it, LiveKit's as recorded on another machine.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["soak", "during"])]
+    beside: Option<PathBuf>,
     /// Write the figures of every scenario here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -146,12 +151,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         echo_ms: echo::spread(arguments.server_core)?,
         floor_us: arguments.floor_us,
     };
-    println!("{}", report::heading(&machine));
     let mut scenarios = scenario::all(arguments.full);
     let named = &arguments.scenarios;
     if let Some(unknown) = named.iter().find(|n| scenarios.iter().all(|s| s.id != **n)) {
         return Err(format!("no scenario {unknown}").into());
     }
+    let beside = beside::place(&mut scenarios, arguments.beside.as_deref())?;
+    println!("{}", report::heading(&machine, &beside));
     scenarios.retain(|s| named.is_empty() || named.iter().any(|n| n == s.id));
     let mut outcomes = Vec::new();
     for scenario in &scenarios {
@@ -164,7 +170,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             std::fs::write(path, serde_json::to_string_pretty(&figures)?)?;
         }
         if let Some(path) = &arguments.plot {
-            std::fs::write(path, plot::svg(&scenarios, &outcomes, &machine))?;
+            std::fs::write(path, plot::svg(&scenarios, &outcomes, &machine, &beside))?;
         }
     }
     let failed = outcomes.iter().any(|o| !o.failures.is_empty());

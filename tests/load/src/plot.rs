@@ -72,7 +72,13 @@ impl Panel {
     }
 }
 
-pub(crate) fn svg(scenarios: &[Scenario], outcomes: &[Outcome], machine: &Machine) -> String {
+/// `beside`: whose figures stand beside.
+pub(crate) fn svg(
+    scenarios: &[Scenario],
+    outcomes: &[Outcome],
+    machine: &Machine,
+    beside: &str,
+) -> String {
     let mut panel = Panel {
         svg: format!(
             "<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{HEIGHT}' \
@@ -83,6 +89,7 @@ pub(crate) fn svg(scenarios: &[Scenario], outcomes: &[Outcome], machine: &Machin
     };
     let heading = format!("{}, {}", machine.name, machine.date);
     panel.text(LEFT, 28.0, 13, "start", &heading);
+    panel.text(LEFT, 46.0, 11, "start", &format!("beside: {beside}"));
     costs(&mut panel, scenarios, outcomes, machine);
     if let Some(ramp) = outcomes.iter().find(|o| !o.steps.is_empty()) {
         panel.top = 480.0;
@@ -94,7 +101,7 @@ pub(crate) fn svg(scenarios: &[Scenario], outcomes: &[Outcome], machine: &Machin
 
 fn costs(panel: &mut Panel, scenarios: &[Scenario], outcomes: &[Outcome], machine: &Machine) {
     panel.axis(
-        "server CPU per forwarded packet, us: measured (blue), LiveKit 1.13.5 (grey), floor (dashed)",
+        "server CPU per forwarded packet, us: measured (blue), beside (grey), floor (dashed)",
     );
     let measured: Vec<(&Outcome, f64)> = outcomes
         .iter()
@@ -103,9 +110,9 @@ fn costs(panel: &mut Panel, scenarios: &[Scenario], outcomes: &[Outcome], machin
     let slot = PANEL_WIDTH / measured.len().max(1) as f64;
     for (at, (outcome, us)) in measured.iter().enumerate() {
         let x = LEFT + slot * at as f64 + slot * 0.1;
-        let rival = scenarios.iter().find(|s| s.id == outcome.id);
-        if let Some(rival) = rival.and_then(|s| s.livekit) {
-            panel.bar(x + slot * 0.4, slot * 0.38, rival.us_per_packet, THEIRS);
+        let scenario = scenarios.iter().find(|s| s.id == outcome.id);
+        if let Some(theirs) = scenario.and_then(|s| s.beside) {
+            panel.bar(x + slot * 0.4, slot * 0.38, theirs.us_per_packet, THEIRS);
         }
         panel.bar(x, slot * 0.38, *us, OURS);
         let below = panel.top + PANEL_HEIGHT + 18.0;

@@ -1,9 +1,10 @@
-//! Outcomes for people (a table beside the floor and LiveKit) and for programs (JSON).
+//! Outcomes for people (a table beside the floor and another server's) and for programs (JSON).
 
 use serde_json::{Value, json};
 
+use crate::beside::Figures;
 use crate::run::{Outcome, Step};
-use crate::scenario::{LiveKit, Scenario};
+use crate::scenario::Scenario;
 
 /// What is known about the machine of this run.
 #[derive(Clone, Debug)]
@@ -38,7 +39,8 @@ fn first_two(values: Option<[f64; 3]>) -> Option<(f64, f64)> {
     values.map(|[p50, p99, _]| (p50, p99))
 }
 
-pub(crate) fn heading(machine: &Machine) -> String {
+/// `beside`: whose figures stand beside.
+pub(crate) fn heading(machine: &Machine, beside: &str) -> String {
     let floor = machine.floor_us.map_or_else(
         || "floor not measured".to_owned(),
         |us| format!("floor {us:.2} us per packet (1200 B, runs of 8)"),
@@ -47,7 +49,7 @@ pub(crate) fn heading(machine: &Machine) -> String {
     format!(
         "{}; {}; load average {:.1}; {floor}\n\
          UDP echo on the server's core: {p50:.2} / {p99:.2} / {p999:.2} ms (p50 / p99 / p99.9)\n\
-         LiveKit: 1.13.5 on AMD EPYC family 25 model 1, 2 cores, 2026-11-21, same loads and rules\n\
+         beside: {beside}\n\
          {}",
         machine.name,
         machine.date,
@@ -65,26 +67,26 @@ fn columns() -> String {
         "us/pkt",
         "+idle",
         "x floor",
-        "LiveKit",
+        "beside",
         "times",
         "video ms",
-        "LiveKit",
+        "beside",
         "audio ms",
-        "LiveKit",
+        "beside",
         "join ms",
         "loss %",
         "KiB/p",
-        "LiveKit",
+        "beside",
         "client"
     )
 }
 
-/// One line of the table; latencies are p50/p99 with the echo's time in them, as LiveKit's.
+/// One line of the table; latencies are p50/p99 with the echo's time in them, as those beside.
 pub(crate) fn line(scenario: &Scenario, outcome: &Outcome, machine: &Machine) -> String {
     let us = outcome.us_per_packet.or(outcome.us_per_packet_total);
-    let rival: Option<LiveKit> = scenario.livekit;
-    let rival_us = rival.map(|l| l.us_per_packet).filter(|us| *us > 0.0);
-    let times = rival_us.zip(us).map(|(theirs, ours)| theirs / ours);
+    let beside: Option<Figures> = scenario.beside;
+    let their_us = beside.map(|of| of.us_per_packet).filter(|us| *us > 0.0);
+    let times = their_us.zip(us).map(|(theirs, ours)| theirs / ours);
     let floors = us.zip(machine.floor_us).map(|(us, floor)| us / floor);
     let join = outcome.join_ms.map(|[p50, p99]| (p50, p99));
     let mut text = format!(
@@ -95,16 +97,16 @@ pub(crate) fn line(scenario: &Scenario, outcome: &Outcome, machine: &Machine) ->
         number(us, 2),
         number(outcome.us_per_packet_total, 2),
         number(floors, 2),
-        number(rival_us, 1),
+        number(their_us, 1),
         number(times, 1),
         pair(first_two(outcome.video_ms)),
-        pair(rival.and_then(|l| l.video_ms)),
+        pair(beside.and_then(|of| of.video_ms)),
         pair(first_two(outcome.audio_ms)),
-        pair(rival.and_then(|l| l.audio_ms)),
+        pair(beside.and_then(|of| of.audio_ms)),
         pair(join),
         outcome.counts.loss() * 100.0,
         outcome.subscriber_kib,
-        rival.map_or_else(|| DASH.into(), |l| format!("{:.0}", l.participant_kib)),
+        beside.map_or_else(|| DASH.into(), |of| format!("{:.0}", of.participant_kib)),
         outcome.client_share * 100.0,
     );
     for remark in remarks(outcome) {

@@ -5,17 +5,9 @@ use std::time::Duration;
 
 use media::types::MediaKind;
 
+use crate::beside::Figures;
 use crate::outbound::Rate;
 use crate::signal::TrackPlan;
-
-/// LiveKit 1.13.5 on AMD EPYC family 25 model 1, one core, loopback, same loads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LiveKit {
-    pub(crate) us_per_packet: f64,
-    pub(crate) video_ms: Option<(f64, f64)>,
-    pub(crate) audio_ms: Option<(f64, f64)>,
-    pub(crate) participant_kib: f64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Special {
@@ -44,7 +36,8 @@ pub(crate) struct Scenario {
     pub(crate) loss: f64,
     pub(crate) nack: bool,
     pub(crate) special: Special,
-    pub(crate) livekit: Option<LiveKit>,
+    /// What another server needed for the same.
+    pub(crate) beside: Option<Figures>,
 }
 
 impl Scenario {
@@ -149,7 +142,7 @@ fn plain(id: &'static str, title: &'static str) -> Scenario {
         loss: 0.0,
         nack: true,
         special: Special::None,
-        livekit: None,
+        beside: None,
     }
 }
 
@@ -168,8 +161,8 @@ fn livekit(
     video_ms: Option<(f64, f64)>,
     audio_ms: Option<(f64, f64)>,
     participant_kib: f64,
-) -> Option<LiveKit> {
-    Some(LiveKit {
+) -> Option<Figures> {
+    Some(Figures {
         us_per_packet,
         video_ms,
         audio_ms,
@@ -190,17 +183,17 @@ fn compared() -> Vec<Scenario> {
     vec![
         Scenario {
             viewers: 8,
-            livekit: livekit(36.4, Some((0.20, 0.57)), Some((0.21, 1.4)), 5_190.0),
+            beside: livekit(36.4, Some((0.20, 0.57)), Some((0.21, 1.4)), 5_190.0),
             ..plain("a", "1 publisher to 8")
         },
         Scenario {
             viewers: 50,
-            livekit: livekit(20.6, Some((0.60, 4.3)), Some((0.81, 1.9)), 2_200.0),
+            beside: livekit(20.6, Some((0.60, 4.3)), Some((0.81, 1.9)), 2_200.0),
             ..plain("b", "1 publisher to 50")
         },
         Scenario {
             viewers: 150,
-            livekit: livekit(14.8, Some((5.4, 61.0)), Some((2.1, 56.0)), 1_800.0),
+            beside: livekit(14.8, Some((5.4, 61.0)), Some((2.1, 56.0)), 1_800.0),
             ..plain("c", "1 publisher to 150")
         },
         Scenario {
@@ -208,21 +201,21 @@ fn compared() -> Vec<Scenario> {
             publishers: 8,
             publishers_subscribe: true,
             tracks: vec![video(vec![steady_video(2)]), audio()],
-            livekit: livekit(26.5, Some((0.32, 1.7)), Some((0.29, 1.9)), 7_790.0),
+            beside: livekit(26.5, Some((0.32, 1.7)), Some((0.29, 1.9)), 7_790.0),
             ..plain("d", "3 rooms of 8, all publish")
         },
         Scenario {
             publishers: 10,
             viewers: 100,
             tracks: vec![audio()],
-            livekit: livekit(12.8, None, Some((1.6, 40.0)), 3_340.0),
+            beside: livekit(12.8, None, Some((1.6, 40.0)), 3_340.0),
             ..plain("e", "audio, 10 to 100")
         },
         Scenario {
             publishers: 0,
             viewers: 100,
             special: Special::Idle,
-            livekit: livekit(0.0, None, None, 980.0),
+            beside: livekit(0.0, None, None, 980.0),
             ..plain("f", "100 joined, no media")
         },
     ]
@@ -233,13 +226,13 @@ fn own(full: bool) -> Vec<Scenario> {
         Scenario {
             viewers: 8,
             tracks: vec![video(vec![burst(10)]), audio()],
-            livekit: livekit(30.1, None, None, 5_190.0),
+            beside: livekit(30.1, None, None, 5_190.0),
             ..plain("a-burst", "a, frames back to back")
         },
         Scenario {
             viewers: 50,
             tracks: vec![video(vec![burst(10)]), audio()],
-            livekit: livekit(16.9, None, None, 2_200.0),
+            beside: livekit(16.9, None, None, 2_200.0),
             ..plain("b-burst", "b, frames back to back")
         },
         Scenario {
@@ -273,7 +266,7 @@ fn own(full: bool) -> Vec<Scenario> {
         Scenario {
             viewers: 50,
             loss: 0.01,
-            livekit: livekit(18.5, None, None, 2_200.0),
+            beside: livekit(18.5, None, None, 2_200.0),
             ..plain("loss1", "b with 1 % loss")
         },
         Scenario {
