@@ -17,7 +17,12 @@ from flows import Flow
 # 50 times a second. Pictures are decoded but not painted: without a GPU that costs more than everything else. A page that
 # got no processor decodes nothing either, whatever was sent to it: how long it stood still is told.
 LOOK = """(() => {
-  window.decoded = {audio: [], video: [], socket: [], still: []};
+  window.take = () => {
+    const all = window.decoded;
+    window.decoded = {audio: [], video: [], socket: [], still: []};
+    return JSON.stringify(all);
+  };
+  window.take();
   window.WebSocket = class extends window.WebSocket {
     constructor(...given) { super(...given); window.decoded.socket.push(Date.now()); }
   };
@@ -51,11 +56,7 @@ LOOK = """(() => {
   }, 20);
 })()"""
 
-TAKE = """() => {
-  const all = window.decoded;
-  window.decoded = {audio: [], video: [], socket: [], still: []};
-  return JSON.stringify(all);
-}"""
+TAKE = "() => window.take()"
 # Frameworks listen to events, not to values.
 JOIN = """(name) => {
   const field = document.querySelector('input[name=username]'), button = document.querySelector('button.lk-join-button');

@@ -1,8 +1,8 @@
-"""The firewall between the namespaces, and what a client says about the path its media takes."""
+"""The server's ports, the firewall between the namespaces, and what a client says about the path its media takes."""
 import contextlib
 import subprocess
 
-SIGNAL, TCP, TURN_UDP, TURN_TLS = 7880, 7881, 3478, 443
+SIGNAL, UDP, TCP, TURN_UDP, TURN_TLS = 7880, 7882, 7881, 3478, 443
 # What may leave and come back; everything else is dropped without a word, as the strictest firewalls do.
 OPEN = {
     "no UDP at all": "meta l4proto tcp accept",

@@ -155,9 +155,9 @@ impl PacketCache {
         self.bytes = vec![0; (wanted as usize).min(CACHE_BYTES_MAX)];
         // Fresh positions, a turn ahead of everything handed out so far, in the old order: what is
         // not kept is found nowhere.
-        let turn = self.bytes.len() as u64;
-        self.head = (head + turn).next_multiple_of(turn);
-        self.turn_ends = self.head + turn;
+        let new_size = self.bytes.len() as u64;
+        self.head = (head + new_size).next_multiple_of(new_size);
+        self.turn_ends = self.head + new_size;
         let mut kept: Vec<&mut Entry> = self
             .entries
             .iter_mut()
@@ -169,7 +169,7 @@ impl PacketCache {
         self.turn_began = Some(kept.first().map_or(now, |oldest| oldest.info.arrival));
         for entry in kept {
             let from = (entry.position % size) as usize;
-            let to = (self.head % self.bytes.len() as u64) as usize;
+            let to = (self.head % new_size) as usize;
             let len = usize::from(entry.len);
             let source = old.get(from..from + len);
             let target = self.bytes.get_mut(to..to + len);
@@ -235,6 +235,18 @@ mod tests {
         vec![sequence as u8; 1000 + (sequence % 7) as usize * 40]
     }
 
+    /// So many packets of `bytes`, so far apart.
+    fn feed(
+        cache: &mut PacketCache,
+        start: Instant,
+        (count, pause): (u32, Duration),
+        bytes: &[u8],
+    ) {
+        for number in 0..count {
+            cache.insert(info(number.into(), start + pause * number), bytes);
+        }
+    }
+
     #[test]
     fn a_second_of_media_is_kept_and_never_mixed_up() {
         let start = Instant::now();
@@ -257,27 +269,20 @@ mod tests {
 
     #[test]
     fn a_slow_stream_stays_small() {
-        let start = Instant::now();
         let mut cache = PacketCache::new(200);
-        for sequence in 0..2_000u64 {
-            cache.insert(
-                info(sequence, start + Duration::from_millis(sequence * 20)),
-                &[7; 100],
-            );
-        }
+        let pace = (2_000, Duration::from_millis(20));
+        feed(&mut cache, Instant::now(), pace, &[7; 100]);
         assert_eq!(cache.bytes.len(), CACHE_BYTES_MIN);
         assert_eq!(cache.entries.len(), CACHE_PACKETS_MIN);
     }
 
     #[test]
     fn a_stream_takes_little_more_than_a_second_of_it() {
-        let start = Instant::now();
         for packets_a_second in [50, 90, 250, 400] {
             let mut cache = PacketCache::new(500);
-            for sequence in 0..20 * packets_a_second {
-                let now = start + Duration::from_secs(sequence) / packets_a_second as u32;
-                cache.insert(info(sequence, now), &[7; 1_200]);
-            }
+            let pause = Duration::from_secs(1) / packets_a_second;
+            let pace = (20 * packets_a_second, pause);
+            feed(&mut cache, Instant::now(), pace, &[7; 1_200]);
             let second = 1_200 * packets_a_second as usize;
             let (size, most) = (cache.bytes.len(), second * 3 / 2);
             assert!((second..most).contains(&size), "{size} bytes for {second}");
@@ -286,12 +291,9 @@ mod tests {
 
     #[test]
     fn packets_that_fill_a_turn_exactly_make_it_grow_as_well() {
-        let start = Instant::now();
         let mut cache = PacketCache::new(500);
-        for sequence in 0..1_000u64 {
-            let now = start + Duration::from_millis(sequence * 10);
-            cache.insert(info(sequence, now), &[7; 1_024]);
-        }
+        let pace = (1_000, Duration::from_millis(10));
+        feed(&mut cache, Instant::now(), pace, &[7; 1_024]);
         assert!((0..100).all(|back| cache.contains(999 - back)));
     }
 
@@ -315,10 +317,8 @@ mod tests {
     fn a_key_frame_after_quiet_moves_what_is_kept_a_few_times_only() {
         let start = Instant::now();
         let mut cache = PacketCache::new(500);
-        for sequence in 0..100u64 {
-            let now = start + Duration::from_millis(sequence * 70);
-            cache.insert(info(sequence, now), &[7; 1_000]);
-        }
+        let pace = (100, Duration::from_millis(70));
+        feed(&mut cache, start, pace, &[7; 1_000]);
         let (now, mut sizes) = (start + Duration::from_millis(7_000), Vec::new());
         for sequence in 100..400u64 {
             cache.insert(info(sequence, now), &[7; 1_000]);

@@ -31,14 +31,9 @@ pub(crate) fn place(
     let Some(path) = file else {
         return Ok(RECORDED.into());
     };
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let written: Value =
-        serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-    let Some(measured) = written["scenarios"].as_object() else {
-        return Err(format!("{}: not written with --json", path.display()).into());
-    };
+    let written = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     for scenario in scenarios {
-        scenario.beside = measured.get(scenario.id).map(figures);
+        scenario.beside = written["scenarios"].get(scenario.id).map(figures);
     }
     let said = |key: &str| written[key].as_str().unwrap_or("unknown").to_owned();
     Ok(format!(
@@ -48,6 +43,14 @@ pub(crate) fn place(
         said("date"),
         path.display()
     ))
+}
+
+fn read(path: &Path) -> Result<Value, Box<dyn Error>> {
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+    match written["scenarios"].is_object() {
+        true => Ok(written),
+        false => Err("not written with --json".into()),
+    }
 }
 
 fn figures(scenario: &Value) -> Figures {

@@ -1,5 +1,5 @@
-//! The outcomes as one SVG: cost per packet beside LiveKit's, and the ramp. Plain text, no fonts or
-//! scripts of elsewhere.
+//! The outcomes as one SVG: cost per packet beside another server's, and the ramp. Plain text, no
+//! fonts or scripts of elsewhere.
 
 use std::fmt::Write as _;
 
